@@ -1,0 +1,11 @@
+"""Three optimizers for Keras 3 that read like the page of a textbook."""
+
+from importlib.metadata import version
+
+from keras_textbook_opt.adam import Adam
+from keras_textbook_opt.base import TextbookOptimizer
+from keras_textbook_opt.momentum import Momentum
+from keras_textbook_opt.sgd import SGD
+
+__all__ = ["SGD", "Adam", "Momentum", "TextbookOptimizer", "__version__"]
+__version__ = version("keras-textbook-opt")

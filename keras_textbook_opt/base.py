@@ -1,0 +1,411 @@
+"""The abstract optimizer: slots, dispatch, and the order of one step.
+
+    gradients → merge repeated rows → unscale → sum over replicas, merge again
+              → clip → decay weights → apply_dense | apply_sparse
+              → EMA → constraint → iterations + 1
+
+All that is overridden of Keras's private methods is overridden here.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_textbook_opt import clip, gradients, hyperparameters, rows
+from keras_textbook_opt.gradients import Scaled, compute_dtype
+from keras_textbook_opt.rows import Rows
+from keras_textbook_opt.state import Slots
+
+
+def accepts_lr(init):
+    """Let `lr=` stand for `learning_rate=` in a constructor."""
+
+    @functools.wraps(init)
+    def accepting(self, *args, **kwargs):
+        if "lr" in kwargs:
+            if args or "learning_rate" in kwargs:
+                raise ValueError(
+                    "`lr` is another name for `learning_rate`: expected one of the "
+                    f"two. Received: lr={kwargs['lr']!r} and learning_rate="
+                    f"{kwargs.get('learning_rate', args[0] if args else None)!r}"
+                )
+            kwargs["learning_rate"] = kwargs.pop("lr")
+        init(self, *args, **kwargs)
+
+    return accepting
+
+
+class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
+    """An optimizer is its slots and its equation; this class is all the rest.
+
+    A subclass writes `create_slots` (the state beside each variable) and `apply_dense`
+    (the equation: arrays in, new arrays out). The gradient that arrives there is
+    merged, unscaled, summed over the replicas and clipped, and the weights have
+    decayed: `θ ← θ − η·λ·θ`, with the weight decay `λ` (Loshchilov & Hutter 2019,
+    "Decoupled Weight Decay Regularization").
+
+    Args:
+        learning_rate: `η`, a float >= 0, a
+            `keras.optimizers.schedules.LearningRateSchedule` (called with the number
+            of steps taken), or a callable without arguments that returns `η`. `lr` is
+            accepted as another name.
+        clipnorm: `c` > 0 or `None`. Each variable's gradient becomes
+            `g·c/max(‖g‖₂, c)`.
+        global_clipnorm: `c` > 0 or `None`. The same, with one norm over the gradients
+            of all variables.
+        clipvalue: `c` > 0 or `None`. Each element of a gradient is clipped to
+            `[−c, c]`. At most one of the three clips may be given.
+        weight_decay: `λ` >= 0 or `None`. `exclude_from_weight_decay` names the
+            variables that do not decay.
+        use_ema: Whether to keep an exponential moving average of each variable, which
+            replaces the variable at the end of training.
+        ema_momentum: The decay of that average, in `[0, 1]`.
+        ema_overwrite_frequency: Steps, an integer >= 1, after which the average
+            replaces the variable during training; `None` for never.
+        loss_scale_factor: > 0 or `None`. The loss is multiplied by it, the gradients
+            are divided by it.
+        gradient_accumulation_steps: An integer >= 2 or `None`. Variables are updated
+            once in that many steps, with the mean of the gradients.
+        name: The optimizer's name, a string; made from the class's name if `None`.
+
+    Raises:
+        ValueError: An argument is unknown, out of its range or of another type, or two
+            clips are given.
+
+    Example:
+        Sign descent, `θ ← θ − η·sign(g)`:
+
+        >>> import keras
+        >>> from keras_textbook_opt import TextbookOptimizer
+        >>> class SignDescent(TextbookOptimizer):
+        ...     def apply_dense(self, g, θ, η):
+        ...         return θ - η * keras.ops.sign(g)
+        >>> θ = keras.Variable([1.0, 2.0])
+        >>> SignDescent(0.5).apply([[3.0, -4.0]], [θ])
+        >>> θ.numpy().tolist()
+        [0.5, 2.5]
+    """
+
+    sparse_update = "exact"
+
+    @accepts_lr
+    def __init__(
+        self,
+        learning_rate: Any,
+        *,
+        clipnorm: float | None = None,
+        global_clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        weight_decay: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **unknown: Any,
+    ):
+        if unknown:
+            raise ValueError(
+                f"Argument(s) not recognized by {type(self).__name__}: {unknown}"
+            )
+        optional, real = hyperparameters.optional, hyperparameters.real
+        integer = hyperparameters.integer
+        super().__init__(
+            learning_rate=_checked_learning_rate(learning_rate),
+            clipnorm=optional(real, "clipnorm", clipnorm, above=0),
+            global_clipnorm=optional(real, "global_clipnorm", global_clipnorm, above=0),
+            clipvalue=optional(real, "clipvalue", clipvalue, above=0),
+            weight_decay=optional(real, "weight_decay", weight_decay, at_least=0),
+            use_ema=hyperparameters.boolean("use_ema", use_ema),
+            ema_momentum=real("ema_momentum", ema_momentum, at_least=0, at_most=1),
+            ema_overwrite_frequency=optional(
+                integer, "ema_overwrite_frequency", ema_overwrite_frequency, at_least=1
+            ),
+            loss_scale_factor=optional(
+                real, "loss_scale_factor", loss_scale_factor, above=0
+            ),
+            gradient_accumulation_steps=optional(
+                integer,
+                "gradient_accumulation_steps",
+                gradient_accumulation_steps,
+                at_least=2,
+            ),
+            name=optional(hyperparameters.text, "name", name),
+        )
+        self._slots = Slots()
+        self._undecayed_paths: tuple[str, ...] = ()
+        self._undecayed_names: tuple[str, ...] = ()
+
+    # The four hooks.
+
+    def create_slots(self, variables: list) -> None:
+        """Call `add_slot(variable, name)` for each slot of each variable.
+
+        Slots reach `apply_dense` and `apply_sparse` in the order of their creation.
+        """
+
+    @abc.abstractmethod
+    def apply_dense(self, g, θ, η, *slots):
+        """The equation: from the gradient and the old values to the new values.
+
+        Args:
+            g: The gradient, a tensor of the shape of `θ`, float32 or float64.
+            θ: The variable. It is read here, never assigned.
+            η: What `step_size` returned for this step, a scalar.
+            slots: The variable's slots. They are read here, never assigned.
+
+        Returns:
+            The new `θ`, followed by the new slots in their order.
+        """
+
+    def apply_sparse(self, g: Rows, θ, η, *slots):
+        """The equation for a gradient that names the rows where it is not zero.
+
+        Here every absent row has `gᵢ = 0` and the equation runs on it all the same.
+        """
+        return self.dense_step(Scaled(g.to_dense(θ.shape)), θ, η, *slots)
+
+    def get_config(self) -> dict[str, Any]:
+        """All arguments of the constructor, such that `from_config` makes a twin."""
+        config = super().get_config()
+        if self._undecayed_paths or self._undecayed_names:
+            config["exclude_from_weight_decay"] = {
+                "paths": list(self._undecayed_paths),
+                "names": list(self._undecayed_names),
+            }
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        undecayed = config.pop("exclude_from_weight_decay", None)
+        optimizer = super().from_config(config, custom_objects=custom_objects)
+        if undecayed:
+            optimizer._undecayed_paths = tuple(undecayed["paths"])
+            optimizer._undecayed_names = tuple(undecayed["names"])
+        return optimizer
+
+    def step_size(self, η, t):
+        """What the equation multiplies by in step `t`, computed once for all variables.
+
+        Args:
+            η: The learning rate, a scalar of the compute dtype.
+            t: The number of the step, starting at 1, of the same dtype.
+        """
+        return η
+
+    # Slots.
+
+    def add_slot(self, variable, name: str, initializer="zeros"):
+        """Create the slot `name` beside `variable`, of the same shape and dtype."""
+        slot = self.add_variable_from_reference(
+            variable, name=name, initializer=initializer
+        )
+        self._slots.add(self._var_key(variable), name, slot)
+        return slot
+
+    def get_slot(self, variable, name: str):
+        """The slot `name` of `variable`, a `keras.Variable`."""
+        return self._slots.of(self._var_key(variable))[name]
+
+    def build(self, variables) -> None:
+        """Create the slots of `variables`, a list of floating-point variables.
+
+        Raises:
+            ValueError: A variable is not of a floating-point dtype.
+        """
+        if self.built:
+            return
+        variables = list(variables)
+        updated = [v for v in variables if not self._overwrite_variable_with_gradient(v)]
+        for variable in updated:
+            gradients.check_variable(variable)
+        if self._undecayed_paths:
+            undecayed = [v for v in variables if v.path in self._undecayed_paths]
+            super().exclude_from_weight_decay(undecayed, self._undecayed_names)
+        super().build(variables)
+        self.create_slots(updated)
+
+    # The order of one step.
+
+    def apply(self, grads, trainable_variables=None) -> None:
+        """Take one step: update each variable with its gradient.
+
+        Args:
+            grads: A list with one gradient for each variable: a tensor, an array, a
+                list of numbers, `tf.IndexedSlices` or `None`, of the variable's shape
+                and of a floating-point dtype.
+            trainable_variables: The variables, in the order of their gradients; those
+                that the optimizer was built with if `None`.
+
+        Raises:
+            ValueError: A gradient does not fit its variable. Nothing has changed then.
+        """
+        grads = list(grads)
+        variables = trainable_variables
+        if variables is None:
+            variables = self._trainable_variables
+        else:
+            trainable_variables = variables = list(variables)
+        if self.built or trainable_variables is not None:
+            grads = self._checked_gradients(grads, variables)
+        super().apply(grads, trainable_variables)
+
+    def _checked_gradients(self, grads, variables):
+        if grads and len(grads) != len(variables):
+            raise ValueError(
+                f"Expected {len(variables)} gradients, one for each variable. "
+                f"Received: {len(grads)}"
+            )
+        return [
+            g
+            if g is None or self._overwrite_variable_with_gradient(v)
+            else gradients.checked(g, v)
+            for g, v in zip(grads, variables)
+        ]
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        """Keras clips, then sums over the replicas. The clip of a sum wants the sum."""
+        grads = self._summed_over_replicas(grads, trainable_variables)
+        if not self.gradient_accumulation_steps:
+            grads = [gradients.structured(g) for g in grads]
+        super()._backend_apply_gradients(grads, trainable_variables)
+
+    def _summed_over_replicas(self, grads, variables):
+        strategy = getattr(self, "_distribution_strategy", None)
+        if strategy is None or strategy.num_replicas_in_sync == 1:
+            return grads
+        grads_and_vars = list(zip(map(rows.assignable, grads), variables))
+        summed = super()._all_reduce_sum_gradients(grads_and_vars)
+        return [rows.merged(g) if rows.is_indexed_slices(g) else g for g, _ in summed]
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        """Keras sums here, after the clip; `_backend_apply_gradients` has summed."""
+        return grads_and_vars
+
+    def _backend_increment_gradient_accumulators(self, grads, acc_grads):
+        """Keras adds a sparse gradient to its accumulator as a dense one."""
+        dense = []
+        for gradient, accumulator in zip(grads, acc_grads):
+            if isinstance(gradient, Rows):
+                self.assign_add(accumulator, rows.assignable(gradient))
+            else:
+                dense.append((gradient, accumulator))
+        if dense:
+            super()._backend_increment_gradient_accumulators(*zip(*dense))
+
+    def _clip_gradients(self, grads):
+        """Keras takes the repeats of a row for rows, and a clip densifies."""
+        present = [gradients.structured(g) for g in grads if g is not None]
+        clipped = iter(self._clipped(present))
+        return [g if g is None else gradients.like(g, next(clipped)) for g in grads]
+
+    def _clipped(self, grads):
+        if self.clipnorm is not None:
+            return [clip.by_norm(g, self.clipnorm) for g in grads]
+        if self.global_clipnorm is not None:
+            return clip.by_global_norm(grads, self.global_clipnorm)
+        if self.clipvalue is not None:
+            return [clip.by_value(g, self.clipvalue) for g in grads]
+        return grads
+
+    def _apply_weight_decay(self, variables):
+        """Keras decays every row; `update_step` knows which rows are to decay."""
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """Keras passes on the learning rate; here, every scalar that the step needs."""
+        dtypes = {compute_dtype(v) for v in trainable_variables}
+        scalars = {dtype: self._scalars(learning_rate, dtype) for dtype in dtypes}
+        super()._backend_update_step(grads, trainable_variables, scalars)
+
+    def _scalars(self, learning_rate, dtype):
+        η = ops.cast(learning_rate, dtype)
+        t = ops.cast(self.iterations + 1, dtype)
+        return η, self.step_size(η, t)
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """Decay `variable`, then update it and its slots: one variable's step."""
+        dtype = compute_dtype(variable)
+        if not isinstance(learning_rate, dict):
+            learning_rate = {dtype: self._scalars(learning_rate, dtype)}
+        η, step_size = learning_rate[dtype]
+        g = gradients.structured(gradient)
+        if self.weight_decay and self._use_weight_decay(variable):
+            self._decay(variable, g, η * self.weight_decay)
+        slots = self._slots.of(self._var_key(variable)).values()
+        step = self.apply_sparse if isinstance(g, Rows) else self.dense_step
+        for place, value in zip((variable, *slots), step(g, variable, step_size, *slots)):
+            self.assign(place, rows.assignable(value))
+
+    def dense_step(self, g: Scaled, θ, η, *slots) -> tuple:
+        """The equation on every element of `θ` and its slots."""
+        return _as_tuple(self.apply_dense(g.values, θ, η, *slots), 1 + len(slots))
+
+    def row_step(self, g: Rows, θ, η, *slots) -> tuple:
+        """The equation on the rows that `g` touches; the others stay as they are."""
+        old = [rows.take(place, g) for place in (θ, *slots)]
+        new = _as_tuple(self.apply_dense(g.values, old[0], η, *old[1:]), len(old))
+        return tuple(g.with_values(value) for value in new)
+
+    def _decay(self, θ, g, ηλ) -> None:
+        """`θ ← θ − η·λ·θ`, on the touched rows alone where the update is lazy."""
+        if isinstance(g, Rows) and self.sparse_update == "lazy":
+            decayed = g.with_values(ηλ * rows.take(θ, g))
+            self.assign_sub(θ, rows.assignable(decayed))
+        else:
+            self.assign_sub(θ, ηλ * θ)
+
+    # Keras's public settings.
+
+    @property
+    def learning_rate(self):
+        """`η` of the next step; a float, a schedule or a callable may be assigned."""
+        return super().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate):
+        if not ops.is_tensor(learning_rate):
+            learning_rate = _checked_learning_rate(learning_rate)
+        keras.optimizers.Optimizer.learning_rate.fset(self, learning_rate)
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
+        """Name the variables that do not decay. `get_config` keeps them.
+
+        Args:
+            var_list: A list of variables.
+            var_names: A list of strings: a variable with one of them in its name does
+                not decay.
+
+        Raises:
+            ValueError: The optimizer is built.
+        """
+        if self.built:
+            raise ValueError(
+                "`exclude_from_weight_decay()` must be called before the optimizer is "
+                "built. Received: a call on an optimizer that is built"
+            )
+        super().exclude_from_weight_decay(var_list, var_names)
+        self._undecayed_paths = tuple(v.path for v in var_list or ())
+        self._undecayed_names = tuple(var_names or ())
+
+
+def _checked_learning_rate(learning_rate):
+    if callable(learning_rate):
+        return learning_rate
+    return hyperparameters.real("learning_rate", learning_rate, at_least=0)
+
+
+def _as_tuple(values, count: int) -> tuple:
+    values = values if isinstance(values, tuple) else (values,)
+    if len(values) != count:
+        raise ValueError(
+            f"Expected {count} values from the equation: the variable's and its "
+            f"{count - 1} slots'. Received: {len(values)}"
+        )
+    return values
