@@ -16,7 +16,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_textbook_opt import clip, gradients, hyperparameters, rows
+from keras_textbook_opt import clip, fused, gradients, hyperparameters, rows
 from keras_textbook_opt.gradients import Scaled, compute_dtype
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.state import Slots
@@ -340,11 +340,20 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._decay(variable, g, η * self.weight_decay)
         slots = self._slots.of(self._var_key(variable)).values()
         step = self.apply_sparse if isinstance(g, Rows) else self.dense_step
-        for place, value in zip((variable, *slots), step(g, variable, step_size, *slots)):
-            self.assign(place, rows.assignable(value))
+        new = step(g, variable, step_size, *slots)
+        for place, value in zip((variable, *slots), new, strict=True):
+            if value is not place:
+                self.assign(place, rows.assignable(value))
 
     def dense_step(self, g: Scaled, θ, η, *slots) -> tuple:
-        """The equation on every element of `θ` and its slots."""
+        """The equation on every element of `θ` and its slots.
+
+        Returns the new values, or the places themselves where a kernel has filled them.
+        """
+        kernel = fused.kernel(self, θ, slots)
+        if kernel is not None:
+            kernel(self, g, θ, η, *slots)
+            return θ, *slots
         return _as_tuple(self.apply_dense(g.values, θ, η, *slots), 1 + len(slots))
 
     def row_step(self, g: Rows, θ, η, *slots) -> tuple:

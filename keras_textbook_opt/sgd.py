@@ -4,6 +4,7 @@ from typing import Any, final
 
 import keras
 
+from keras_textbook_opt import fused
 from keras_textbook_opt.base import TextbookOptimizer, accepts_lr
 from keras_textbook_opt.rows import Rows
 
@@ -88,6 +89,7 @@ class SGD(TextbookOptimizer):
     def create_slots(self, variables: list) -> None:
         """None: `θ` is all the state there is."""
 
+    @fused.equation("sgd")
     def apply_dense(self, g, θ, η):
         # θ ← θ − η·g
         return θ - η * g

@@ -1,0 +1,74 @@
+"""TensorFlow's training kernels: each reads and writes every element once, in place.
+
+A kernel takes the optimizer, the gradient, the variable, the step size and the slots,
+as `apply_dense` does, and assigns what `apply_dense` would return.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+
+def applies(optimizer, θ, slots) -> bool:
+    """Whether the optimizer's kernel serves `θ` as well as the equation does.
+
+    The kernels compute in the dtype of `θ`, for which 16 bits are too few. Adam's
+    rounds `v + (1 − β₂)·(g² − v)`, which does not forget a large `v` if `β₂` is small.
+    XLA has no kernel with three slots (AMSGrad).
+    """
+    if getattr(optimizer, "beta_2", 1.0) < 0.5:
+        return False
+    if keras.backend.standardize_dtype(θ.dtype) not in ("float32", "float64"):
+        return False
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    under_xla = graph is not None and GraphOrParentsInXlaContext(graph)
+    return len(slots) < 3 or not under_xla
+
+
+def sgd(optimizer, g, θ, η) -> None:
+    # θ ← θ − (η·scale)·g
+    tf.raw_ops.ResourceApplyGradientDescent(
+        var=θ.handle, alpha=_scaled(η, g), delta=g.unscaled
+    )
+
+
+def momentum(optimizer, g, θ, η, m) -> None:
+    # m ← β·m − (η·scale)·g, and θ with it
+    tf.raw_ops.ResourceApplyKerasMomentum(
+        var=θ.handle,
+        accum=m.handle,
+        lr=_scaled(η, g),
+        grad=g.unscaled,
+        momentum=tf.constant(optimizer.momentum, θ.dtype),
+        use_nesterov=optimizer.nesterov,
+    )
+
+
+def adam(optimizer, g, θ, η_hat, m, v, v_hat=None) -> None:
+    # The kernel corrects the bias by √(1 − β₂ᵗ)/(1 − β₁ᵗ): η̂ has it, so βᵗ is 0 here.
+    zero = tf.constant(0, θ.dtype)
+    arguments = {
+        "var": θ.handle,
+        "m": m.handle,
+        "v": v.handle,
+        "beta1_power": zero,
+        "beta2_power": zero,
+        "lr": η_hat,
+        "beta1": tf.constant(optimizer.beta_1, θ.dtype),
+        "beta2": tf.constant(optimizer.beta_2, θ.dtype),
+        "epsilon": tf.constant(optimizer.epsilon, θ.dtype),
+        "grad": g.values,
+    }
+    if v_hat is None:
+        tf.raw_ops.ResourceApplyAdam(**arguments)
+    else:
+        tf.raw_ops.ResourceApplyAdamWithAmsgrad(vhat=v_hat.handle, **arguments)
+
+
+def _scaled(η, g):
+    return η if g.scale is None else η * g.scale
+
+
+KERNELS = {"sgd": sgd, "momentum": momentum, "adam": adam}

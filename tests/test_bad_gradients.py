@@ -1,0 +1,319 @@
+"""A gradient or variable that does not fit is refused, and nothing has changed."""
+
+import contextlib
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_textbook_opt import SGD, Adam, Momentum
+from tests.recipes import Recipe
+
+RECIPES = [
+    Recipe(SGD, {"clipnorm": 0.5, "weight_decay": 0.1}),
+    Recipe(Momentum, {"nesterov": True, "use_ema": True}),
+    Recipe(Adam, {"amsgrad": True, "global_clipnorm": 0.5}),
+    Recipe(Adam, {"sparse_update": "lazy", "weight_decay": 0.1}),
+    Recipe(Adam, {"gradient_accumulation_steps": 2, "loss_scale_factor": 4.0}),
+]
+of_every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=str)
+
+# A table of 4 rows stands between two other variables, and its gradient is the bad one.
+SHAPES = [(2,), (4, 3), ()]
+
+
+def slices(values, indices, dtype="float32", index_dtype="int32"):
+    return tf.IndexedSlices(
+        tf.constant(values, dtype), tf.constant(indices, index_dtype)
+    )
+
+
+ROW = [1.0, 2.0, 3.0]
+BAD_SHAPES = {
+    "a scalar": np.float32(1),
+    "a number": 1.0,
+    "rank 1, would broadcast": np.ones(3, "float32"),
+    "rank 3, would broadcast": np.ones((1, 4, 3), "float32"),
+    "one column, would broadcast": np.ones((4, 1), "float32"),
+    "transposed": np.ones((3, 4), "float32"),
+    "too many rows": np.ones((5, 3), "float32"),
+    "empty": np.ones((0, 3), "float32"),
+    "a tensor": tf.ones((4, 2)),
+    "a list": [ROW, ROW],
+    "a ragged list": [ROW, ROW, ROW, [1.0]],
+    "rows too wide": slices([[1.0, 2.0, 3.0, 4.0]], [0]),
+    "rows too narrow, would broadcast": slices([[1.0]], [0]),
+    "rows of rank 0": slices([1.0], [0]),
+    "rows of rank 2": slices([[ROW]], [0]),
+    "rows that are a scalar": slices(1.0, 0),
+}
+BAD_ROWS = {
+    "more rows than indices": slices([ROW, ROW], [0]),
+    "more indices than rows": slices([ROW], [0, 1]),
+    "indices of rank 2": slices([ROW], [[0]]),
+    "indices of rank 0": slices([ROW], 0),
+    "the row after the last": slices([ROW], [4]),
+    "a negative row": slices([ROW], [-1]),
+    "one of many rows": slices([ROW, ROW, ROW], [0, 7, 3]),
+    "no row, of many": slices([ROW, ROW], [-3, 2]),
+    "indices of floats": slices([ROW], [0.0], index_dtype="float32"),
+    "indices of bools": slices([ROW], [True], index_dtype="bool"),
+}
+BAD_DTYPES = {
+    "int": np.ones((4, 3), "int64"),
+    "unsigned": np.ones((4, 3), "uint8"),
+    "bool": np.ones((4, 3), "bool"),
+    "complex": np.ones((4, 3), "complex64"),
+    "strings": np.full((4, 3), "1.0"),
+    "objects": np.full((4, 3), None),
+    "an int tensor": tf.ones((4, 3), "int32"),
+    "a bool tensor": tf.ones((4, 3), "bool"),
+    "a complex tensor": tf.ones((4, 3), "complex64"),
+    "a string tensor": tf.fill((4, 3), "1.0"),
+    "int rows": slices([[1, 2, 3]], [0], "int32"),
+    "complex rows": slices([ROW], [0], "complex64"),
+    "string rows": slices([["a", "b", "c"]], [0], "string"),
+    "a list of bools": [[True, False, True]] * 4,
+    "a list of strings": [["a", "b", "c"]] * 4,
+    "a list of complex numbers": [[1j, 2.0, 3.0]] * 4,
+    "a list with a None": [[None, 2.0, 3.0]] * 4,
+    "a dict": {"gradient": np.ones((4, 3))},
+    "a string": "gradient",
+    "an object": object(),
+}
+
+
+def each(bad):
+    return pytest.mark.parametrize("bad", bad.values(), ids=bad)
+
+
+def make(recipe):
+    """Variables and an optimizer that has taken one step on them."""
+    variables = [keras.Variable(np.full(s, 2.0), name=f"v{len(s)}") for s in SHAPES]
+    optimizer = recipe.make()
+    optimizer.apply(good_gradients(), variables)
+    return optimizer, variables
+
+
+def good_gradients():
+    return [np.ones(2, "float32"), slices([ROW, ROW], [3, 1]), np.float32(-1)]
+
+
+def with_bad(bad):
+    first, _, last = good_gradients()
+    return [first, bad, last]
+
+
+def apply_with(bad, optimizer, variables):
+    optimizer.apply(with_bad(bad), variables)
+
+
+def state(optimizer, variables):
+    """Every bit that a step may change, and how many variables there are."""
+    everything = [*variables, *optimizer.variables]
+    return [v.numpy().tobytes() for v in everything], optimizer.built
+
+
+cached = functools.cache(make)
+
+
+@contextlib.contextmanager
+def refused(optimizer, variables, *words):
+    before = state(optimizer, variables)
+    with pytest.raises(ValueError, match=r"(?s)Expected .*Received: ") as refusal:
+        yield
+    assert state(optimizer, variables) == before
+    for word in words:
+        assert word in str(refusal.value)
+
+
+@each(BAD_SHAPES)
+def test_a_gradient_of_another_shape_is_refused(bad):
+    for recipe in RECIPES:
+        with refused(*cached(recipe), "v2", "shape"):
+            apply_with(bad, *cached(recipe))
+
+
+@pytest.mark.parametrize(
+    "bad, received",
+    [
+        (np.ones((3, 4), "float32"), "(3, 4)"),
+        (slices([[1.0, 2.0]], [0]), "(1, 2)"),
+    ],
+    ids=["dense", "sparse"],
+)
+def test_the_message_has_both_shapes(bad, received):
+    optimizer, variables = make(RECIPES[0])
+    with refused(optimizer, variables, "(4, 3)", received):
+        optimizer.apply(with_bad(bad), variables)
+
+
+@each(BAD_ROWS)
+def test_rows_that_do_not_exist_or_do_not_match_are_refused(bad):
+    for recipe in RECIPES:
+        with refused(*cached(recipe), "v2", "indices"):
+            apply_with(bad, *cached(recipe))
+
+
+@each(BAD_DTYPES)
+def test_a_gradient_of_another_dtype_is_refused(bad):
+    for recipe in RECIPES:
+        with refused(*cached(recipe), "v2"):
+            apply_with(bad, *cached(recipe))
+
+
+@of_every_recipe
+def test_the_step_after_refusals_is_as_if_they_had_not_been(recipe):
+    (optimizer, variables), (twin, twin_variables) = make(recipe), make(recipe)
+    for bad in [*BAD_SHAPES.values(), *BAD_ROWS.values(), *BAD_DTYPES.values()]:
+        with contextlib.suppress(ValueError):
+            apply_with(bad, optimizer, variables)
+    twin.apply(good_gradients(), twin_variables)
+    optimizer.apply(good_gradients(), variables)
+    assert state(optimizer, variables) == state(twin, twin_variables)
+
+
+@pytest.mark.parametrize("bad", [BAD_SHAPES["transposed"], BAD_DTYPES["int"]], ids=str)
+@of_every_recipe
+def test_a_refused_first_step_leaves_the_optimizer_unbuilt(recipe, bad):
+    variables = [keras.Variable(np.full(s, 2.0)) for s in SHAPES]
+    optimizer = recipe.make()
+    with refused(optimizer, variables):
+        optimizer.apply(with_bad(bad), variables)
+    others = [keras.Variable([1.0])]
+    optimizer.apply([[1.0]], others)
+    assert optimizer.built
+
+
+@pytest.mark.parametrize("bad", [BAD_SHAPES["transposed"], BAD_ROWS["a negative row"]])
+def test_apply_gradients_refuses_it_too(bad):
+    optimizer, variables = make(RECIPES[2])
+    with refused(optimizer, variables):
+        optimizer.apply_gradients(zip(with_bad(bad), variables, strict=True))
+
+
+def test_a_sparse_gradient_of_a_scalar_is_refused():
+    optimizer, variables = make(RECIPES[2])
+    first, second, _ = good_gradients()
+    with refused(optimizer, variables, "v0"):
+        optimizer.apply([first, second, slices([1.0], [0])], variables)
+
+
+@of_every_recipe
+@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("named", [True, False], ids=["variables", "no variables"])
+def test_as_many_gradients_as_variables(recipe, count, named):
+    optimizer, variables = cached(recipe)
+    gradients = (good_gradients() * 2)[:count]
+    with refused(optimizer, variables, "3", str(count)):
+        optimizer.apply(gradients, variables if named else None)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+@of_every_recipe
+def test_an_integer_variable_is_refused_by_name(recipe, dtype):
+    counter = keras.Variable([1, 0], dtype=dtype, name="counter")
+    variables = [keras.Variable([1.0]), counter]
+    optimizer = recipe.make()
+    with refused(optimizer, variables, "counter", dtype):
+        optimizer.build(variables)
+    with refused(optimizer, variables, "counter", dtype):
+        optimizer.apply([[1.0], [1.0, 1.0]], variables)
+
+
+@of_every_recipe
+def test_a_variable_the_optimizer_was_not_built_with_is_refused(recipe):
+    optimizer, variables = make(recipe)
+    stranger = keras.Variable([1.0])
+    before = state(optimizer, [*variables, stranger])
+    with pytest.raises(ValueError, match=r"Unknown variable"):
+        optimizer.apply([np.ones(2, "float32"), [1.0]], [variables[0], stranger])
+    assert state(optimizer, [*variables, stranger]) == before
+
+
+@of_every_recipe
+def test_gradients_that_are_all_none_are_refused(recipe):
+    optimizer, variables = make(recipe)
+    before = state(optimizer, variables)
+    with pytest.raises(ValueError, match=r"No gradients provided"):
+        optimizer.apply([None, None, None], variables)
+    assert state(optimizer, variables) == before
+
+
+@of_every_recipe
+def test_gradients_without_variables_need_a_built_optimizer(recipe):
+    optimizer = recipe.make()
+    with pytest.raises(ValueError, match=r"must already be built"):
+        optimizer.apply(good_gradients())
+    assert not optimizer.built
+
+
+@of_every_recipe
+def test_no_gradients_at_all_change_nothing(recipe):
+    optimizer, variables = make(recipe)
+    before = state(optimizer, variables)
+    optimizer.apply([], variables)
+    assert state(optimizer, variables) == before
+
+
+@pytest.mark.parametrize("bad", [BAD_SHAPES["a tensor"], BAD_SHAPES["rows too wide"]])
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_a_graph_is_refused_while_it_is_traced(bad, jit_compile):
+    optimizer, variables = make(RECIPES[2])
+
+    @tf.function(jit_compile=jit_compile)
+    def step():
+        apply_with(bad, optimizer, variables)
+
+    with refused(optimizer, variables, "v2", "(4, 3)"):
+        step()
+
+
+@pytest.mark.parametrize(
+    "cls, arguments",
+    [
+        (SGD, {}),
+        (Momentum, {}),
+        (Adam, {}),
+        (Adam, {"sparse_update": "lazy"}),
+    ],
+    ids=str,
+)
+def test_a_row_out_of_range_in_a_graph_stops_the_step_of_its_variable(cls, arguments):
+    """The indices are known only when the graph runs; the table is then as it was."""
+    optimizer, (_, table, _) = make(Recipe(cls, arguments))
+    slots = list(optimizer._slots.of(optimizer._var_key(table)).values())
+    before = [v.numpy().tobytes() for v in (table, *slots)]
+    step = tf.function(
+        lambda indices: optimizer.apply(
+            [tf.IndexedSlices(tf.constant([ROW]), indices)], [table]
+        )
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        step(tf.constant([7]))
+    assert [v.numpy().tobytes() for v in (table, *slots)] == before
+
+
+@of_every_recipe
+def test_gradients_whose_shape_is_known_only_when_they_arrive_are_not_refused(recipe):
+    optimizer, variables = make(recipe)
+    first, rows, last = good_gradients()
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec(None),
+            tf.TensorSpec(None),
+            tf.TensorSpec(None, tf.int32),
+        ]
+    )
+    def step(dense, values, indices):
+        optimizer.apply([dense, tf.IndexedSlices(values, indices), last], variables)
+
+    step(first, rows.values, rows.indices)
+    twin, twin_variables = make(recipe)
+    twin.apply(good_gradients(), twin_variables)
+    for variable, expected in zip(variables, twin_variables, strict=True):
+        # A graph may fuse what runs one by one eagerly: a few roundings of difference.
+        np.testing.assert_allclose(variable, expected, rtol=1e-6)

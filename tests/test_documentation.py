@@ -1,0 +1,237 @@
+"""What the documents say is there, and what they show runs."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import keras_textbook_opt
+from keras_textbook_opt import TextbookOptimizer
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+
+PUBLIC = [getattr(keras_textbook_opt, name) for name in keras_textbook_opt.__all__]
+CLASSES = [each for each in PUBLIC if inspect.isclass(each)]
+MODULES = [
+    importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(
+        keras_textbook_opt.__path__, f"{keras_textbook_opt.__name__}."
+    )
+] + [keras_textbook_opt]
+of_every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+
+
+def sections(cls) -> dict[str, str]:
+    """The sections of a docstring by title, in order; the text above them is `""`."""
+    parts = re.split(r"^([A-Z]\w+):\n", inspect.cleandoc(cls.__doc__), flags=re.M)
+    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+def described(section: str) -> set[str]:
+    """The names that stand before a colon in a section: `a, b: What they are.`"""
+    entries = re.split(r"\n(?=\S)", inspect.cleandoc(section))
+    heads = [entry.partition(":")[0] for entry in entries]
+    return {name.strip() for head in heads for name in head.split(",")}
+
+
+def constructor_arguments(cls) -> set[str]:
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} - {"self"}
+
+
+def members(cls):
+    """The public methods and properties that the package writes for `cls`."""
+    for name, member in inspect.getmembers(cls):
+        function = getattr(member, "fget", member)
+        origin = getattr(function, "__module__", None) or ""
+        if origin.startswith("keras_textbook_opt.") and not name.startswith("_"):
+            yield name, member
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_module_says_what_it_is(module):
+    source = Path(module.__file__).read_text()
+    assert source == "" or module.__doc__
+
+
+@of_every_class
+def test_every_public_member_has_a_docstring(cls):
+    documented = {name: inspect.getdoc(member) for name, member in members(cls)}
+    assert documented.keys() >= {"apply_dense", "apply_sparse", "get_config", "build"}
+    assert [name for name, docstring in documented.items() if not docstring] == []
+
+
+@of_every_class
+def test_a_docstring_is_a_sentence_the_equation_and_the_sections_in_order(cls):
+    found = sections(cls)
+    sentence, _, equation = found[""].partition("\n\n")
+    assert sentence.endswith(".") and len(sentence.splitlines()) == 1
+    assert "←" in equation
+    expected = ["", "Args", "Raises", "Example", "Reference"]
+    expected = expected[:-1] if cls is TextbookOptimizer else expected
+    assert list(found) == expected
+    assert all(text.strip() for text in found.values())
+
+
+@of_every_class
+def test_args_describes_every_argument_of_the_constructor_and_no_other(cls):
+    assert described(sections(cls)["Args"]) == constructor_arguments(cls)
+
+
+@of_every_class
+def test_raises_names_the_error_of_a_bad_argument(cls):
+    assert "ValueError" in described(sections(cls)["Raises"])
+    if not inspect.isabstract(cls):
+        with pytest.raises(ValueError):
+            cls(learning_rate=-1.0)
+
+
+def test_the_parser_of_docstrings_sees_what_is_missing():
+    class Documented:
+        """One sentence.
+
+            θ ← θ − g
+
+        Args:
+            a: The first: `θ`.
+            b, c,
+                d: The others.
+        """
+
+    assert list(sections(Documented)) == ["", "Args"]
+    assert described(sections(Documented)["Args"]) == {"a", "b", "c", "d"}
+
+
+DOCTESTS = {
+    test.name: test
+    for module in MODULES
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module, module.__name__)
+    if test.examples and test.filename == module.__file__
+}
+
+
+def run_doctest(test: doctest.DocTest) -> str:
+    """What went wrong, as doctest reports it; empty where nothing did."""
+    report: list[str] = []
+    runner = doctest.DocTestRunner(verbose=False)
+    runner.run(test, out=report.append, clear_globs=False)
+    return "".join(report)
+
+
+@pytest.mark.parametrize("name", DOCTESTS)
+def test_an_example_in_a_docstring_shows_what_it_does(name):
+    assert run_doctest(DOCTESTS[name]) == ""
+
+
+@of_every_class
+def test_every_public_class_has_an_example_that_runs(cls):
+    test = DOCTESTS[f"{cls.__module__}.{cls.__qualname__}"]
+    assert any(example.want for example in test.examples)
+
+
+def python_blocks(page: str) -> list[tuple[int, str]]:
+    """The line and the text of each block of Python in a page of Markdown."""
+    blocks = re.finditer(r"^```(?:python|pycon|py)\n(.*?)^```", page, re.M | re.S)
+    return [(page.count("\n", 0, block.start(1)), block[1]) for block in blocks]
+
+
+def run_blocks(page: str, name: str) -> None:
+    """Run a page's blocks from the top to the bottom, in one namespace."""
+    namespace: dict = {"__name__": name}
+    for line, block in python_blocks(page):
+        if ">>> " in block:
+            parser = doctest.DocTestParser()
+            test = parser.get_doctest(block, namespace, name, name, line)
+            test.globs = namespace
+            assert run_doctest(test) == ""
+        else:
+            exec(compile("\n" * line + block, name, "exec"), namespace)
+
+
+def test_readme_shows_python():
+    assert python_blocks((ROOT / "README.md").read_text())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_python_of_a_page_runs(name, tmp_path, monkeypatch):
+    page = (ROOT / name).read_text()
+    monkeypatch.chdir(tmp_path)
+    run_blocks(page, name)
+
+
+def test_a_block_that_fails_is_seen_and_a_later_block_sees_an_earlier():
+    run_blocks("```python\na = 1\n```\n\n```python\nassert a == 1\n```\n", "page")
+    for wrong in ("assert a == 2", ">>> a\n2", ">>> b"):
+        with pytest.raises((AssertionError, NameError)):
+            run_blocks(f"```python\na = 1\n```\n\n```python\n{wrong}\n```\n", "page")
+
+
+def headings(page: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ +(.*)$", page, re.M)
+    words = [re.sub(r"[^\w\- ]", "", title.lower()) for title in titles]
+    return {word.strip().replace(" ", "-") for word in words}
+
+
+def dangling(page: str, folder: Path) -> list[str]:
+    """Links to files, headings and pictures of `folder` that lead nowhere."""
+    links = re.findall(r"\]\(([^)\s]+)[^)]*\)|(?:src|href)=\"([^\"]+)\"", page)
+    wrong = []
+    for link in (markdown or html for markdown, html in links):
+        path, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", link):
+            continue
+        target = folder / path
+        if path and not target.exists():
+            wrong.append(link)
+        elif anchor:
+            text = target.read_text() if path else page
+            wrong += [] if anchor in headings(text) else [link]
+    return wrong
+
+
+def missing_paths(page: str, folder: Path) -> list[str]:
+    """Paths in `code` whose first part is in `folder` and whose rest is not."""
+    code = re.findall(r"`([\w.\-]+(?:/[\w.\-]+)*/?)`", page)
+    rooted = [path for path in code if (folder / path.split("/")[0]).exists()]
+    return [path for path in rooted if not (folder / path).exists()]
+
+
+def unknown_targets(page: str, makefile: str) -> list[str]:
+    """What a page tells to `make` and the Makefile does not know."""
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    told = re.findall(r"(?:`|^|\$ )make ([a-z-]+)", page, re.M)
+    return [target for target in told if target not in targets]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_a_page_points_to_exists(name):
+    page = (ROOT / name).read_text()
+    assert dangling(page, ROOT) == []
+    assert missing_paths(page, ROOT) == []
+    assert unknown_targets(page, (ROOT / "Makefile").read_text()) == []
+
+
+def test_the_checker_of_links_sees_what_leads_nowhere(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# A title: `x`\n")
+    page = """
+# Here
+[a](docs/a.md) [b](docs/b.md) [web](https://example.org/no) [here](#here)
+[there](#there) [title](docs/a.md#a-title-x) [no](docs/a.md#b) ![picture](c.png)
+<img src="d.png"> `docs/a.md` `docs/e.md` `m/v` `make test` `make tea`
+"""
+    links = ["docs/b.md", "#there", "docs/a.md#b", "c.png", "d.png"]
+    assert dangling(page, tmp_path) == links
+    assert missing_paths(page, tmp_path) == ["docs/e.md"]
+    assert unknown_targets(page, "test: venv\n") == ["tea"]
+
+
+def test_the_changelog_has_room_for_what_is_not_released():
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(r"^## \[?Unreleased\]?$", changelog, re.M)

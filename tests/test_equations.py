@@ -1,0 +1,47 @@
+"""Every optimizer takes the step of its equation: `reference.py`, in float64."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.oracle import Oracle
+from tests.recipes import EXACT, MODES
+from tests.trainer import assert_follows, trainer
+
+SPECS = (
+    ((), "float32"),
+    ((5,), "float64"),
+    ((0,), "float32"),
+    ((3, 4), "float32"),
+    ((2, 0, 3), "float64"),
+    ((2, 3, 2), "float64"),
+    ((4, 2), "float32"),
+)
+
+
+@st.composite
+def dense_runs(draw):
+    """Values of all variables and, for each of some steps, a gradient of each."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    values = [rng.normal(size=shape).astype(dtype) for shape, dtype in SPECS]
+    scales = st.sampled_from([0.0, 1e-6, 1e-3, 1.0, 1e3, 1e6])
+    scales = draw(st.lists(scales, min_size=1, max_size=4))
+    return values, [[_gradient(rng, scale, *spec) for spec in SPECS] for scale in scales]
+
+
+def _gradient(rng, scale, shape, dtype):
+    present = rng.random(shape) < 0.7
+    return (rng.normal(size=shape) * scale * present).astype(dtype)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("recipe", EXACT, ids=str)
+@given(run=dense_runs())
+def test_dense_steps_follow_the_equation(recipe, mode, run):
+    values, gradients = run
+    oracle, subject = Oracle(recipe, values), trainer(recipe, mode, SPECS)
+    for step in gradients:
+        oracle.step(step)
+    subject.run(values, gradients)
+    assert_follows(subject, oracle)

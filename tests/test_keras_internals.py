@@ -1,0 +1,282 @@
+"""What `base.py` takes for granted of Keras's private methods is still so.
+
+Each of these tests fails when Keras renames, moves or reorders what the order of a step
+relies on. Then `base.py` needs a second look before a new Keras may be allowed.
+"""
+
+import ast
+import functools
+import inspect
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_textbook_opt
+from keras_textbook_opt import TextbookOptimizer
+
+PACKAGE = Path(keras_textbook_opt.__file__).parent
+KERAS = keras.optimizers.Optimizer
+
+# The private methods of Keras that base.py overrides or calls, with their parameters.
+METHODS = {
+    "_all_reduce_sum_gradients": ["grads_and_vars"],
+    "_apply_weight_decay": ["variables"],
+    "_backend_apply_gradients": ["grads", "trainable_variables"],
+    "_backend_increment_gradient_accumulators": ["grads", "acc_grads"],
+    "_backend_update_step": ["grads", "trainable_variables", "learning_rate"],
+    "_clip_gradients": ["grads"],
+    "_overwrite_variable_with_gradient": ["variable"],
+    "_use_weight_decay": ["variable"],
+    "_var_key": ["variable"],
+}
+# The same of the public methods that base.py overrides or calls through `super()`.
+PUBLIC = {
+    "add_variable_from_reference": ["reference_variable", "name", "initializer"],
+    "apply": ["grads", "trainable_variables"],
+    "assign": ["variable", "value"],
+    "assign_add": ["variable", "value"],
+    "assign_sub": ["variable", "value"],
+    "build": ["variables"],
+    "exclude_from_weight_decay": ["var_list", "var_names"],
+    "from_config": ["config", "custom_objects"],
+    "get_config": [],
+    "update_step": ["gradient", "variable", "learning_rate"],
+}
+ATTRIBUTES = {"_distribution_strategy", "_trainable_variables"}
+
+# Where in a step Keras calls what; the spy below records just these.
+STEPS = [
+    "build",
+    "_filter_empty_gradients",
+    "_overwrite_variables_directly_with_gradients",
+    "_backend_apply_gradients",
+    "_backend_increment_gradient_accumulators",
+    "_clip_gradients",
+    "_apply_weight_decay",
+    "_backend_update_step",
+    "_all_reduce_sum_gradients",
+    "update_step",
+    "_backend_reset_gradient_accumulators",
+    "_update_model_variables_moving_average",
+    "_overwrite_model_variables_with_average_value",
+]
+
+
+class Plain(TextbookOptimizer):
+    def apply_dense(self, g, θ, η):
+        return θ - η * g
+
+
+def spying(**arguments):
+    """An optimizer that records the order in which its methods are called."""
+    calls = []
+
+    def recorded(name):
+        original = getattr(Plain, name)
+
+        @functools.wraps(original)
+        def method(self, *args, **kwargs):
+            calls.append(name)
+            return original(self, *args, **kwargs)
+
+        return method
+
+    spy = type("Spy", (Plain,), {name: recorded(name) for name in STEPS})
+    return spy(0.5, **arguments), calls
+
+
+def variables_under(calls, optimizer):
+    """Two variables; the constraint of the first records in which step it is called."""
+
+    def constraint(value):
+        calls.append(f"constraint in step {int(optimizer._iterations)}")
+        return value
+
+    first = keras.Variable([1.0, 2.0])
+    first.constraint = constraint
+    return [first, keras.Variable(3.0)]
+
+
+def calls_of_a_step(optimizer, calls, variables):
+    calls.clear()
+    optimizer.apply([[1.0, 1.0], 1.0], variables)
+    return list(calls)
+
+
+EVERY_STEP = [
+    "_filter_empty_gradients",
+    "_overwrite_variables_directly_with_gradients",
+    "_backend_apply_gradients",
+]
+UPDATE = [
+    "_clip_gradients",
+    "_apply_weight_decay",
+    "_backend_update_step",
+    "_all_reduce_sum_gradients",
+    "update_step",
+    "update_step",
+]
+EMA = [
+    "_update_model_variables_moving_average",
+    "_overwrite_model_variables_with_average_value",
+]
+
+
+def test_the_order_of_one_step():
+    optimizer, calls = spying(
+        clipnorm=1.0, weight_decay=0.5, use_ema=True, ema_overwrite_frequency=1
+    )
+    variables = variables_under(calls, optimizer)
+    expected = [*EVERY_STEP, *UPDATE, *EMA, "constraint in step 0"]
+    assert calls_of_a_step(optimizer, calls, variables) == ["build", *expected]
+    assert int(optimizer._iterations) == 1
+
+
+def test_the_order_of_accumulated_steps():
+    optimizer, calls = spying(gradient_accumulation_steps=2, clipnorm=1.0)
+    variables = variables_under(calls, optimizer)
+    optimizer.build(variables)
+    assert calls_of_a_step(optimizer, calls, variables) == [
+        *EVERY_STEP,
+        "_backend_increment_gradient_accumulators",
+        "constraint in step 0",
+    ]
+    assert calls_of_a_step(optimizer, calls, variables) == [
+        *EVERY_STEP,
+        *UPDATE,
+        "_backend_reset_gradient_accumulators",
+        "constraint in step 1",
+    ]
+
+
+def test_keras_unscales_after_it_drops_none_and_before_the_backend_applies():
+    class Spy(Plain):
+        def _backend_apply_gradients(self, grads, trainable_variables):
+            received.extend(float(g) for g in grads)
+
+    received: list[float] = []
+    θ, unused = keras.Variable(1.0), keras.Variable(1.0)
+    optimizer = Spy(0.5, loss_scale_factor=4.0)
+    with pytest.warns(UserWarning, match=r"Gradients do not exist"):
+        optimizer.apply([8.0, None], [θ, unused])
+    assert received == [2.0]
+
+
+def test_keras_hands_the_third_argument_of_the_update_to_each_update_step():
+    class Spy(Plain):
+        def update_step(self, gradient, variable, learning_rate):
+            received.append(learning_rate)
+
+    received: list[dict] = []
+    optimizer = Spy(0.5)
+    variables = [keras.Variable(1.0), keras.Variable(2.0)]
+    optimizer.build(variables)
+    scalars = {"float32": (1.0, 2.0)}
+    gradients = [keras.ops.ones(()), keras.ops.ones(())]
+    super(TextbookOptimizer, optimizer)._backend_update_step(
+        gradients, variables, scalars
+    )
+    assert received == [scalars, scalars]
+
+
+@pytest.mark.parametrize("name", [*METHODS, *PUBLIC])
+def test_keras_and_base_agree_on_the_parameters(name):
+    expected = METHODS.get(name, PUBLIC.get(name))
+    for cls in (KERAS, TextbookOptimizer):
+        parameters = inspect.signature(getattr(cls, name)).parameters
+        assert [p for p in parameters if p != "self"] == expected
+
+
+@pytest.mark.parametrize("name", sorted(ATTRIBUTES))
+def test_a_built_keras_optimizer_has_the_attribute(name):
+    optimizer = keras.optimizers.SGD()
+    optimizer.build([keras.Variable(1.0)])
+    assert hasattr(optimizer, name)
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def overridden(source: str) -> list[ast.FunctionDef]:
+    """The private methods of Keras's optimizer that classes in `source` define."""
+    return [
+        member
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+        for member in node.body
+        if isinstance(member, ast.FunctionDef)
+        and private(member.name)
+        and hasattr(KERAS, member.name)
+    ]
+
+
+def relied_on(source: str) -> set[str]:
+    """The private names that `source` takes from an object without defining them."""
+    tree = ast.parse(source)
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    stores = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
+    loads = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    looked_up = {
+        str(node.args[1].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "getattr"
+        and isinstance(node.args[1], ast.Constant)
+    }
+    return {name for name in (loads | looked_up) - own - stores if private(name)}
+
+
+SOURCES = {path.name: path.read_text() for path in PACKAGE.rglob("*.py")}
+
+
+def test_the_tables_above_name_all_that_base_overrides_or_calls():
+    base = SOURCES["base.py"]
+    overrides = {member.name for member in overridden(base)}
+    assert overrides | relied_on(base) == set(METHODS) | ATTRIBUTES
+
+
+def test_private_methods_of_keras_are_overridden_in_base_alone():
+    found = {name for name, source in SOURCES.items() if overridden(source)}
+    assert found == {"base.py"}
+
+
+def test_private_names_of_keras_are_used_in_base_alone():
+    found = {
+        name
+        for name, source in SOURCES.items()
+        if any(hasattr(KERAS, used) for used in relied_on(source))
+    }
+    assert found == {"base.py"}
+
+
+@pytest.mark.parametrize("name", [m.name for m in overridden(SOURCES["base.py"])])
+def test_an_override_says_why_in_one_line(name):
+    (method,) = (m for m in overridden(SOURCES["base.py"]) if m.name == name)
+    docstring = ast.get_docstring(method)
+    assert docstring and len(docstring.splitlines()) == 1
+    assert docstring.endswith(".")
+
+
+def test_the_checks_see_what_they_look_for():
+    plant = """
+class Optimizer:
+    def _clip_gradients(self, grads):
+        return super()._filter_empty_gradients(grads, self._trainable_variables)
+    def _mine(self):
+        self._own = getattr(self, "_lock", None)
+        return self._own, self._mine()
+"""
+    assert [member.name for member in overridden(plant)] == ["_clip_gradients"]
+    relied = {"_filter_empty_gradients", "_trainable_variables", "_lock"}
+    assert relied_on(plant) == relied

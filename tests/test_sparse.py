@@ -1,0 +1,126 @@
+"""A sparse gradient gives what its densified gradient gives, however it is written.
+
+`"exact"`: the equation runs on every row; `"lazy"`: on the rows touched, alone.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_textbook_opt import SGD, Adam, Momentum
+from tests.oracle import Oracle, Sparse
+from tests.recipes import EXACT, LAZY, MODES
+from tests.trainer import assert_follows, trainer
+
+SPECS = (((6, 3), "float32"), ((5,), "float64"), ((4, 2, 2), "float32"), ((3,), "float32"))
+TABLES = (0, 1, 2)
+
+
+@st.composite
+def sparse_runs(draw):
+    """Values, and for each step rows of the tables: repeated, unsorted, none or all."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    values = [rng.normal(size=shape).astype(dtype) for shape, dtype in SPECS]
+    counts = draw(st.lists(st.sampled_from([0, 1, 4, 9]), min_size=1, max_size=4))
+    return values, [_step(rng, count) for count in counts]
+
+
+def _step(rng, count: int) -> list:
+    gradients = [_rows(rng, count, *SPECS[k]) for k in TABLES]
+    shape, dtype = SPECS[-1]
+    return [*gradients, rng.normal(size=shape).astype(dtype)]
+
+
+def _rows(rng, count, shape, dtype) -> Sparse:
+    indices = rng.integers(0, shape[0], count)
+    values = rng.normal(size=(count, *shape[1:])) * rng.choice([0.0, 0.1, 1.0])
+    return Sparse(indices, values.astype(dtype))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("recipe", EXACT + LAZY, ids=str)
+@given(run=sparse_runs())
+def test_sparse_steps_follow_the_equation(recipe, mode, run):
+    values, gradients = run
+    oracle, subject = Oracle(recipe, values), trainer(recipe, mode, SPECS, TABLES)
+    for step in gradients:
+        oracle.step(step)
+    subject.run(values, gradients)
+    assert_follows(subject, oracle)
+
+
+@pytest.mark.parametrize("recipe", EXACT + LAZY, ids=str)
+@given(run=sparse_runs(), seed=st.integers(0, 2**32))
+def test_order_splitting_and_merging_of_rows_do_not_matter(recipe, run, seed):
+    values, gradients = run
+    rng = np.random.default_rng(seed)
+    oracle, subject = Oracle(recipe, values), trainer(recipe, "graph", SPECS, TABLES)
+    for step in gradients:
+        oracle.step(step)
+    rewritten = [[_rewritten(rng, g) for g in step] for step in gradients]
+    subject.run(values, rewritten)
+    assert_follows(subject, oracle)
+
+
+def _rewritten(rng, g):
+    """The same gradient with half of its rows split in two, in another order."""
+    if not isinstance(g, Sparse):
+        return g
+    split = rng.random(len(g.indices)) < 0.5
+    half = g.values[split] * np.asarray(0.5, g.values.dtype)
+    kept = g.values.copy()
+    kept[split] -= half
+    indices = np.concatenate([g.indices, g.indices[split]])
+    order = rng.permutation(len(indices))
+    return Sparse(indices[order], np.concatenate([kept, half])[order])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("recipe", LAZY, ids=str)
+@given(run=sparse_runs())
+def test_lazy_leaves_absent_rows_as_they_are_bit_for_bit(recipe, mode, run):
+    values, gradients = run
+    subject = trainer(recipe, mode, SPECS, TABLES)
+    subject.run(values, gradients[:-1])
+    before = [_state(subject, k) for k in TABLES]
+    subject.run(values, gradients)
+    for k in TABLES:
+        absent = np.setdiff1d(np.arange(SPECS[k][0][0]), gradients[-1][k].indices)
+        for old, new in zip(before[k], _state(subject, k), strict=True):
+            np.testing.assert_array_equal(new[absent], old[absent])
+
+
+def _state(subject, k: int) -> list:
+    variable, optimizer = subject.variables[k], subject.optimizer
+    names = ["m", "v", "v_hat"] if optimizer.name.startswith("adam") else ["m"]
+    slots = [optimizer.get_slot(variable, n) for n in names if _has(subject, k, n)]
+    return [variable.numpy(), *(slot.numpy() for slot in slots)]
+
+
+def _has(subject, k: int, name: str) -> bool:
+    return name != "v_hat" or subject.optimizer.amsgrad
+
+
+@pytest.mark.parametrize("recipe", LAZY, ids=str)
+def test_a_lazy_step_writes_no_tensor_of_the_size_of_the_table(recipe):
+    subject = trainer(recipe, "graph", (((1000, 3), "float32"),), (0,))
+    graph = subject._step.get_concrete_function().graph
+    sizes = [
+        (op.type, output.shape)
+        for op in graph.get_operations()
+        for output in op.outputs
+        if op.type != "ReadVariableOp" and output.shape.rank
+    ]
+    assert any(shape[0] is None for _, shape in sizes)
+    assert not [(kind, shape) for kind, shape in sizes if shape[0] == 1000]
+
+
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm", "clipvalue"])
+@pytest.mark.parametrize("optimizer", [SGD, Momentum, Adam])
+def test_a_clip_keeps_a_sparse_gradient_sparse(optimizer, clip):
+    slices = tf.IndexedSlices(tf.constant([[3.0], [4.0]]), tf.constant([1, 1]))
+    (clipped,) = optimizer(0.1, **{clip: 0.5})._clip_gradients([slices])
+    assert isinstance(clipped, tf.IndexedSlices)
+    np.testing.assert_allclose(clipped.values, [[0.5]])

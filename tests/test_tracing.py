@@ -1,0 +1,130 @@
+"""A step is traced once: new values, other rows and another η do not trace it again."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.recipes import EXACT, LAZY, Recipe
+
+of_every_recipe = pytest.mark.parametrize("recipe", [*EXACT, *LAZY], ids=str)
+of_every_compiler = pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+
+ROWS = [[2, 2, 0], [1], [0, 1, 2, 3, 4], [], [4, 4]]
+
+
+class Counted:
+    """A step of `recipe` on a table and a vector that counts how often it is traced."""
+
+    def __init__(self, recipe: Recipe, jit: bool, **more):
+        self.variables = [keras.Variable(np.ones((5, 2))), keras.Variable(np.ones(3))]
+        self.optimizer = recipe.make(**more)
+        self.optimizer.build(self.variables)
+        self.traces = 0
+        signature = [
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None, 2], tf.float32),
+            tf.TensorSpec([3], tf.float32),
+        ]
+        self._sparse = tf.function(
+            self._apply_sparse, input_signature=signature, jit_compile=jit
+        )
+        self._dense = tf.function(self._apply_dense, jit_compile=jit)
+
+    def _apply_sparse(self, indices, rows, vector):
+        self.traces += 1
+        self.optimizer.apply([tf.IndexedSlices(rows, indices), vector], self.variables)
+
+    def _apply_dense(self, table, vector):
+        self.traces += 1
+        self.optimizer.apply([table, vector], self.variables)
+
+    def sparse_step(self, indices: list[int]) -> None:
+        rows = np.random.default_rng(len(indices)).normal(size=(len(indices), 2))
+        self._sparse(
+            tf.constant(indices, tf.int32), tf.constant(rows, tf.float32), ONES
+        )
+
+    def dense_step(self, value: float) -> None:
+        self._dense(tf.fill((5, 2), value), value * ONES)
+
+
+ONES = tf.ones(3)
+
+
+@of_every_compiler
+@of_every_recipe
+def test_a_dense_step_is_traced_once(recipe, jit):
+    counted = Counted(recipe, jit)
+    for value in (1.0, 0.0, -3.0):
+        counted.dense_step(value)
+    assert counted.traces == 1
+
+
+@of_every_recipe
+def test_a_sparse_step_is_traced_once_whatever_rows_it_touches(recipe):
+    counted = Counted(recipe, jit=False)
+    for indices in ROWS:
+        counted.sparse_step(indices)
+    assert counted.traces == 1
+
+
+@pytest.mark.parametrize("recipe", LAZY, ids=str)
+def test_a_compiled_sparse_step_is_traced_once_whatever_rows_it_touches(recipe):
+    counted = Counted(recipe, jit=True)
+    for indices in ROWS[:2]:
+        counted.sparse_step(indices)
+    assert counted.traces == 1
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        {"gradient_accumulation_steps": 2},
+        {"use_ema": True, "ema_overwrite_frequency": 2},
+        {"loss_scale_factor": 2.0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("recipe", LAZY[-1:], ids=str)
+def test_a_step_with_a_feature_of_keras_is_traced_once(recipe, feature):
+    counted = Counted(recipe, jit=False, **feature)
+    for indices in ROWS:
+        counted.sparse_step(indices)
+    assert counted.traces == 1
+
+
+@of_every_compiler
+@of_every_recipe
+def test_another_learning_rate_counts_from_the_next_step_without_a_trace(recipe, jit):
+    counted = Counted(recipe, jit)
+    counted.dense_step(1.0)
+    counted.optimizer.learning_rate = 0.0
+    still = counted.variables[1].numpy()
+    if "momentum" not in counted.optimizer.get_config():
+        counted.dense_step(1.0)
+        np.testing.assert_array_equal(counted.variables[1].numpy(), still)
+    counted.optimizer.learning_rate = 1000.0
+    counted.dense_step(1.0)
+    assert np.abs(counted.variables[1].numpy() - still).min() > 100
+    assert counted.traces == 1
+
+
+@of_every_recipe
+def test_fit_traces_its_step_once(recipe, monkeypatch):
+    model = keras.Sequential(
+        [keras.layers.Embedding(5, 2), keras.layers.Flatten(), keras.layers.Dense(1)]
+    )
+    optimizer = recipe.make()
+    applied = []
+    monkeypatch.setattr(
+        optimizer, "apply", lambda *a, f=optimizer.apply: applied.append(1) or f(*a)
+    )
+    model.compile(optimizer, "mse", jit_compile=False)
+    batches = [(np.array(ROWS[0]), 1.0), (np.array([4, 3, 1]), -1.0)]
+    x = np.stack([ids for ids, _ in batches])
+    y = np.array([[target] for _, target in batches])
+    for values in (x, x[::-1], 4 - x):
+        model.fit(values, y, batch_size=1, epochs=2, verbose=0)
+        assert len(applied) == 1
+    assert int(optimizer.iterations) == 12
