@@ -223,7 +223,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if self.built:
             return
         variables = list(variables)
-        updated = [v for v in variables if not self._overwrite_variable_with_gradient(v)]
+        updated = [
+            v for v in variables if not self._overwrite_variable_with_gradient(v)
+        ]
         for variable in updated:
             gradients.check_variable(variable)
         if self._undecayed_paths:
@@ -282,8 +284,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if strategy is None or strategy.num_replicas_in_sync == 1:
             return grads
         grads_and_vars = list(zip(map(rows.assignable, grads), variables))
-        summed = super()._all_reduce_sum_gradients(grads_and_vars)
-        return [rows.merged(g) if rows.is_indexed_slices(g) else g for g, _ in summed]
+        return [g for g, _ in super()._all_reduce_sum_gradients(grads_and_vars)]
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         """Keras sums here, after the clip; `_backend_apply_gradients` has summed."""
@@ -302,17 +303,17 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _clip_gradients(self, grads):
         """Keras takes the repeats of a row for rows, and a clip densifies."""
-        present = [gradients.structured(g) for g in grads if g is not None]
-        clipped = iter(self._clipped(present))
-        return [g if g is None else gradients.like(g, next(clipped)) for g in grads]
-
-    def _clipped(self, grads):
-        if self.clipnorm is not None:
-            return [clip.by_norm(g, self.clipnorm) for g in grads]
-        if self.global_clipnorm is not None:
-            return clip.by_global_norm(grads, self.global_clipnorm)
-        if self.clipvalue is not None:
-            return [clip.by_value(g, self.clipvalue) for g in grads]
+        clips = [
+            (clip.by_norm, self.clipnorm),
+            (clip.by_global_norm, self.global_clipnorm),
+            (clip.by_value, self.clipvalue),
+        ]
+        for clipped, c in clips:
+            if c is not None:
+                present = [g for g in grads if g is not None]
+                merged = [gradients.structured(g).merged() for g in present]
+                of = iter(clipped(merged, c))
+                grads = [g if g is None else gradients.like(g, next(of)) for g in grads]
         return grads
 
     def _apply_weight_decay(self, variables):
@@ -339,8 +340,10 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if self.weight_decay and self._use_weight_decay(variable):
             self._decay(variable, g, η * self.weight_decay)
         slots = self._slots.of(self._var_key(variable)).values()
-        step = self.apply_sparse if isinstance(g, Rows) else self.dense_step
-        new = step(g, variable, step_size, *slots)
+        if isinstance(g, Rows):
+            new = self.apply_sparse(g, variable, step_size, *slots)
+        else:
+            new = self.dense_step(g, variable, step_size, *slots)
         for place, value in zip((variable, *slots), new, strict=True):
             if value is not place:
                 self.assign(place, rows.assignable(value))
@@ -358,6 +361,11 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def row_step(self, g: Rows, θ, η, *slots) -> tuple:
         """The equation on the rows that `g` touches; the others stay as they are."""
+        kernel = fused.row_kernel(self, θ, slots)
+        if kernel is not None:
+            kernel(self, g, θ, η, *slots)
+            return θ, *slots
+        g = g.merged()
         old = [rows.take(place, g) for place in (θ, *slots)]
         new = _as_tuple(self.apply_dense(g.values, old[0], η, *old[1:]), len(old))
         return tuple(g.with_values(value) for value in new)
@@ -365,6 +373,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _decay(self, θ, g, ηλ) -> None:
         """`θ ← θ − η·λ·θ`, on the touched rows alone where the update is lazy."""
         if isinstance(g, Rows) and self.sparse_update == "lazy":
+            g = g.merged()
             decayed = g.with_values(ηλ * rows.take(θ, g))
             self.assign_sub(θ, rows.assignable(decayed))
         else:

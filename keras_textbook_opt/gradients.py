@@ -26,31 +26,30 @@ class Scaled(NamedTuple):
     scale: Any = None
 
     @property
-    def values(self):
+    def values(self) -> Any:
         return self.unscaled if self.scale is None else self.unscaled * self.scale
 
-    def with_values(self, values) -> Scaled:
+    def with_values(self, values: Any) -> Scaled:
         return Scaled(values)
 
-    def __mul__(self, factor) -> Scaled:
-        return Scaled(
-            self.unscaled, factor if self.scale is None else self.scale * factor
-        )
+    def __mul__(self, factor: Any) -> Scaled:
+        scale = factor if self.scale is None else self.scale * factor
+        return Scaled(self.unscaled, scale)
 
-    def __truediv__(self, divisor) -> Scaled:
-        return self * (1.0 / divisor)
+    def merged(self) -> Scaled:
+        return self
 
 
-def structured(gradient) -> Rows | Scaled:
-    """`gradient` as `Rows` or `Scaled`."""
+def structured(gradient: Any) -> Rows | Scaled:
+    """`gradient` as `Rows` where it is sparse, as `Scaled` where it is dense."""
     if isinstance(gradient, (Rows, Scaled)):
         return gradient
     if rows.is_indexed_slices(gradient):
-        return rows.merged(gradient)
+        return Rows(gradient.indices, gradient.values)
     return Scaled(gradient)
 
 
-def like(original, gradient: Rows | Scaled):
+def like(original: Any, gradient: Rows | Scaled) -> Any:
     """`gradient` in the form that `original` has."""
     if isinstance(original, (Rows, Scaled)):
         return gradient
@@ -59,44 +58,42 @@ def like(original, gradient: Rows | Scaled):
     return gradient.values
 
 
-def compute_dtype(variable) -> str:
+def compute_dtype(variable: Any) -> str:
     """The dtype of the arithmetic on `variable`: its own, but float32 for 16 bits."""
     dtype = keras.backend.standardize_dtype(variable.dtype)
     return "float64" if dtype == "float64" else "float32"
 
 
-def check_variable(variable) -> None:
+def check_variable(variable: Any) -> None:
     """Raise a `ValueError` unless `variable` is of a floating-point dtype."""
     dtype = keras.backend.standardize_dtype(variable.dtype)
     if not keras.backend.is_float_dtype(dtype):
         raise ValueError(
-            f"Expected variables of a floating-point dtype. Received: {_label(variable)} "
-            f"of dtype {dtype}"
+            "Expected variables of a floating-point dtype. "
+            f"Received: {_label(variable)} of dtype {dtype}"
         )
 
 
-def checked(gradient, variable):
+def checked(gradient: Any, variable: Any) -> Any:
     """`gradient` in the compute dtype: a tensor, or `Rows` where it is sparse.
 
     Raises:
         ValueError: The gradient's shape or dtype does not fit the variable.
     """
     dtype = compute_dtype(variable)
-    if isinstance(gradient, Rows):
-        return gradient
-    if rows.is_indexed_slices(gradient):
-        _check(gradient.values, gradient.values.shape[1:], variable.shape[1:], variable)
-        if rows.out_of_range(gradient, variable.shape[0]):
-            raise ValueError(
-                f"Expected row indices from 0 to {variable.shape[0] - 1} in the "
-                f"gradient of {_label(variable)}. Received: {gradient.indices}"
-            )
-        merged = rows.merged(gradient)
-        return merged.with_values(ops.cast(merged.values, dtype))
     if isinstance(gradient, (list, tuple, float, int)):
         gradient = np.asarray(gradient, dtype)
-    _check(gradient, gradient.shape, variable.shape, variable)
-    return ops.convert_to_tensor(gradient, dtype)
+    g = structured(gradient)
+    if isinstance(g, Scaled):
+        _check(gradient, gradient.shape, variable.shape, variable)
+        return ops.convert_to_tensor(gradient, dtype)
+    _check(g.values, g.values.shape[1:], variable.shape[1:], variable)
+    if g.name_a_row_not_in(variable):
+        raise ValueError(
+            f"Expected row indices from 0 to {variable.shape[0] - 1} in the gradient "
+            f"of {_label(variable)}. Received: {g.indices}"
+        )
+    return g.with_values(ops.cast(g.values, dtype))
 
 
 def _check(values, shape, expected_shape, variable) -> None:

@@ -20,20 +20,19 @@ def real(
     at_most: float = math.inf,
 ) -> float:
     """`value` as a float; a `ValueError` unless it is a finite number in the range."""
-    fits = (
-        isinstance(value, numbers.Real)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and above < value < below
-        and at_least <= value <= at_most
-    )
-    if not fits:
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = float(value) if is_real else math.nan
+    in_range = above < number < below and at_least <= number <= at_most
+    if not in_range or math.isinf(number):
         bounds = {">": above, ">=": at_least, "<": below, "<=": at_most}
-        limits = [f"{sign} {bound:g}" for sign, bound in bounds.items()
-                  if math.isfinite(bound)]
+        limits = [
+            f"{sign} {bound:g}"
+            for sign, bound in bounds.items()
+            if math.isfinite(bound)
+        ]
         expected = " and ".join(["a finite number", *limits])
         raise ValueError(_message(name, expected, value))
-    return float(value)
+    return number
 
 
 def integer(name: str, value: Any, *, at_least: int) -> int:

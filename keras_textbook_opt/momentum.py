@@ -86,7 +86,9 @@ class Momentum(TextbookOptimizer):
             name=name,
             **unknown,
         )
-        self.momentum = hyperparameters.real("momentum", momentum, at_least=0, at_most=1)
+        self.momentum = hyperparameters.real(
+            "momentum", momentum, at_least=0, at_most=1
+        )
         self.nesterov = hyperparameters.boolean("nesterov", nesterov)
         self.sparse_update = hyperparameters.sparse_update(sparse_update)
 

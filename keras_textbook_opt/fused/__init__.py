@@ -7,31 +7,48 @@ carries its name, as `@fused.equation("adam")`, give the same numbers; a test sa
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
+from keras import ops
 
+backend: Any = None
 if keras.backend.backend() == "tensorflow":
-    from keras_textbook_opt.fused.tensorflow import KERNELS, applies
-else:
-    KERNELS = {}
+    from keras_textbook_opt.fused import tensorflow as backend
+
+_names: dict[Callable[..., Any], str] = {}
 
 
-def equation(name: str) -> Callable:
+def equation(name: str) -> Callable[..., Any]:
     """Say that the kernel `name` computes the decorated `apply_dense`."""
 
-    def mark(apply_dense: Callable) -> Callable:
-        apply_dense.kernel = name
+    def named(apply_dense: Callable[..., Any]) -> Callable[..., Any]:
+        _names[apply_dense] = name
         return apply_dense
 
-    return mark
+    return named
 
 
-def kernel(optimizer, θ, slots) -> Callable | None:
+def kernel(optimizer: Any, θ: Any, slots: Any) -> Callable[..., None] | None:
     """The kernel that stands in for `apply_dense` on `θ`; `None` where there is none.
 
     A class that overrides `apply_dense` has another equation, and no kernel with it.
     """
-    name = getattr(optimizer.apply_dense, "kernel", None)
-    if name in KERNELS and applies(optimizer, θ, slots):
-        return KERNELS[name]
-    return None
+    return _applicable("KERNELS", optimizer, θ, slots)
+
+
+def row_kernel(optimizer: Any, θ: Any, slots: Any) -> Callable[..., None] | None:
+    """The kernel that stands in for `apply_dense` on rows of `θ`, repeats included."""
+    return _applicable("ROW_KERNELS", optimizer, θ, slots)
+
+
+def _applicable(table: str, optimizer: Any, θ: Any, slots: Any) -> Any:
+    name = _names.get(type(optimizer).apply_dense)
+    if backend is None or not backend.applies(optimizer, θ, slots):
+        return None
+    return getattr(backend, table).get(name)
+
+
+def sum_of_squares(x: Any) -> Any:
+    """`Σx²`, a scalar of the dtype of `x`."""
+    return ops.sum(ops.square(x)) if backend is None else backend.sum_of_squares(x)

@@ -28,14 +28,19 @@ def applies(optimizer, θ, slots) -> bool:
 
 
 def sgd(optimizer, g, θ, η) -> None:
-    # θ ← θ − (η·scale)·g
+    """`θ ← θ − (η·scale)·g`."""
     tf.raw_ops.ResourceApplyGradientDescent(
         var=θ.handle, alpha=_scaled(η, g), delta=g.unscaled
     )
 
 
+def sgd_on_rows(optimizer, g, θ, η) -> None:
+    """`θᵢ ← θᵢ − η·gᵢ`."""
+    θ.scatter_sub((g * η).to_indexed_slices())
+
+
 def momentum(optimizer, g, θ, η, m) -> None:
-    # m ← β·m − (η·scale)·g, and θ with it
+    """`m ← β·m − (η·scale)·g`, then `θ ← θ + m` or `θ ← θ + β·m − (η·scale)·g`."""
     tf.raw_ops.ResourceApplyKerasMomentum(
         var=θ.handle,
         accum=m.handle,
@@ -47,7 +52,8 @@ def momentum(optimizer, g, θ, η, m) -> None:
 
 
 def adam(optimizer, g, θ, η_hat, m, v, v_hat=None) -> None:
-    # The kernel corrects the bias by √(1 − β₂ᵗ)/(1 − β₁ᵗ): η̂ has it, so βᵗ is 0 here.
+    """`m`, `v`, perhaps `v̂`, then `θ ← θ − η̂·m/(√v + ε)`."""
+    # The kernel would correct the bias by √(1 − β₂ᵗ)/(1 − β₁ᵗ), which η̂ has in it.
     zero = tf.constant(0, θ.dtype)
     arguments = {
         "var": θ.handle,
@@ -67,8 +73,14 @@ def adam(optimizer, g, θ, η_hat, m, v, v_hat=None) -> None:
         tf.raw_ops.ResourceApplyAdamWithAmsgrad(vhat=v_hat.handle, **arguments)
 
 
+def sum_of_squares(x):
+    """`Σx²`, from TensorFlow's `Σx²/2`, which writes no tensor `x²`."""
+    return 2 * tf.nn.l2_loss(x)
+
+
 def _scaled(η, g):
     return η if g.scale is None else η * g.scale
 
 
 KERNELS = {"sgd": sgd, "momentum": momentum, "adam": adam}
+ROW_KERNELS = {"sgd": sgd_on_rows}
