@@ -38,7 +38,9 @@ class Oracle:
 
     def step(self, gradients: list) -> None:
         self.t += 1
-        touched = [np.unique(g.indices) if isinstance(g, Sparse) else ... for g in gradients]
+        touched = [
+            np.unique(g.indices) if isinstance(g, Sparse) else ... for g in gradients
+        ]
         dense = self._clipped(
             [_densified(g, θ) for g, θ in zip(gradients, self.variables)]
         )
@@ -62,7 +64,9 @@ class Oracle:
         if λ := self.recipe.arguments.get("weight_decay"):
             θ[rows] = reference.decay(θ[rows], η=η, λ=λ)
         places = [θ, *slots.values()]
-        new = self._equation(self.dtypes[k], *(place[rows] for place in places), g[rows])
+        new = self._equation(
+            self.dtypes[k], *(place[rows] for place in places), g[rows]
+        )
         for place, value in zip(places, new, strict=True):
             place[rows] = value
         self.reach[k] += np.abs(θ - before).max(initial=0.0)
@@ -74,7 +78,10 @@ class Oracle:
         if self.recipe.optimizer is SGD:
             return (reference.sgd(*arrays, η=η),)
         if self.recipe.optimizer is Momentum:
-            β, nesterov = arguments.get("momentum", 0.9), arguments.get("nesterov", False)
+            β, nesterov = (
+                arguments.get("momentum", 0.9),
+                arguments.get("nesterov", False),
+            )
             return reference.momentum(*arrays, η=η, β=β, nesterov=nesterov)
         equation = reference.amsgrad if arguments.get("amsgrad") else reference.adam
         return equation(

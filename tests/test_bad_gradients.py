@@ -91,7 +91,7 @@ def each(bad):
 
 def make(recipe):
     """Variables and an optimizer that has taken one step on them."""
-    variables = [keras.Variable(np.full(s, 2.0), name=f"v{len(s)}") for s in SHAPES]
+    variables = [keras.Variable(tf.fill(s, 2.0), name=f"v{len(s)}") for s in SHAPES]
     optimizer = recipe.make()
     optimizer.apply(good_gradients(), variables)
     return optimizer, variables
@@ -175,10 +175,10 @@ def test_the_step_after_refusals_is_as_if_they_had_not_been(recipe):
     assert state(optimizer, variables) == state(twin, twin_variables)
 
 
-@pytest.mark.parametrize("bad", [BAD_SHAPES["transposed"], BAD_DTYPES["int"]], ids=str)
+@each({"shape": BAD_SHAPES["transposed"], "dtype": BAD_DTYPES["int"]})
 @of_every_recipe
 def test_a_refused_first_step_leaves_the_optimizer_unbuilt(recipe, bad):
-    variables = [keras.Variable(np.full(s, 2.0)) for s in SHAPES]
+    variables = [keras.Variable(tf.fill(s, 2.0)) for s in SHAPES]
     optimizer = recipe.make()
     with refused(optimizer, variables):
         optimizer.apply(with_bad(bad), variables)
@@ -187,7 +187,7 @@ def test_a_refused_first_step_leaves_the_optimizer_unbuilt(recipe, bad):
     assert optimizer.built
 
 
-@pytest.mark.parametrize("bad", [BAD_SHAPES["transposed"], BAD_ROWS["a negative row"]])
+@each({"shape": BAD_SHAPES["transposed"], "rows": BAD_ROWS["a negative row"]})
 def test_apply_gradients_refuses_it_too(bad):
     optimizer, variables = make(RECIPES[2])
     with refused(optimizer, variables):
@@ -258,7 +258,7 @@ def test_no_gradients_at_all_change_nothing(recipe):
     assert state(optimizer, variables) == before
 
 
-@pytest.mark.parametrize("bad", [BAD_SHAPES["a tensor"], BAD_SHAPES["rows too wide"]])
+@each({"dense": BAD_SHAPES["a tensor"], "sparse": BAD_SHAPES["rows too wide"]})
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
 def test_a_graph_is_refused_while_it_is_traced(bad, jit_compile):
     optimizer, variables = make(RECIPES[2])

@@ -85,7 +85,7 @@ def good_arguments():
             yield classes, name, value
     for value in ("exact", "lazy"):
         yield [Momentum, Adam], "sparse_update", value
-    for name in {*NUMBERS, *INTEGERS, "name"} - {*NONE_IS_REFUSED}:
+    for name in sorted({*NUMBERS, *INTEGERS, "name"} - {*NONE_IS_REFUSED}):
         yield NUMBERS.get(name, (OPTIMIZERS,))[0], name, None
 
 

@@ -27,7 +27,9 @@ def dense_runs(draw):
     values = [rng.normal(size=shape).astype(dtype) for shape, dtype in SPECS]
     scales = st.sampled_from([0.0, 1e-6, 1e-3, 1.0, 1e3, 1e6])
     scales = draw(st.lists(scales, min_size=1, max_size=4))
-    return values, [[_gradient(rng, scale, *spec) for spec in SPECS] for scale in scales]
+    return values, [
+        [_gradient(rng, scale, *spec) for spec in SPECS] for scale in scales
+    ]
 
 
 def _gradient(rng, scale, shape, dtype):

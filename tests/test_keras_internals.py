@@ -43,7 +43,7 @@ PUBLIC = {
     "get_config": [],
     "update_step": ["gradient", "variable", "learning_rate"],
 }
-ATTRIBUTES = {"_distribution_strategy", "_trainable_variables"}
+ATTRIBUTES = {"_distribution_strategy", "_learning_rate", "_trainable_variables"}
 
 # Where in a step Keras calls what; the spy below records just these.
 STEPS = [

@@ -14,7 +14,12 @@ from tests.oracle import Oracle, Sparse
 from tests.recipes import EXACT, LAZY, MODES
 from tests.trainer import assert_follows, trainer
 
-SPECS = (((6, 3), "float32"), ((5,), "float64"), ((4, 2, 2), "float32"), ((3,), "float32"))
+SPECS = (
+    ((6, 3), "float32"),
+    ((5,), "float64"),
+    ((4, 2, 2), "float32"),
+    ((3,), "float32"),
+)
 TABLES = (0, 1, 2)
 
 

@@ -7,6 +7,7 @@ that an example costs its steps and not a compilation.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,15 +18,17 @@ from tests.recipes import Recipe
 
 
 class Trainer:
-    """`recipe` on variables of the given `(shape, dtype)`; those in `sparse` get rows."""
+    """`recipe` on variables of each `(shape, dtype)`; those in `sparse` get rows."""
 
     def __init__(self, recipe: Recipe, mode: str, specs: tuple, sparse: tuple = ()):
         self.specs = specs
-        self.variables = [keras.Variable(np.zeros(shape), dtype=d) for shape, d in specs]
+        self.variables = [
+            keras.Variable(np.zeros(shape), dtype=d) for shape, d in specs
+        ]
         self.optimizer = recipe.make()
         self.optimizer.build(self.variables)
         self._sparse = sparse
-        self._step = self._apply
+        self._step: Any = self._apply
         if mode != "eager":
             signature = [self._signature(k, *spec) for k, spec in enumerate(specs)]
             self._step = tf.function(
@@ -35,7 +38,10 @@ class Trainer:
     def _signature(self, k: int, shape: tuple, dtype: str):
         if k not in self._sparse:
             return tf.TensorSpec(shape, dtype)
-        return (tf.TensorSpec([None], "int32"), tf.TensorSpec([None, *shape[1:]], dtype))
+        return (
+            tf.TensorSpec([None], "int32"),
+            tf.TensorSpec([None, *shape[1:]], dtype),
+        )
 
     def _apply(self, gradients) -> None:
         slices = [
@@ -69,15 +75,20 @@ def assert_follows(trainer: Trainer, oracle: Oracle) -> None:
     """Variables and slots are the oracle's, up to the rounding of their dtype.
 
     A step rounds a handful of times; what it rounds is no larger than the values so
-    far and the steps between them, which are the oracle's `reach`. A norm over all gradients
-    passes the rounding of the narrowest dtype on to all.
+    far and the steps between them, which are the oracle's `reach`. A norm over all
+    gradients passes the rounding of the narrowest dtype on to all.
     """
     dtypes = [variable.dtype for variable in trainer.variables]
     for k, variable in enumerate(trainer.variables):
-        rounded_with = dtypes if trainer.optimizer.global_clipnorm else dtypes[k : k + 1]
+        rounded_with = (
+            dtypes if trainer.optimizer.global_clipnorm else dtypes[k : k + 1]
+        )
         unit = 100 * max(np.finfo(dtype).eps for dtype in rounded_with)
         np.testing.assert_allclose(
-            variable.numpy(), oracle.variables[k], rtol=unit, atol=unit * oracle.reach[k]
+            variable.numpy(),
+            oracle.variables[k],
+            rtol=unit,
+            atol=unit * oracle.reach[k],
         )
         for name, expected in oracle.slots[k].items():
             slot = trainer.optimizer.get_slot(variable, name).numpy()

@@ -20,11 +20,13 @@ from tests.programs.round_trip_recipes import OPTIMIZERS, RECIPES, UNKNOWN
 
 
 def serve_exported(folder: Path, ids: np.ndarray) -> np.ndarray:
-    return tf.saved_model.load(folder / "exported").serve(ids).numpy()
+    model = tf.saved_model.load(folder / "exported")
+    return model.serve(ids).numpy()
 
 
 def serve_saved(folder: Path, ids: np.ndarray) -> np.ndarray:
-    signature = tf.saved_model.load(folder / "saved").signatures["serving_default"]
+    model = tf.saved_model.load(folder / "saved")
+    signature = model.signatures["serving_default"]
     [(argument, _)] = signature.structured_input_signature[1].items()
     [outputs] = signature(**{argument: tf.constant(ids)}).values()
     return outputs.numpy()

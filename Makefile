@@ -1,0 +1,69 @@
+# Each target makes the environment first, in .venv, if it is missing or out of date.
+# It needs Python (3.10 to 3.13, with venv) and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+QUICK_OUTPUT ?= build/benchmark-quick
+
+export KERAS_BACKEND ?= tensorflow
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: venv
+venv: $(STAMP) ## Make .venv and install the package and all its extras in it
+
+$(STAMP): pyproject.toml constraints.txt
+	@rm -f $@
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing into $(VENV): about 2 GB the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint constraints.txt setuptools
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+.PHONY: test
+test: $(STAMP) ## Run the tests; ARGS="-k adam" goes to pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+.PHONY: thorough
+thorough: $(STAMP) ## Run the tests with many more drawn examples
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+.PHONY: check
+check: $(STAMP) ## Lint, check the format and the types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(STAMP) ## Format the code and fix what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: benchmark
+benchmark: $(STAMP) ## Run the Boston housing experiments and write their results
+	$(BIN)/python -m benchmarks boston-housing $(ARGS)
+
+.PHONY: benchmark-quick
+benchmark-quick: $(STAMP) ## The same in short, into QUICK_OUTPUT instead of the results
+	$(BIN)/python -m benchmarks boston-housing --quick --output '$(QUICK_OUTPUT)' $(ARGS)
+
+.PHONY: clean
+clean: ## Remove caches and build output
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## Remove .venv as well
+	rm -rf $(VENV)

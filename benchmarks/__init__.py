@@ -1,0 +1,1 @@
+"""Experiments and timings that need more time than a test may take."""

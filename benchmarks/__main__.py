@@ -1,0 +1,103 @@
+"""`python -m benchmarks`: what is too long for a test.
+
+TensorFlow is imported by the commands, so that `--help` answers at once.
+"""
+
+import enum
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RESULTS = Path(__file__).parent / "results"
+INTERRUPTED = 130
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+app = typer.Typer(
+    help="Benchmarks of keras_textbook_opt.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Data(str, enum.Enum):
+    """Where the Boston housing table comes from."""
+
+    SHIPPED = "shipped"
+    KERAS = "keras"
+
+
+@app.callback()
+def benchmarks() -> None:
+    """Keep the commands' names, even while there is only one."""
+
+
+@app.command()
+def boston_housing(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Run a twentieth of the epochs, two seeds.")
+    ] = False,
+    data: Annotated[
+        Data, typer.Option(help="The table in benchmarks/data, or Keras's download.")
+    ] = Data.SHIPPED,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results; by default the committed ones, or a new "
+            "temporary folder with --quick.",
+            file_okay=False,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of seeds; by default 4, or 2 with --quick."),
+    ] = None,
+) -> None:
+    """Repeat the chapter's experiments, ours beside the built-in optimizers."""
+    with _one_line_when_interrupted():
+        _use_tensorflow_on_the_processor()
+
+        from rich.console import Console
+
+        from benchmarks.boston_housing import command, plans
+
+        make_plan = plans.quick if quick else plans.full
+        plan = make_plan(data.value, seeds)
+        if not command.carry_out(
+            plan, output or output_folder(quick), Console(stderr=True)
+        ):
+            raise typer.Exit(INTERRUPTED)
+
+
+def output_folder(quick: bool) -> Path:
+    """Return the committed results' folder, or for a quick run a new temporary one."""
+    if quick:
+        return Path(tempfile.mkdtemp(prefix="boston_housing_"))
+    return RESULTS / "boston_housing"
+
+
+def _use_tensorflow_on_the_processor() -> None:
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
+@contextmanager
+def _one_line_when_interrupted() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+if __name__ == "__main__":
+    app()

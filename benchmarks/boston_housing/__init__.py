@@ -1,0 +1,1 @@
+"""The chapter's experiments on Boston housing, ours beside the built-in."""

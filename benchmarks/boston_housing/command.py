@@ -1,0 +1,115 @@
+"""The benchmark from start to end: run, write, print."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from benchmarks import machine
+from benchmarks.boston_housing import plots, report
+from benchmarks.boston_housing.plans import Plan
+from benchmarks.boston_housing.runs import ExperimentRuns, Laboratory
+from benchmarks.boston_housing.summary import (
+    ExperimentSummary,
+    summarize,
+    targets,
+)
+
+
+@dataclass
+class Record:
+    """The experiments that are complete, and whether that is all of them."""
+
+    runs: list[ExperimentRuns] = field(default_factory=list)
+    summaries: list[ExperimentSummary] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+
+def carry_out(plan: Plan, output: Path, console: Console) -> bool:
+    """Run the plan, write its results, and return whether it ran to its end.
+
+    Ctrl-C stops the experiments; those that were complete are written all the same.
+    """
+    record = _run(plan, console)
+    if not record.runs:
+        console.print("Interrupted before an experiment was complete: nothing written.")
+        return False
+    results = _results(plan, record)
+    report.write(results, plots.names(record.runs), output)
+    plots.write(record.runs, output)
+    print(report.printed(results))
+    console.print(_last_line(results, output), soft_wrap=True)
+    return not record.interrupted
+
+
+def _run(plan: Plan, console: Console) -> Record:
+    record = Record()
+    start = time.perf_counter()
+    try:
+        with _progress(console) as progress:
+            for runs in _runs(plan, progress):
+                summary = summarize(runs, plan.split)
+                record.runs.append(runs)
+                record.summaries.append(summary)
+                console.print(report.one_line(summary), soft_wrap=True)
+    except KeyboardInterrupt:
+        record.interrupted = True
+    record.seconds = time.perf_counter() - start
+    return record
+
+
+def _runs(plan: Plan, progress: Progress) -> Iterator[ExperimentRuns]:
+    task = progress.add_task("")
+    laboratory = Laboratory(plan.split, partial(progress.advance, task))
+    steps = len(plan.seeds) * sum(map(laboratory.steps, plan.experiments))
+    for experiment in plan.experiments:
+        progress.update(task, total=steps, description=experiment.name)
+        yield laboratory.run(experiment, plan.seeds)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:13}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _results(plan: Plan, record: Record) -> report.Results:
+    missing = plan.experiments[len(record.summaries) :]
+    return report.Results(
+        versions=machine.versions(),
+        machine=machine.machine(),
+        data=plan.data,
+        seeds=tuple(plan.seeds),
+        shortening=plan.shortening,
+        seconds=round(record.seconds, 1),
+        targets=targets(plan.split),
+        experiments=tuple(record.summaries),
+        missing=tuple(experiment.title for experiment in missing),
+    )
+
+
+def _last_line(results: report.Results, output: Path) -> str:
+    if results.missing:
+        complete = len(results.experiments)
+        return (
+            f"Interrupted: {complete} of {complete + len(results.missing)} experiments "
+            f"were complete and are in {output}"
+        )
+    return f"Done in {results.seconds:.0f} s: the results are in {output}"

@@ -1,0 +1,139 @@
+"""Train each case on one device and on two replicas, in one process with one strategy.
+
+`{label}/alone` and `{label}/replicas` of `weights.npz` are the weights after training.
+`replicas.json` says whether both replicas hold the same variables, to the bit, or what
+error there was.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tests.programs.replica_cases import (
+    BATCH,
+    BUILT_IN,
+    CASES,
+    IDS,
+    REPLICAS,
+    ROWS,
+    SHARE,
+    STEPS,
+    TARGETS,
+    Case,
+)
+
+
+def make_strategy() -> tf.distribute.Strategy:
+    [cpu] = tf.config.list_physical_devices("CPU")
+    device = tf.config.LogicalDeviceConfiguration()
+    tf.config.set_logical_device_configuration(cpu, [device] * REPLICAS)
+    return tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(REPLICAS)])
+
+
+def make_model() -> keras.Model:
+    """An embedding, whose gradient is sparse, and two dense layers."""
+    keras.utils.set_random_seed(2)
+    ids = keras.Input((3,), dtype="int32")
+    x = keras.layers.Embedding(ROWS, 2, embeddings_initializer="normal")(ids)
+    x = keras.layers.Flatten()(x)
+    x = keras.layers.Dense(3, activation="tanh")(x)
+    return keras.Model(ids, keras.layers.Dense(1)(x))
+
+
+def make_optimizer(case: Case) -> Any:
+    kind = getattr(importlib.import_module(case.package), case.optimizer)
+    return kind(case.learning_rate, **case.arguments)
+
+
+def weights_of(model: keras.Model) -> np.ndarray:
+    return np.concatenate([w.ravel() for w in model.get_weights()])
+
+
+class Loop:
+    """A training loop of one's own, on batches that are split once for all cases."""
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self._strategy = strategy
+        self._batches = [self._split(step) for step in range(STEPS)]
+
+    def _split(self, step: int) -> tuple:
+        def share(array: np.ndarray):
+            return self._strategy.experimental_distribute_values_from_function(
+                lambda context: tf.constant(
+                    array[step][context.replica_id_in_sync_group * SHARE :][:SHARE]
+                )
+            )
+
+        return share(IDS), share(TARGETS)
+
+    def train(self, model: keras.Model, optimizer: Any) -> None:
+        optimizer.build(model.trainable_variables)
+
+        def step(ids, targets) -> None:
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(tf.square(model(ids) - targets)) / BATCH
+                loss = optimizer.scale_loss(loss)
+            gradients = tape.gradient(loss, model.trainable_variables)
+            pairs = zip(gradients, model.trainable_variables, strict=True)
+            optimizer.apply_gradients(pairs)
+
+        on_replicas = tf.function(lambda *batch: self._strategy.run(step, batch))
+        for batch in self._batches:
+            on_replicas(*batch)
+        optimizer.finalize_variable_values(model.trainable_variables)
+
+
+def fit(model: keras.Model, optimizer: Any, run_eagerly: bool) -> None:
+    model.compile(optimizer, "mse", run_eagerly=run_eagerly)
+    ids, targets = np.concatenate(IDS), np.concatenate(TARGETS)
+    model.fit(ids, targets, batch_size=BATCH, shuffle=False, verbose=0)
+
+
+def alone(case: Case) -> np.ndarray:
+    model = make_model()
+    fit(model, make_optimizer(case), run_eagerly=True)
+    return weights_of(model)
+
+
+def same_on_all(strategy: tf.distribute.Strategy, variables: list) -> bool:
+    copies = [strategy.experimental_local_results(v.value) for v in variables]
+    assert all(len(copy) == REPLICAS for copy in copies)
+    return all(
+        np.array_equal(first, other) for first, *rest in copies for other in rest
+    )
+
+
+def main(folder: Path) -> None:
+    strategy = make_strategy()
+    loop = Loop(strategy)
+    weights: dict[str, Any] = {}
+    reports: dict[str, Any] = {}
+    for case in CASES + BUILT_IN:
+        weights[f"{case.label}/alone"] = alone(case)
+        try:
+            with strategy.scope():
+                model, optimizer = make_model(), make_optimizer(case)
+                if case.how == "fit":
+                    fit(model, optimizer, run_eagerly=False)
+                else:
+                    loop.train(model, optimizer)
+            weights[f"{case.label}/replicas"] = weights_of(model)
+            variables = model.variables + optimizer.variables
+            reports[case.label] = {"same": same_on_all(strategy, variables)}
+        except Exception:
+            reports[case.label] = {"error": traceback.format_exc()}
+    np.savez(folder / "weights.npz", **weights)
+    (folder / "replicas.json").write_text(json.dumps(reports))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,271 @@
+"""The Boston housing benchmark measures what it says, and keeps what it measured."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("pandas")
+pytest.importorskip("rich")
+pytest.importorskip("tabulate")
+pytest.importorskip("typer")
+
+from rich.console import Console
+
+from benchmarks import __main__ as main
+from benchmarks.boston_housing import command, compare, report
+from benchmarks.boston_housing.batches import batches
+from benchmarks.boston_housing.data import shipped
+from benchmarks.boston_housing.experiments import (
+    EXPERIMENTS,
+    OTHERS,
+    SGD_CLIPPED,
+    SWEEP,
+)
+from benchmarks.boston_housing.plans import Plan
+from benchmarks.boston_housing.runs import Laboratory
+from benchmarks.boston_housing.summary import dead_units, summarize
+from benchmarks.boston_housing.train import (
+    Trainer,
+    initial_weights,
+    mlp,
+    one_ulp_away,
+)
+
+pytestmark = [
+    pytest.mark.xdist_group("benchmark_boston"),
+    pytest.mark.skipif(
+        keras.backend.backend() != "tensorflow", reason="it trains on TensorFlow"
+    ),
+]
+
+ROOT = Path(__file__).parents[1]
+PNG = b"\x89PNG\r\n\x1a\n"
+MOMENTUM = OTHERS[2]
+
+
+def first_steps(experiment):
+    """The experiment cut to a hundred steps, or to the first multiple of ten above."""
+    return replace(experiment, epochs=100 if experiment.batch_size is None else 10)
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory):
+    output = tmp_path_factory.mktemp("results")
+    plan = Plan([first_steps(each) for each in EXPERIMENTS], [0], shipped(), "shipped")
+    assert command.carry_out(plan, output, Console(file=io.StringIO()))
+    return output
+
+
+@pytest.fixture(scope="module")
+def results(short_run):
+    return json.loads((short_run / report.JSON).read_text(encoding="utf-8"))
+
+
+def test_a_run_writes_the_same_figures_as_table_and_as_json(short_run, results):
+    table = (short_run / report.TABLE).read_text(encoding="utf-8")
+    assert len(results["experiments"]) == len(EXPERIMENTS)
+    for experiment in results["experiments"]:
+        row = next(line for line in table.splitlines() if experiment["title"] in line)
+        for figure in (
+            experiment["chapter"],
+            experiment["ours"]["median"],
+            experiment["builtin"]["largest"],
+        ):
+            assert f"{figure:.3f}" in row
+
+
+def test_a_run_says_where_it_was_measured(results):
+    assert set(results["versions"]) >= {"python", "keras", "tensorflow", "numpy"}
+    assert results["machine"]["cores"] >= 1
+    assert results["seeds"] == [0]
+    assert results["seconds"] > 0
+    assert results["missing"] == []
+
+
+def test_a_run_draws_the_plots_that_its_report_shows(short_run):
+    shown = (short_run / report.REPORT).read_text(encoding="utf-8")
+    for name in ("learning_rates.png", "optimizers.png", "agreement.png"):
+        assert f"({name})" in shown
+        assert (short_run / name).read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("name", [experiment.name for experiment in EXPERIMENTS])
+def test_ours_takes_the_built_in_s_path_over_the_first_100_steps(results, name):
+    experiment = next(each for each in results["experiments"] if each["name"] == name)
+    assert experiment["ours_from_builtin"]["first_100_steps"] < compare.TOLERANCE
+    assert experiment["builtin_one_ulp_away_from_builtin"]["whole_run"] > 0
+
+
+def test_the_collapse_at_1e_3_is_shown_as_a_bias(short_run, results):
+    collapsed = next(
+        each for each in results["experiments"] if each["name"] == "sgd-1e-3"
+    )
+    run = collapsed["seeds"][0]["ours"]
+    known = results["targets"]
+    assert run["dead_units"] == 4
+    assert run["last_test_loss"] == pytest.approx(
+        known["test_variance"] + (run["last_bias"] - known["test_mean"]) ** 2, rel=1e-5
+    )
+    shown = (short_run / report.REPORT).read_text(encoding="utf-8")
+    assert f"{run['last_bias']:.6g}" in shown
+    assert "83.2438" in shown
+
+
+def test_another_optimizer_in_the_place_of_ours_is_seen_and_reported():
+    honest = first_steps(SWEEP[2])
+    planted = replace(
+        honest, optimizers=replace(honest.optimizers, ours=SGD_CLIPPED.ours)
+    )
+    split = shipped()
+    summary = summarize(Laboratory(split, ignore).run(planted, [0]), split)
+    assert summary.ours_from_builtin.first_100_steps > compare.TOLERANCE
+    assert report.agreement([summary]).startswith("**No**")
+    assert planted.title in report.agreement([summary])
+
+
+@pytest.mark.parametrize(("step", "first"), [(99, 3e-4), (100, 0.0)])
+def test_a_planted_difference_is_measured_at_its_step(step, first):
+    curve = np.linspace(50.0, 40.0, 200)
+    planted = curve.copy()
+    planted[step] *= 1 - 3e-4
+    assert compare.largest_difference(planted, curve) == pytest.approx(3e-4)
+    assert compare.largest_first_difference(planted, curve) == pytest.approx(first)
+
+
+def test_a_loss_that_only_one_run_has_is_infinitely_far():
+    curve = [1.0, np.inf, np.nan, 1.0, np.inf]
+    other = [1.0, np.inf, np.nan, np.nan, 1.0]
+    differences = compare.relative_differences(curve, other)
+    assert differences.tolist() == [0, 0, 0, np.inf, np.inf]
+
+
+def test_the_curves_are_the_losses_before_and_after_the_updates():
+    split = shipped()
+    experiment = first_steps(MOMENTUM)
+    trainer = Trainer(experiment.optimizers.builtin(1e-3), split, 10, 12)
+    order = batches(experiment, split, seed=3)
+    start = initial_weights(3)
+    run = trainer.train(start, 1e-3, order, ignore)
+    x, y = next(order.as_numpy_iterator())
+    assert x.shape == (32, 13)
+    assert run.train_losses.shape == (120,)
+    assert run.train_losses[0] == pytest.approx(loss(start, x, y), rel=1e-5)
+    assert run.test_losses.shape == (10,)
+    assert run.test_losses[-1] == pytest.approx(
+        loss(run.weights, split.x_test, split.y_test[:, None]), rel=1e-5
+    )
+
+
+def test_a_trainer_starts_from_nothing_at_every_call():
+    split = shipped()
+    experiment = first_steps(MOMENTUM)
+    trainer = Trainer(experiment.optimizers.builtin(1.0), split, 10, 12)
+    order = batches(experiment, split, seed=0)
+    steps: list[int] = []
+    first, second = (
+        trainer.train(initial_weights(0), 1e-3, order, steps.append) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.train_losses, second.train_losses)
+    np.testing.assert_array_equal(first.test_losses, second.test_losses)
+    assert sum(steps) == 2 * 120
+
+
+def test_each_epoch_draws_its_rows_anew_and_none_twice():
+    epochs = rows_of_epochs(seed=0)
+    assert all(len(np.unique(epoch)) == 384 for epoch in epochs)
+    assert len(np.unique(epochs, axis=0)) == 10
+
+
+def test_the_seed_decides_the_batches():
+    np.testing.assert_array_equal(rows_of_epochs(seed=0), rows_of_epochs(seed=0))
+    assert not np.array_equal(rows_of_epochs(seed=0), rows_of_epochs(seed=1))
+
+
+def test_one_ulp_away_is_the_next_float32():
+    weights = initial_weights(0)
+    moved = one_ulp_away(weights)
+    for weight, neighbour in zip(weights[::2], moved[::2], strict=True):
+        np.testing.assert_array_max_ulp(neighbour, weight, maxulp=1)
+        assert (neighbour > weight).all()
+    for bias, same in zip(weights[1::2], moved[1::2], strict=True):
+        np.testing.assert_array_equal(bias, same)
+
+
+def test_dead_units_are_0_on_every_row():
+    rows = np.array([[1.0, 0.0], [0.0, 1.0]])
+    kernel = np.array([[1, -1, -1, 0], [-1, -1, 2, 0]], "float32")
+    bias = np.array([0, 0.5, -3, 0], "float32")
+    assert dead_units([kernel, bias], rows) == 3
+    assert dead_units([kernel, bias + 1], rows) == 1
+
+
+def test_the_network_is_the_chapter_s():
+    shapes = [weight.shape for weight in mlp().get_weights()]
+    assert shapes == [(13, 4), (4,), (4, 1), (1,)]
+
+
+def test_a_quick_run_leaves_the_committed_results_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert main.output_folder(quick=True).parent == tmp_path
+    assert main.output_folder(quick=False) == ROOT / "benchmarks/results/boston_housing"
+
+
+def test_ctrl_c_keeps_the_experiments_that_were_complete(tmp_path):
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "benchmarks", "boston-housing"),
+            *("--quick", "--seeds", "1", "--output", str(tmp_path)),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    wait_for(SWEEP[0].title, process.stderr)
+    process.send_signal(signal.SIGINT)
+    table, log = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in log
+    assert "Interrupted: " in log.splitlines()[-1]
+    kept = json.loads((tmp_path / report.JSON).read_text(encoding="utf-8"))
+    assert kept["experiments"][0]["title"] == SWEEP[0].title
+    assert kept["missing"][-1] == OTHERS[-1].title
+    assert len(kept["experiments"]) + len(kept["missing"]) == len(EXPERIMENTS)
+    assert f"Missing: {kept['missing'][0]}" in table
+
+
+def rows_of_epochs(seed):
+    """The numbers of the rows in the batches of ten epochs, an epoch a line."""
+    split = replace(shipped(), y_train=np.arange(404.0))
+    order = batches(first_steps(MOMENTUM), split, seed).as_numpy_iterator()
+    return np.concatenate([rows for _, rows in order]).reshape(10, 384)
+
+
+def wait_for(text, stream):
+    for line in stream:
+        if text in line:
+            return
+    pytest.fail(f"the run ended before it said {text!r}")
+
+
+def loss(weights, x, y):
+    kernel_1, bias_1, kernel_2, bias_2 = (weight.astype(float) for weight in weights)
+    hidden = np.maximum(x @ kernel_1 + bias_1, 0)
+    return np.mean(np.square(hidden @ kernel_2 + bias_2 - y))
+
+
+def ignore(steps):
+    pass

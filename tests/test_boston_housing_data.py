@@ -1,0 +1,74 @@
+"""The shipped table is the one that Keras downloads and the chapter used."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pandas")
+
+from benchmarks.boston_housing import data
+
+COLUMNS = "CRIM,ZN,INDUS,CHAS,NOX,RM,AGE,DIS,RAD,TAX,PTRATIO,B,LSTAT,MEDV"
+
+
+@pytest.fixture(scope="module")
+def split():
+    return data.shipped()
+
+
+def test_the_columns_have_their_names():
+    header = data.TABLE.read_text(encoding="utf-8").splitlines()[0]
+    assert header == COLUMNS
+
+
+def test_506_rows_are_split_into_404_and_102(split):
+    assert split.x_train.shape == (404, 13)
+    assert split.y_train.shape == (404,)
+    assert split.x_test.shape == (102, 13)
+    assert split.y_test.shape == (102,)
+
+
+def test_the_first_training_row_is_keras_s(split):
+    first = "1.23247 0 8.14 0 0.538 6.142 91.7 3.9769 4 307 21 396.9 18.72"
+    assert split.x_train[0].tolist() == [float(figure) for figure in first.split()]
+    assert split.y_train[0] == 15.2
+
+
+def test_the_split_is_random_state_113_over_the_table(split):
+    order = np.arange(506)
+    np.random.RandomState(113).shuffle(order)
+    table = np.loadtxt(data.TABLE, delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(
+        np.concatenate([split.x_train, split.x_test]), table[order, :13]
+    )
+    np.testing.assert_array_equal(
+        np.concatenate([split.y_train, split.y_test]), table[order, 13]
+    )
+
+
+def test_no_constant_has_a_test_loss_below_83_2438(split):
+    assert split.y_test.var() == pytest.approx(83.24384851980008, rel=1e-12)
+
+
+def test_nothing_is_missing(split):
+    for array in (split.x_train, split.y_train, split.x_test, split.y_test):
+        assert array.dtype == np.float64
+        assert np.isfinite(array).all()
+
+
+def test_keras_s_own_table_keeps_its_order(monkeypatch):
+    keras = pytest.importorskip("keras")
+    x_train, y_train, x_test, y_test = (np.full(1, number) for number in range(4))
+    monkeypatch.setattr(
+        keras.datasets.boston_housing,
+        "load_data",
+        lambda: ((x_train, y_train), (x_test, y_test)),
+    )
+    split = data.from_keras()
+    assert split == data.Split(x_train, y_train, x_test, y_test)
+
+
+def test_the_provenance_note_warns_of_column_b():
+    note = (data.TABLE.parent / "README.md").read_text(encoding="utf-8")
+    assert "ethical problem" in note
+    assert '"B"' in note
+    assert "StatLib" in note

@@ -1,0 +1,485 @@
+"""Keras's features stay Keras's, on sparse gradients too.
+
+Two oracles: the built-in optimizer of the same arguments, which gets each gradient in
+its dense form; and, where an update is lazy, `reference.py` through `Oracle`.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_textbook_opt import SGD, Adam, Momentum, reference
+from tests.oracle import Oracle, Sparse
+from tests.recipes import Recipe
+
+EXACT = [
+    Recipe(SGD, {"clipnorm": 0.5}),
+    Recipe(Momentum, {"nesterov": True, "global_clipnorm": 0.75}),
+    Recipe(Adam, {"amsgrad": True, "clipvalue": 0.25}),
+]
+LAZY = [
+    Recipe(Momentum, {"sparse_update": "lazy", "clipnorm": 0.5}),
+    Recipe(Adam, {"sparse_update": "lazy", "global_clipnorm": 0.75}),
+]
+of_every_recipe = pytest.mark.parametrize("recipe", [*EXACT, *LAZY], ids=str)
+of_exact_recipes = pytest.mark.parametrize("recipe", EXACT, ids=str)
+of_lazy_recipes = pytest.mark.parametrize("recipe", LAZY, ids=str)
+of_both_modes = pytest.mark.parametrize("mode", ["eager", "graph"])
+
+TABLE, VECTOR = (6, 2), (3,)
+# Repeats, other rows in each step, and a row (5) that none of them touches.
+ROWS = [[2, 2, 0], [1, 4, 2], [4, 4, 4], [3, 0, 3]]
+
+
+def values() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=s).astype("float32") for s in (TABLE, VECTOR)]
+
+
+def gradients(steps: int = 4, scale: float = 1.0) -> list[list]:
+    """For each step a sparse gradient of the table and a dense one of the vector."""
+    rng = np.random.default_rng(1)
+
+    def drawn(*shape):
+        return (scale * rng.normal(size=shape)).astype("float32")
+
+    indices = [np.array(ROWS[k % len(ROWS)], "int32") for k in range(steps)]
+    return [[Sparse(i, drawn(len(i), 2)), drawn(3)] for i in indices]
+
+
+def dense(step: list) -> list:
+    return [
+        reference.densify(*g, TABLE).astype("float32") if isinstance(g, Sparse) else g
+        for g in step
+    ]
+
+
+def tensors(step: list) -> list:
+    return [
+        tf.IndexedSlices(
+            tf.constant(g.values), tf.constant(g.indices), tf.constant(TABLE)
+        )
+        if isinstance(g, Sparse)
+        else g
+        for g in step
+    ]
+
+
+class Trained:
+    """Variables, and an optimizer that steps on them eagerly or in a graph."""
+
+    def __init__(self, optimizer, mode: str = "eager"):
+        table, vector = values()
+        self.variables = [
+            keras.Variable(table, name="table"),
+            keras.Variable(vector, name="vector"),
+        ]
+        self.optimizer = optimizer
+        self.step = lambda step: optimizer.apply(step, self.variables)
+        if mode == "graph":
+            optimizer.build(self.variables)
+            self.step = tf.function(self.step)
+
+    def averages(self) -> list[np.ndarray]:
+        return [v.numpy() for v in self.optimizer._model_variables_moving_average]
+
+
+def assert_close(given, expected) -> None:
+    # Some steps of a few float32 roundings each, on values and steps of about 1. The
+    # built-in Adam has 1 − β₂ᵗ from float32 powers, which are up to 3e-5 off.
+    for one, other in zip(given, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=5e-5, atol=1e-5)
+
+
+def assert_same_as_built_in(ours: Trained, theirs: Trained, steps: list[list]) -> None:
+    """Step for step, with sparse gradients here and dense ones there."""
+    for step in steps:
+        ours.step(tensors(step))
+        theirs.step(dense(step))
+        assert_close(ours.variables, theirs.variables)
+        assert int(ours.optimizer.iterations) == int(theirs.optimizer.iterations)
+
+
+def with_arguments(recipe: Recipe, **more) -> Recipe:
+    return Recipe(recipe.optimizer, {**recipe.arguments, **more})
+
+
+FEATURES = [
+    {"use_ema": True},
+    {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2},
+    {"use_ema": True, "ema_momentum": 0.0, "ema_overwrite_frequency": 1},
+    {"use_ema": True, "ema_momentum": 1.0, "ema_overwrite_frequency": 3},
+    {"gradient_accumulation_steps": 2},
+    {"gradient_accumulation_steps": 3, "weight_decay": 0.5},
+    {"gradient_accumulation_steps": 2, "use_ema": True, "ema_overwrite_frequency": 1},
+    {"weight_decay": 0.5},
+    {"loss_scale_factor": 8.0},
+    {"loss_scale_factor": 8.0, "gradient_accumulation_steps": 2, "weight_decay": 0.5},
+]
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=str)
+@of_both_modes
+@of_exact_recipes
+def test_a_feature_does_to_sparse_gradients_what_it_does_to_dense_ones(
+    recipe, mode, feature
+):
+    recipe = with_arguments(recipe, **feature)
+    ours, theirs = Trained(recipe.make(), mode), Trained(recipe.make_keras())
+    steps = gradients(6, scale=feature.get("loss_scale_factor", 1.0))
+    assert_same_as_built_in(ours, theirs, steps)
+    if "use_ema" in feature:
+        assert_close(ours.averages(), theirs.averages())
+    ours.optimizer.finalize_variable_values(ours.variables)
+    theirs.optimizer.finalize_variable_values(theirs.variables)
+    assert_close(ours.variables, theirs.variables)
+
+
+@of_both_modes
+@of_every_recipe
+def test_the_average_is_over_the_values_after_each_step(recipe, mode):
+    ours = Trained(recipe.make(use_ema=True, ema_momentum=0.75), mode)
+    oracle = Oracle(recipe, values())
+    average = None
+    for step in gradients():
+        ours.step(tensors(step))
+        oracle.step(step)
+        last, average = average or oracle.variables, []
+        for a, θ in zip(last, oracle.variables, strict=True):
+            average.append(0.75 * a + 0.25 * θ)
+    assert_close(ours.variables, oracle.variables)
+    ours.optimizer.finalize_variable_values(ours.variables)
+    assert_close(ours.variables, average)
+
+
+def test_without_an_average_finalizing_changes_nothing():
+    ours = Trained(Recipe(Adam).make())
+    ours.step(tensors(gradients()[0]))
+    before = [v.numpy().tobytes() for v in ours.variables]
+    ours.optimizer.finalize_variable_values(ours.variables)
+    assert [v.numpy().tobytes() for v in ours.variables] == before
+
+
+def mean(steps: list[list]) -> list:
+    """The mean of some steps' gradients; the table's stays sparse."""
+    tables, vectors = zip(*steps, strict=True)
+    indices = np.concatenate([g.indices for g in tables])
+    rows = np.concatenate([g.values for g in tables]) / len(steps)
+    return [Sparse(indices, rows), np.mean(vectors, axis=0)]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@of_both_modes
+@of_every_recipe
+def test_accumulated_steps_are_one_step_with_the_mean(recipe, mode, count):
+    ours = Trained(recipe.make(gradient_accumulation_steps=count), mode)
+    oracle = Oracle(recipe, values())
+    steps = gradients(8)
+    for first in range(0, len(steps), count):
+        accumulated = steps[first : first + count]
+        for step in accumulated:
+            assert_close(ours.variables, oracle.variables)
+            ours.step(tensors(step))
+        oracle.step(mean(accumulated))
+        assert_close(ours.variables, oracle.variables)
+    assert int(ours.optimizer.iterations) == len(steps) // count
+
+
+@of_both_modes
+@of_lazy_recipes
+def test_rows_that_no_accumulated_step_touches_stay(recipe, mode):
+    ours = Trained(recipe.make(gradient_accumulation_steps=2, weight_decay=0.5), mode)
+    (table, _), (before, _) = ours.variables, values()
+    first, second, *_ = gradients()
+    ours.step(tensors(first))
+    ours.step(tensors(second))
+    moved = (table.numpy() != before).any(axis=1)
+    assert moved.tolist() == [True, True, True, False, True, False]
+    slot = ours.optimizer.get_slot(table, "m").numpy()
+    assert (slot != 0).any(axis=1).tolist() == moved.tolist()
+
+
+@of_lazy_recipes
+@of_both_modes
+def test_a_row_touched_with_gradient_zero_is_touched_when_accumulated_too(recipe, mode):
+    """It decays and its moments move it on, as in a step that is not accumulated."""
+    ours = Trained(recipe.make(gradient_accumulation_steps=2, weight_decay=0.5), mode)
+    oracle = Oracle(with_arguments(recipe, weight_decay=0.5), values())
+    zero = [
+        Sparse(np.array([0, 5, 0], "int32"), np.zeros((3, 2), "float32")),
+        np.ones(3),
+    ]
+    for step in (gradients()[0], zero):
+        ours.step(tensors(step))
+        ours.step(tensors(step))
+        oracle.step(step)
+    assert_close(ours.variables, oracle.variables)
+
+
+@of_both_modes
+@of_every_recipe
+def test_weight_decay_is_apart_from_the_gradient(recipe, mode):
+    recipe = with_arguments(recipe, weight_decay=0.5)
+    ours, oracle = Trained(recipe.make(), mode), Oracle(recipe, values())
+    for step in gradients():
+        ours.step(tensors(step))
+        oracle.step(step)
+    assert_close(ours.variables, oracle.variables)
+
+
+EXCLUSIONS = {
+    "a variable": lambda table, vector: {"var_list": [vector]},
+    "the table": lambda table, vector: {"var_list": [table]},
+    "a name": lambda table, vector: {"var_names": ["vec"]},
+    "a pattern": lambda table, vector: {"var_names": ["nothing", "^ta"]},
+    "both": lambda table, vector: {"var_list": [vector], "var_names": ["table"]},
+    "nothing": lambda table, vector: {},
+}
+
+
+@pytest.mark.parametrize("exclusion", EXCLUSIONS)
+@of_exact_recipes
+def test_what_is_excluded_from_weight_decay_does_not_decay(recipe, exclusion):
+    recipe = with_arguments(recipe, weight_decay=0.5)
+    ours, theirs = Trained(recipe.make()), Trained(recipe.make_keras())
+    for each in (ours, theirs):
+        excluded = EXCLUSIONS[exclusion](*each.variables)
+        each.optimizer.exclude_from_weight_decay(**excluded)
+    rebuilt = Trained(recipe.optimizer.from_config(ours.optimizer.get_config()))
+    assert_same_as_built_in(ours, theirs, gradients())
+    for step in gradients():
+        rebuilt.step(tensors(step))
+    assert_close(rebuilt.variables, ours.variables)
+
+
+def test_of_two_variables_of_one_name_the_excluded_one_alone_does_not_decay():
+    kept, decayed = keras.Variable(1.0, name="θ"), keras.Variable(1.0, name="θ")
+    optimizer = SGD(0.5, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[kept])
+    optimizer.apply([0.0, 0.0], [kept, decayed])
+    assert (float(kept), float(decayed)) == (1.0, 0.75)
+
+
+def test_tensorflow_s_own_variables_can_be_excluded_from_weight_decay():
+    kept, decayed = tf.Variable(1.0, name="kept"), tf.Variable(1.0, name="decayed")
+    optimizer = SGD(0.5, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[kept])
+    optimizer.apply([0.0, 0.0], [kept, decayed])
+    assert (float(kept), float(decayed)) == (1.0, 0.75)
+
+
+@of_lazy_recipes
+def test_an_excluded_table_does_not_decay_where_it_is_touched(recipe):
+    ours = Trained(recipe.make(weight_decay=0.5))
+    ours.optimizer.exclude_from_weight_decay(var_names=["table", "vector"])
+    oracle = Oracle(recipe, values())
+    for step in gradients():
+        ours.step(tensors(step))
+        oracle.step(step)
+    assert_close(ours.variables, oracle.variables)
+
+
+@of_both_modes
+@of_every_recipe
+def test_the_loss_scale_is_taken_out_of_the_gradients(recipe, mode):
+    ours = Trained(recipe.make(loss_scale_factor=8.0), mode)
+    oracle = Oracle(recipe, values())
+    for scaled, step in zip(gradients(scale=8.0), gradients(), strict=True):
+        ours.step(tensors(scaled))
+        oracle.step(step)
+    assert_close(ours.variables, oracle.variables)
+    assert float(ours.optimizer.scale_loss(3.0)) == 24.0
+
+
+schedules = keras.optimizers.schedules
+SCHEDULES = {
+    "piecewise": schedules.PiecewiseConstantDecay([1, 2], [0.2, 0.1, 0.0]),
+    "cosine": schedules.CosineDecay(0.0, 4, warmup_target=0.2, warmup_steps=2),
+    "exponential": schedules.ExponentialDecay(0.2, 2, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@of_both_modes
+def test_the_step_is_of_the_size_that_the_schedule_has_for_the_steps_taken(name, mode):
+    schedule = SCHEDULES[name]
+    ours = Trained(SGD(schedule), mode)
+    for taken, (_, g) in enumerate(gradients()):
+        before = ours.variables[1].numpy()
+        ours.step([tf.zeros(TABLE), g])
+        after = before - float(schedule(taken)) * g
+        assert_close([ours.variables[1]], [after])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize(
+    "feature", [{}, {"gradient_accumulation_steps": 2}, {"weight_decay": 0.5}], ids=str
+)
+@of_exact_recipes
+def test_a_schedule_means_what_it_means_to_the_built_in(recipe, feature, name):
+    recipe = with_arguments(recipe, **feature)
+    optimizer = recipe.optimizer(SCHEDULES[name], **recipe.arguments)
+    built_in = recipe.make_keras()
+    built_in.learning_rate = SCHEDULES[name]
+    assert_same_as_built_in(Trained(optimizer), Trained(built_in), gradients(5))
+
+
+@of_both_modes
+@of_every_recipe
+def test_a_callable_is_asked_for_the_learning_rate_once_a_step(recipe, mode):
+    η, asked = keras.Variable(0.1), []
+
+    def learning_rate():
+        asked.append(1)
+        return η.value
+
+    arguments = {**recipe.arguments, "weight_decay": 0.5}
+    ours = Trained(recipe.optimizer(learning_rate, **arguments), mode)
+    oracle = Oracle(with_arguments(recipe, weight_decay=0.5), values())
+    step = gradients()[0]
+    ours.step(tensors(step))
+    oracle.step(step)
+    assert_close(ours.variables, oracle.variables)
+    assert len(asked) == 1
+    η.assign(0.0)
+    before = [v.numpy().tobytes() for v in ours.variables]
+    if recipe.optimizer is not Momentum:
+        ours.step(tensors(step))
+        assert [v.numpy().tobytes() for v in ours.variables] == before
+
+
+@of_both_modes
+@of_every_recipe
+def test_a_constraint_holds_after_every_step(recipe, mode):
+    ours, oracle = Trained(recipe.make(), mode), Oracle(recipe, values())
+    ours.variables[0].constraint = keras.constraints.NonNeg()
+    for step in gradients():
+        ours.step(tensors(step))
+        oracle.step(step)
+        oracle.variables[0] = np.maximum(oracle.variables[0], 0.0)
+        assert_close(ours.variables, oracle.variables)
+
+
+@of_both_modes
+@of_every_recipe
+def test_a_variable_that_is_overwritten_with_its_gradient_takes_no_step(recipe, mode):
+    ours, oracle = (
+        Trained(recipe.make(weight_decay=0.5), mode),
+        Oracle(with_arguments(recipe, weight_decay=0.5), values()),
+    )
+    scale = keras.Variable(1.0, name="scale")
+    scale.overwrite_with_gradient = True
+    optimizer = recipe.make(weight_decay=0.5)
+    optimizer.build([scale, *ours.variables])
+    step_on = tf.function(optimizer.apply) if mode == "graph" else optimizer.apply
+    for k, step in enumerate(gradients()):
+        step_on([tf.constant(float(k)), *tensors(step)])
+        oracle.step(step)
+        assert scale.numpy() == k
+    # `global_clipnorm` is over the other gradients alone.
+    assert_close(ours.variables, oracle.variables)
+    assert not any("scale" in v.path for v in optimizer.variables)
+
+
+def without(g: list, missing: int) -> list:
+    return [None if k == missing else each for k, each in enumerate(g)]
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+@of_both_modes
+@of_every_recipe
+def test_a_missing_gradient_leaves_its_variable_and_slots(recipe, mode, missing):
+    ours, oracle = (
+        Trained(recipe.make(weight_decay=0.5), mode),
+        Oracle(with_arguments(recipe, weight_decay=0.5), values()),
+    )
+    first, second, *_ = gradients()
+    ours.step(tensors(first))
+    oracle.step(first)
+    kept = oracle.variables[missing].copy()
+    slots = {name: slot.copy() for name, slot in oracle.slots[missing].items()}
+    with pytest.warns(UserWarning, match=r"Gradients do not exist for variables"):
+        ours.step(without(tensors(second), missing))
+    second[missing] = np.zeros_like(kept)
+    oracle.step(second)
+    oracle.variables[missing] = kept
+    assert_close(ours.variables, oracle.variables)
+    for name, slot in slots.items():
+        given = ours.optimizer.get_slot(ours.variables[missing], name)
+        assert_close([given], [slot])
+
+
+def test_a_missing_gradient_is_missing_from_the_mean_too():
+    recipe = with_arguments(EXACT[0], gradient_accumulation_steps=2)
+    ours, theirs = Trained(recipe.make()), Trained(recipe.make_keras())
+    for k, step in enumerate(gradients()):
+        if k % 2 == 0:
+            ours.step(tensors(step))
+            theirs.step(dense(step))
+            continue
+        for each, form in ((ours, tensors), (theirs, dense)):
+            with pytest.warns(UserWarning, match=r"Gradients do not exist"):
+                each.step(without(form(step), k % 4 // 2))
+    assert_close(ours.variables, theirs.variables)
+
+
+FORMS = {
+    "array": np.asarray,
+    "wider array": lambda g: np.asarray(g, "float64"),
+    "list": lambda g: np.asarray(g).tolist(),
+    "tuple": lambda g: tuple(np.asarray(g).tolist()),
+    "tensor": tf.constant,
+    "variable": tf.Variable,
+    "keras variable": keras.Variable,
+    "keras tensor": keras.ops.convert_to_tensor,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@of_every_recipe
+def test_a_dense_gradient_may_come_in_any_form(recipe, form):
+    given, plain = Trained(recipe.make()), Trained(recipe.make())
+    for step in map(dense, gradients()):
+        given.step([FORMS[form](g) for g in step])
+        plain.step(step)
+    for variable, expected in zip(given.variables, plain.variables, strict=True):
+        assert variable.numpy().tobytes() == expected.numpy().tobytes()
+
+
+def test_a_scalar_takes_a_number_as_its_gradient():
+    for gradient in (2, 2.0, np.float32(2), np.float64(2), np.array(2.0)):
+        θ = keras.Variable(1.0)
+        SGD(0.25).apply([gradient], [θ])
+        assert θ.numpy() == 0.5
+
+
+@of_every_recipe
+def test_variables_may_be_tensorflow_s_own(recipe):
+    ours, plain = Trained(recipe.make()), Trained(recipe.make())
+    variables = [tf.Variable(value) for value in values()]
+    for step in gradients():
+        ours.optimizer.apply(tensors(step), variables)
+        plain.step(tensors(step))
+    for variable, expected in zip(variables, plain.variables, strict=True):
+        assert variable.numpy().tobytes() == expected.numpy().tobytes()
+
+
+@of_every_recipe
+def test_a_generator_of_pairs_will_do_and_the_steps_taken_come_back(recipe):
+    ours, plain = Trained(recipe.make()), Trained(recipe.make())
+    for count, step in enumerate(gradients(), start=1):
+        pairs = ((g, v) for g, v in zip(tensors(step), ours.variables, strict=True))
+        assert int(ours.optimizer.apply_gradients(pairs)) == count
+        plain.step(tensors(step))
+    for variable, expected in zip(ours.variables, plain.variables, strict=True):
+        assert variable.numpy().tobytes() == expected.numpy().tobytes()
+
+
+@of_every_recipe
+def test_a_step_on_some_of_the_variables_leaves_the_others(recipe):
+    ours = Trained(recipe.make())
+    ours.step(tensors(gradients()[0]))
+    before = ours.variables[0].numpy().tobytes()
+    ours.optimizer.apply([gradients()[1][1]], ours.variables[1:])
+    assert ours.variables[0].numpy().tobytes() == before
