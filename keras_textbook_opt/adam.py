@@ -156,5 +156,5 @@ def rounded(β: float, dtype) -> float:
 
 
 def one_minus_power(β: float, t):
-    """`1 − βᵗ` to the last digit, of which the difference loses three at `t = 1`."""
+    """`1 − βᵗ` to the last digits, which a difference loses in the first steps."""
     return -ops.expm1(t * math.log(β)) if β > 0 else ops.ones_like(t)

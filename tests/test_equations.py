@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_textbook_opt import Adam, reference
 from tests.oracle import Oracle
 from tests.recipes import EXACT, MODES
 from tests.trainer import assert_follows, trainer
@@ -47,3 +49,14 @@ def test_dense_steps_follow_the_equation(recipe, mode, run):
         oracle.step(step)
     subject.run(values, gradients)
     assert_follows(subject, oracle)
+
+
+def test_the_step_size_is_right_to_the_last_digits():
+    """`1 − β₂ᵗ` is small in the first steps: a difference has 5 digits of it."""
+    for β_1, β_2 in [(0.9, 0.999), (0.0, 0.5), (0.99, 0.999999)]:
+        held = {"β_1": float(np.float32(β_1)), "β_2": float(np.float32(β_2))}
+        optimizer = Adam(beta_1=β_1, beta_2=β_2)
+        for t in (1, 2, 10, 1000, 10**6):
+            size = optimizer.step_size(*map(tf.constant, (0.5, float(t))))
+            expected = reference.adam_step_size(t, η=0.5, **held)
+            np.testing.assert_allclose(size, expected, rtol=1e-6)

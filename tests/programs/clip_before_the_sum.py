@@ -1,0 +1,23 @@
+"""Train a case on two replicas with Keras's order of a step planted: clip, then sum."""
+
+import sys
+from pathlib import Path
+
+from keras_textbook_opt import TextbookOptimizer
+from tests.programs import train_replicas
+from tests.programs.replica_cases import loop
+
+clipped = TextbookOptimizer._clip_gradients
+summed = TextbookOptimizer._summed_over_replicas
+
+
+def clipped_and_summed(self, grads, variables):
+    return summed(self, clipped(self, grads), variables)
+
+
+if __name__ == "__main__":
+    TextbookOptimizer._summed_over_replicas = clipped_and_summed
+    TextbookOptimizer._clip_gradients = lambda self, grads: grads
+    train_replicas.CASES = [loop("SGD", clipnorm=0.2)]
+    train_replicas.BUILT_IN = []
+    train_replicas.main(Path(sys.argv[1]))
