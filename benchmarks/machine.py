@@ -20,7 +20,7 @@ def machine() -> dict[str, str | int | float]:
     """Return the processor, its cores, the memory and the operating system."""
     return {
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": cores(),
         "memory_gib": round(_memory_bytes() / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
     }
@@ -42,7 +42,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -17,7 +17,7 @@ import keras
 from keras import ops
 
 from keras_textbook_opt import clip, fused, gradients, hyperparameters, rows
-from keras_textbook_opt.gradients import Scaled, compute_dtype
+from keras_textbook_opt.gradients import Scaled, compute_dtype, path_of
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.state import Slots
 
@@ -141,6 +141,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._slots = Slots()
         self._undecayed_paths: tuple[str, ...] = ()
         self._undecayed_names: tuple[str, ...] = ()
+        self._undecayed_are_restored = False
 
     # The four hooks.
 
@@ -189,6 +190,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if undecayed:
             optimizer._undecayed_paths = tuple(undecayed["paths"])
             optimizer._undecayed_names = tuple(undecayed["names"])
+            optimizer._undecayed_are_restored = True
         return optimizer
 
     def step_size(self, η, t):
@@ -228,8 +230,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         ]
         for variable in updated:
             gradients.check_variable(variable)
-        if self._undecayed_paths:
-            undecayed = [v for v in variables if v.path in self._undecayed_paths]
+        if self._undecayed_are_restored:
+            undecayed = [v for v in variables if path_of(v) in self._undecayed_paths]
             super().exclude_from_weight_decay(undecayed, self._undecayed_names)
         super().build(variables)
         self.create_slots(updated)
@@ -388,8 +390,14 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     @learning_rate.setter
     def learning_rate(self, learning_rate):
+        learning_rate = _concrete(learning_rate)
         if not ops.is_tensor(learning_rate):
             learning_rate = _checked_learning_rate(learning_rate)
+        if callable(self._learning_rate) and not callable(learning_rate):
+            raise TypeError(
+                "`learning_rate` is a schedule or a callable here: expected another in "
+                f"its place. Received: learning_rate={learning_rate!r}"
+            )
         keras.optimizers.Optimizer.learning_rate.fset(self, learning_rate)
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
@@ -408,9 +416,31 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 "`exclude_from_weight_decay()` must be called before the optimizer is "
                 "built. Received: a call on an optimizer that is built"
             )
+        var_list, var_names = list(var_list or ()), var_names or ()
+        if isinstance(var_names, str) or not all(isinstance(n, str) for n in var_names):
+            raise ValueError(
+                "`var_names` must be a list of strings. Received: "
+                f"var_names={var_names!r}"
+            )
+        if not all(hasattr(v, "assign") for v in var_list):
+            raise ValueError(
+                "`var_list` must be a list of variables. Received: "
+                f"var_list={var_list!r}"
+            )
         super().exclude_from_weight_decay(var_list, var_names)
-        self._undecayed_paths = tuple(v.path for v in var_list or ())
-        self._undecayed_names = tuple(var_names or ())
+        self._undecayed_paths = tuple(map(path_of, var_list))
+        self._undecayed_names = tuple(var_names)
+        self._undecayed_are_restored = False
+
+
+def _concrete(learning_rate):
+    """An array or a tensor as its value; a tensor of a graph as it is."""
+    if ops.is_tensor(learning_rate) or hasattr(learning_rate, "__array__"):
+        try:
+            return ops.convert_to_numpy(learning_rate)[()]
+        except (NotImplementedError, TypeError):
+            pass
+    return learning_rate
 
 
 def _checked_learning_rate(learning_rate):

@@ -12,13 +12,14 @@ from keras_textbook_opt import fused
 
 def by_norm(gradients, c: float):
     """`g ← g·c/max(‖g‖₂, c)` for each gradient `g` of the list."""
-    return [g * _factor(norm, c, g) for g, norm in zip(gradients, norms(gradients))]
+    scales = ops.unstack(c / ops.maximum(norms(gradients), c), num=len(gradients))
+    return [_scaled(g, scale) for g, scale in zip(gradients, scales)]
 
 
 def by_global_norm(gradients, c: float):
     """`g ← g·c/max(‖(g, g′, …)‖₂, c)` for each gradient `g` of the list."""
-    norm = global_norm(gradients)
-    return [g * _factor(norm, c, g) for g in gradients]
+    scale = c / ops.maximum(global_norm(gradients), c)
+    return [_scaled(g, scale) for g in gradients]
 
 
 def by_value(gradients, c: float):
@@ -27,39 +28,43 @@ def by_value(gradients, c: float):
 
 
 def norms(gradients):
-    """`‖g‖₂` for each gradient, also where `g²` overflows and `‖g‖₂` does not."""
-    values = [g.values for g in gradients]
-    squares = [fused.sum_of_squares(x) for x in values]
-    return ops.cond(
-        ops.all(ops.isfinite(_wide(squares))),
-        lambda: [ops.sqrt(s) for s in squares],
-        lambda: [_norm_by_the_largest(x) for x in values],
-    )
+    """`‖g‖₂` for each gradient, as one vector."""
+    return _root(_squares(gradients), lambda: _norms_by_the_largest(gradients))
 
 
 def global_norm(gradients):
     """`‖(g, g′, …)‖₂` over all gradients: the norm of their norms."""
-    values = [g.values for g in gradients]
-    squared = ops.sum(_wide([fused.sum_of_squares(x) for x in values]))
-    return ops.cond(
-        ops.isfinite(squared),
-        lambda: ops.sqrt(squared),
-        lambda: _norm_by_the_largest(_wide([_norm_by_the_largest(x) for x in values])),
+    return _root(
+        ops.sum(_squares(gradients)),
+        lambda: _norm_by_the_largest(_norms_by_the_largest(gradients)),
     )
 
 
-def _factor(norm, c: float, gradient):
-    return ops.cast(c / ops.maximum(norm, c), gradient.values.dtype)
+def _root(squares, otherwise):
+    """`√squares`; `otherwise()` where they overflow, which the norms may not."""
+    finite = ops.all(ops.isfinite(squares))
+    return ops.cond(finite, lambda: ops.sqrt(squares), otherwise)
 
 
-def _wide(scalars):
-    """Scalars as one vector of the widest of their dtypes."""
-    dtype = keras.backend.result_type(*(s.dtype for s in scalars))
-    return ops.stack([ops.cast(s, dtype) for s in scalars])
+def _squares(gradients):
+    return 2 * _vector([fused.l2_loss(g.values) for g in gradients])
+
+
+def _norms_by_the_largest(gradients):
+    return _vector([_norm_by_the_largest(g.values) for g in gradients])
 
 
 def _norm_by_the_largest(x):
     """`M·‖x/M‖₂` with `M = max|x|`."""
     largest = ops.max(ops.abs(x), initial=0.0)
-    largest = ops.where(largest > 0, largest, ops.ones_like(largest))
-    return largest * ops.sqrt(fused.sum_of_squares(x / largest))
+    divisor = ops.where(largest > 0, largest, ops.ones_like(largest))
+    return largest * ops.sqrt(2 * fused.l2_loss(x / divisor))
+
+
+def _vector(scalars):
+    dtype = keras.backend.result_type(*(s.dtype for s in scalars))
+    return ops.stack([ops.cast(s, dtype) for s in scalars])
+
+
+def _scaled(gradient, scale):
+    return gradient * ops.cast(scale, gradient.values.dtype)

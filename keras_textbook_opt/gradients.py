@@ -82,36 +82,86 @@ def checked(gradient: Any, variable: Any) -> Any:
     """
     dtype = compute_dtype(variable)
     if isinstance(gradient, (list, tuple, float, int)):
-        gradient = np.asarray(gradient, dtype)
+        gradient = _array(gradient, variable)
     g = structured(gradient)
     if isinstance(g, Scaled):
-        _check(gradient, gradient.shape, variable.shape, variable)
-        return ops.convert_to_tensor(gradient, dtype)
-    _check(g.values, g.values.shape[1:], variable.shape[1:], variable)
+        _check_dtype(gradient, variable)
+        _check_shape("a tensor", gradient.shape, tuple(variable.shape), variable)
+        return ops.convert_to_tensor(gradient, dtype, sparse=False)
+    if len(variable.shape) == 0:
+        raise ValueError(
+            f"Expected a gradient of shape () for {_label(variable)}. Received: rows"
+        )
+    _check_dtype(g.values, variable)
+    _check_shape("rows", g.values.shape, (None, *variable.shape[1:]), variable)
+    _check_indices(g, variable)
+    return g.with_values(ops.cast(g.values, dtype))
+
+
+def _array(gradient, variable) -> np.ndarray:
+    """A list of numbers, or a number, as an array of floats."""
+    try:
+        array = np.asarray(gradient)
+    except ValueError:  # the lists in the list are not of one length
+        array = np.asarray(None)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(
+            f"Expected a gradient of numbers, of shape {tuple(variable.shape)}, for "
+            f"{_label(variable)}. Received: {gradient!r}"
+        )
+    return array.astype("float64")
+
+
+def _check_dtype(values, variable) -> None:
+    try:
+        dtype = keras.backend.standardize_dtype(values.dtype)
+        fits = keras.backend.is_float_dtype(dtype)
+    except (AttributeError, ValueError):
+        dtype, fits = getattr(values, "dtype", type(values).__name__), False
+    if not fits:
+        raise ValueError(
+            f"Expected a floating-point gradient for {_label(variable)}. "
+            f"Received: a gradient of dtype {dtype}"
+        )
+
+
+def _check_shape(kind: str, shape, expected: tuple, variable) -> None:
+    if getattr(shape, "rank", 0) is None:
+        return
+    fits = len(shape) == len(expected) and all(
+        None in (n, m) or n == m for n, m in zip(shape, expected)
+    )
+    if not fits:
+        raise ValueError(
+            f"Expected a gradient of shape {tuple(variable.shape)} for "
+            f"{_label(variable)}. Received: {kind} of shape {tuple(shape)}"
+        )
+
+
+def _check_indices(g: Rows, variable) -> None:
+    count = g.values.shape[0] if g.values.shape.rank else None
+    shape = g.indices.shape
+    in_line = shape.rank is None or (
+        shape.rank == 1 and (None in (shape[0], count) or shape[0] == count)
+    )
+    dtype = keras.backend.standardize_dtype(g.indices.dtype)
+    if not (in_line and dtype in ("int32", "int64")):
+        raise ValueError(
+            f"Expected indices of dtype int32 or int64, one for each of the {count} "
+            f"rows in the gradient of {_label(variable)}. Received: indices of shape "
+            f"{shape} and dtype {dtype}"
+        )
     if g.name_a_row_not_in(variable):
         raise ValueError(
             f"Expected row indices from 0 to {variable.shape[0] - 1} in the gradient "
             f"of {_label(variable)}. Received: {g.indices}"
         )
-    return g.with_values(ops.cast(g.values, dtype))
 
 
-def _check(values, shape, expected_shape, variable) -> None:
-    dtype = keras.backend.standardize_dtype(values.dtype)
-    if not keras.backend.is_float_dtype(dtype):
-        raise ValueError(
-            f"Expected a floating-point gradient for {_label(variable)}. "
-            f"Received: a gradient of dtype {dtype}"
-        )
-    fits = len(shape) == len(expected_shape) and all(
-        n is None or n == m for n, m in zip(shape, expected_shape)
-    )
-    if not fits:
-        raise ValueError(
-            f"Expected a gradient of shape {tuple(variable.shape)} for "
-            f"{_label(variable)}. Received: shape {tuple(shape)}"
-        )
+def path_of(variable: Any) -> str:
+    """What a `keras.Variable` calls its path; a `tf.Variable` has its name alone."""
+    return variable.path if hasattr(variable, "path") else variable.name
 
 
 def _label(variable) -> str:
-    return f"variable '{getattr(variable, 'path', variable.name)}'"
+    return f"variable '{path_of(variable)}'"

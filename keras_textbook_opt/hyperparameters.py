@@ -9,6 +9,8 @@ import math
 import numbers
 from typing import Any
 
+import numpy as np
+
 
 def real(
     name: str,
@@ -19,11 +21,17 @@ def real(
     below: float = math.inf,
     at_most: float = math.inf,
 ) -> float:
-    """`value` as a float; a `ValueError` unless it is a finite number in the range."""
-    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    number = float(value) if is_real else math.nan
-    in_range = above < number < below and at_least <= number <= at_most
-    if not in_range or math.isinf(number):
+    """`value` as a float; a `ValueError` unless it is a finite number in the range.
+
+    A step computes in float32, so that the number must be in the range there as well.
+    """
+    number = _as_float(value)
+
+    def fits(number: float) -> bool:
+        in_range = above < number < below and at_least <= number <= at_most
+        return in_range and math.isfinite(number)
+
+    if not (fits(number) and fits(_in_float32(number))):
         bounds = {">": above, ">=": at_least, "<": below, "<=": at_most}
         limits = [
             f"{sign} {bound:g}"
@@ -31,8 +39,25 @@ def real(
             if math.isfinite(bound)
         ]
         expected = " and ".join(["a finite number", *limits])
+        expected += " in float32" if fits(number) else ""
         raise ValueError(_message(name, expected, value))
     return number
+
+
+def _as_float(value: Any) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _in_float32(number: float) -> float:
+    """`number` as float32 has it, where the smallest numbers are taken for zero."""
+    with np.errstate(over="ignore"):
+        rounded = float(np.float32(number))
+    return rounded if abs(rounded) >= np.finfo(np.float32).tiny else 0.0
 
 
 def integer(name: str, value: Any, *, at_least: int) -> int:
@@ -52,7 +77,7 @@ def boolean(name: str, value: Any) -> bool:
 
 def sparse_update(value: Any) -> str:
     """`value`; a `ValueError` unless it is `"exact"` or `"lazy"`."""
-    if value not in ("exact", "lazy"):
+    if not isinstance(value, str) or value not in ("exact", "lazy"):
         raise ValueError(_message("sparse_update", "'exact' or 'lazy'", value))
     return value
 

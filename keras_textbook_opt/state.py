@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import keras
 
 
+@final
 class Slots:
     """Slots by variable and name, in the order in which they were added."""
 

@@ -49,6 +49,6 @@ def _applicable(table: str, optimizer: Any, θ: Any, slots: Any) -> Any:
     return getattr(backend, table).get(name)
 
 
-def sum_of_squares(x: Any) -> Any:
-    """`Σx²`, a scalar of the dtype of `x`."""
-    return ops.sum(ops.square(x)) if backend is None else backend.sum_of_squares(x)
+def l2_loss(x: Any) -> Any:
+    """`Σx²/2`, a scalar of the dtype of `x`."""
+    return ops.sum(ops.square(x)) / 2 if backend is None else backend.l2_loss(x)

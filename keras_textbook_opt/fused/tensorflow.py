@@ -73,9 +73,9 @@ def adam(optimizer, g, θ, η_hat, m, v, v_hat=None) -> None:
         tf.raw_ops.ResourceApplyAdamWithAmsgrad(vhat=v_hat.handle, **arguments)
 
 
-def sum_of_squares(x):
-    """`Σx²`, from TensorFlow's `Σx²/2`, which writes no tensor `x²`."""
-    return 2 * tf.nn.l2_loss(x)
+def l2_loss(x):
+    """`Σx²/2`, without the tensor `x²`."""
+    return tf.nn.l2_loss(x)
 
 
 def _scaled(η, g):
