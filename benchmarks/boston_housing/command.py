@@ -7,16 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
-from benchmarks import machine
+from benchmarks import machine, progress
 from benchmarks.boston_housing import plots, report
 from benchmarks.boston_housing.plans import Plan
 from benchmarks.boston_housing.runs import ExperimentRuns, Laboratory
@@ -58,8 +51,8 @@ def _run(plan: Plan, console: Console) -> Record:
     record = Record()
     start = time.perf_counter()
     try:
-        with _progress(console) as progress:
-            for runs in _runs(plan, progress):
+        with progress.progress(console, NAME_WIDTH) as bar:
+            for runs in _runs(plan, bar):
                 summary = summarize(runs, plan.split)
                 record.runs.append(runs)
                 record.summaries.append(summary)
@@ -77,17 +70,6 @@ def _runs(plan: Plan, progress: Progress) -> Iterator[ExperimentRuns]:
     for experiment in plan.experiments:
         progress.update(task, total=steps, description=experiment.name)
         yield laboratory.run(experiment, plan.seeds)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:13}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
 
 
 def _results(plan: Plan, record: Record) -> report.Results:
