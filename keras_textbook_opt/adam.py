@@ -41,7 +41,7 @@ class Adam(TextbookOptimizer):
             the rows touched.
         clipnorm, global_clipnorm, clipvalue, weight_decay, use_ema, ema_momentum,
             ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps,
-            name: See `TextbookOptimizer`.
+            compensate, name: See `TextbookOptimizer`.
 
     Raises:
         ValueError: An argument is unknown, out of its range or of another type, or two
@@ -80,6 +80,7 @@ class Adam(TextbookOptimizer):
         ema_overwrite_frequency: int | None = None,
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
+        compensate: bool = True,
         name: str | None = None,
         **unknown: Any,
     ):
@@ -94,6 +95,7 @@ class Adam(TextbookOptimizer):
             ema_overwrite_frequency=ema_overwrite_frequency,
             loss_scale_factor=loss_scale_factor,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            compensate=compensate,
             name=name,
             **unknown,
         )
@@ -109,7 +111,8 @@ class Adam(TextbookOptimizer):
         for variable in variables:
             self.add_slot(variable, "m")
             self.add_slot(variable, "v")
-            if self.amsgrad:
+        if self.amsgrad:
+            for variable in variables:
                 self.add_slot(variable, "v_hat")
 
     def step_size(self, η, t):

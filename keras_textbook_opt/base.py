@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import abc
 import functools
+import re
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_textbook_opt import clip, fused, gradients, hyperparameters, rows
+from keras_textbook_opt import clip, fused, gradients, hyperparameters, rows, state
 from keras_textbook_opt.gradients import Scaled, compute_dtype, path_of
 from keras_textbook_opt.rows import Rows
-from keras_textbook_opt.state import Slots
+from keras_textbook_opt.state import State
 
 
 def accepts_lr(init):
@@ -71,6 +73,10 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             are divided by it.
         gradient_accumulation_steps: An integer >= 2 or `None`. Variables are updated
             once in that many steps, with the mean of the gradients.
+        compensate: Whether what a variable of 16 bits rounds off is carried to the next
+            step (Kahan 1965, "Further remarks on reducing truncation errors"). It costs
+            4 bytes for each of its elements, and wider variables nothing. Without it,
+            a step of less than half a unit in the last place of `θ` is lost.
         name: The optimizer's name, a string; made from the class's name if `None`.
 
     Raises:
@@ -107,6 +113,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         ema_overwrite_frequency: int | None = None,
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
+        compensate: bool = True,
         name: str | None = None,
         **unknown: Any,
     ):
@@ -138,7 +145,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             ),
             name=optional(hyperparameters.text, "name", name),
         )
-        self._slots = Slots()
+        self._state = State()
+        self.compensate = hyperparameters.boolean("compensate", compensate)
         self._undecayed_paths: tuple[str, ...] = ()
         self._undecayed_names: tuple[str, ...] = ()
         self._undecayed_are_restored = False
@@ -174,7 +182,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def get_config(self) -> dict[str, Any]:
         """All arguments of the constructor, such that `from_config` makes a twin."""
-        config = super().get_config()
+        config = super().get_config() | {"compensate": self.compensate}
         if self._undecayed_paths or self._undecayed_names:
             config["exclude_from_weight_decay"] = {
                 "paths": list(self._undecayed_paths),
@@ -202,39 +210,154 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """
         return η
 
-    # Slots.
+    # Slots, and the other state beside a variable.
 
     def add_slot(self, variable, name: str, initializer="zeros"):
-        """Create the slot `name` beside `variable`, of the same shape and dtype."""
-        slot = self.add_variable_from_reference(
-            variable, name=name, initializer=initializer
-        )
-        self._slots.add(self._var_key(variable), name, slot)
+        """Create the slot `name` beside `variable`, of its shape and compute dtype."""
+        initializer = keras.initializers.get(initializer)
+        slot = self.add_variable_from_reference(variable, name, initializer)
+        self._state.add_slot(self._var_key(variable), name, slot, initializer)
         return slot
 
     def get_slot(self, variable, name: str):
         """The slot `name` of `variable`, a `keras.Variable`."""
-        return self._slots.of(self._var_key(variable))[name]
+        return self._state.slots(self._var_key(variable))[name]
+
+    def add_variable_from_reference(
+        self, reference_variable, name=None, initializer="zeros"
+    ):
+        """Create a variable like another, in float32 where that one has 16 bits."""
+        path, dtype = path_of(reference_variable), compute_dtype(reference_variable)
+        if dtype == keras.backend.standardize_dtype(reference_variable.dtype):
+            variable = super().add_variable_from_reference(
+                reference_variable, name, initializer
+            )
+        else:
+            variable = self.add_variable(
+                reference_variable.shape,
+                initializer,
+                dtype,
+                name=re.sub("[/:]", "_", f"{path}_{name}"),
+            )
+        variable.state_name = f"{name}/{path}"
+        return variable
 
     def build(self, variables) -> None:
-        """Create the slots of `variables`, a list of floating-point variables.
+        """Create the state of `variables`, a list of floating-point variables.
+
+        An empty list builds nothing: Keras's loader of `.h5` files has no other.
 
         Raises:
-            ValueError: A variable is not of a floating-point dtype.
+            ValueError: A variable is not of a floating-point dtype, or a state that was
+                loaded before does not fit the variables.
         """
-        if self.built:
-            return
         variables = list(variables)
-        updated = [
-            v for v in variables if not self._overwrite_variable_with_gradient(v)
-        ]
-        for variable in updated:
-            gradients.check_variable(variable)
+        if self.built or not variables:
+            return
+        self._check_variables(variables)
         if self._undecayed_are_restored:
             undecayed = [v for v in variables if path_of(v) in self._undecayed_paths]
             super().exclude_from_weight_decay(undecayed, self._undecayed_names)
         super().build(variables)
+        self._create_state(variables)
+        if self._state.awaited is not None:
+            self._assign_awaited(self._state.awaited)
+
+    def add_variables(self, variables) -> None:
+        """Take on more variables, such as a layer's that is no longer frozen.
+
+        The state of the others stays, and so does the count of steps.
+
+        Args:
+            variables: A list of variables. Those that the optimizer knows may be in it.
+
+        Raises:
+            ValueError: The optimizer is not built, or a variable is not of a
+                floating-point dtype. Nothing has changed then.
+        """
+        if not self.built:
+            raise ValueError(
+                "Expected an optimizer that is built before `add_variables`. Received: "
+                "one that is not"
+            )
+        known = self._trainable_variables_indices
+        variables = [v for v in variables if self._var_key(v) not in known]
+        self._check_variables(variables)
+        for variable in variables:
+            known[self._var_key(variable)] = len(self._trainable_variables)
+            self._trainable_variables.append(variable)
+        if self.use_ema:
+            averages = self.add_optimizer_variables(variables, "average")
+            for average, variable in zip(averages, variables):
+                average.assign(ops.cast(variable, average.dtype))
+            self._model_variables_moving_average.extend(averages)
+        if self.gradient_accumulation_steps:
+            self._accumulated_gradients.extend(
+                self.add_variable_from_reference(v, "gradient_accumulator")
+                for v in variables
+            )
+        self._create_state(variables)
+
+    def _check_variables(self, variables) -> None:
+        for variable in variables:
+            if not self._overwrite_variable_with_gradient(variable):
+                gradients.check_variable(variable)
+
+    def _create_state(self, variables) -> None:
+        updated = [
+            v for v in variables if not self._overwrite_variable_with_gradient(v)
+        ]
         self.create_slots(updated)
+        for variable in updated:
+            if self.compensate and gradients.is_narrow(variable):
+                carry = self.add_variable_from_reference(variable, "carry")
+                self._state.carries[self._var_key(variable)] = carry
+
+    def reset_state(self) -> None:
+        """Start afresh: step 0, and every slot as `create_slots` made it.
+
+        The variables and the learning rate stay as they are.
+        """
+        self._iterations.assign(0)
+        self._state.reset_slots()
+        fresh = {"average", "gradient_accumulator", "carry"}
+        for variable in self.variables:
+            if getattr(variable, "state_name", "").split("/")[0] in fresh:
+                variable.assign(ops.zeros(variable.shape, variable.dtype))
+
+    # Saving and loading.
+
+    def save_own_variables(self, store) -> None:
+        """Write the state to `store`, under the names of slots and variables."""
+        awaited = self._state.awaited
+        state.save(state.named(self.variables) if awaited is None else awaited, store)
+
+    def load_own_variables(self, store) -> None:
+        """Read the state from `store`, as it was saved here or by a built-in.
+
+        An optimizer that is not built yet keeps it until `build`.
+
+        Raises:
+            ValueError: The state is damaged, or does not fit. Nothing has changed then.
+        """
+        saved = state.read(store)
+        if self.built or not saved:
+            state.assign(state.named(self.variables), saved)
+        else:
+            self._state.awaited = saved
+
+    def set_weights(self, weights) -> None:
+        """Set the values of `variables`, in their order; see `load_own_variables`."""
+        self.load_own_variables({str(k): np.asarray(w) for k, w in enumerate(weights)})
+
+    def _assign_awaited(self, awaited) -> None:
+        try:
+            with fused.outside_the_graph():
+                state.assign(state.named(self.variables), awaited)
+        except ValueError:
+            self.built = False
+            raise
+        self._state.awaited = None
 
     # The order of one step.
 
@@ -341,14 +464,14 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         g = gradients.structured(gradient)
         if self.weight_decay and self._use_weight_decay(variable):
             self._decay(variable, g, η * self.weight_decay)
-        slots = self._slots.of(self._var_key(variable)).values()
+        slots = self._state.slots(self._var_key(variable)).values()
         if isinstance(g, Rows):
             new = self.apply_sparse(g, variable, step_size, *slots)
         else:
             new = self.dense_step(g, variable, step_size, *slots)
         for place, value in zip((variable, *slots), new, strict=True):
             if value is not place:
-                self.assign(place, rows.assignable(value))
+                self._write(place, value)
 
     def dense_step(self, g: Scaled, θ, η, *slots) -> tuple:
         """The equation on every element of `θ` and its slots.
@@ -359,7 +482,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if kernel is not None:
             kernel(self, g, θ, η, *slots)
             return θ, *slots
-        return _as_tuple(self.apply_dense(g.values, θ, η, *slots), 1 + len(slots))
+        new = self.apply_dense(g.values, self._read(θ), η, *slots)
+        return _as_tuple(new, 1 + len(slots))
 
     def row_step(self, g: Rows, θ, η, *slots) -> tuple:
         """The equation on the rows that `g` touches; the others stay as they are."""
@@ -368,7 +492,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             kernel(self, g, θ, η, *slots)
             return θ, *slots
         g = g.merged()
-        old = [rows.take(place, g) for place in (θ, *slots)]
+        old = [self._read(place, g) for place in (θ, *slots)]
         new = _as_tuple(self.apply_dense(g.values, old[0], η, *old[1:]), len(old))
         return tuple(g.with_values(value) for value in new)
 
@@ -376,10 +500,55 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """`θ ← θ − η·λ·θ`, on the touched rows alone where the update is lazy."""
         if isinstance(g, Rows) and self.sparse_update == "lazy":
             g = g.merged()
-            decayed = g.with_values(ηλ * rows.take(θ, g))
-            self.assign_sub(θ, rows.assignable(decayed))
+            old = self._read(θ, g)
+            self._write(θ, g.with_values(old - ηλ * old))
+        elif gradients.is_narrow(θ):
+            old = self._read(θ)
+            self._write(θ, old - ηλ * old)
         else:
             self.assign_sub(θ, ηλ * θ)
+
+    def _read(self, place, g: Rows | None = None):
+        """`place` in its compute dtype, with its carry; of the rows of `g` if given."""
+        carry = self._state.carries.get(self._var_key(place))
+        if g is not None:
+            place = rows.take(place, g)
+            carry = None if carry is None else rows.take(carry, g)
+        if gradients.is_narrow(place):
+            place = ops.cast(place, "float32")
+        return place if carry is None else place + carry
+
+    def _write(self, place, value) -> None:
+        """`place ← value`; what `place` has no bits for goes to its carry."""
+        carry = self._state.carries.get(self._var_key(place))
+        if carry is not None:
+            exact = value.values if isinstance(value, Rows) else value
+            held = fused.rounded(exact, keras.backend.standardize_dtype(place.dtype))
+            rest = ops.where(ops.isfinite(held), exact - held, 0.0)
+            if isinstance(value, Rows):
+                value, rest = value.with_values(held), value.with_values(rest)
+            self.assign(carry, rows.assignable(rest))
+        self.assign(place, rows.assignable(value))
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        """Keras averages in the dtype of the variable, where 16 bits lose the steps."""
+        first = ops.equal(self.iterations, 0)
+        for θ, average in zip(
+            trainable_variables, self._model_variables_moving_average
+        ):
+            if average is not None:
+                # average ← average + (1 − μ)·(θ − average), with μ = 0 at first
+                rest = ops.where(first, 1.0, 1 - self.ema_momentum)
+                difference = self._read(θ) - average
+                average.assign_add(ops.cast(rest, average.dtype) * difference)
+
+    def _overwrite_model_variables_with_average_value(self, trainable_variables):
+        """Keras assigns the average as it is, which is wider than 16 bits."""
+        for θ, average in zip(
+            trainable_variables, self._model_variables_moving_average
+        ):
+            if average is not None:
+                self._write(θ, ops.convert_to_tensor(average))
 
     # Keras's public settings.
 

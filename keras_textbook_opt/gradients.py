@@ -64,6 +64,11 @@ def compute_dtype(variable: Any) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
+def is_narrow(variable: Any) -> bool:
+    """Whether `variable` has 16 bits, which are too few to compute in."""
+    return keras.backend.standardize_dtype(variable.dtype) in ("float16", "bfloat16")
+
+
 def check_variable(variable: Any) -> None:
     """Raise a `ValueError` unless `variable` is of a floating-point dtype."""
     dtype = keras.backend.standardize_dtype(variable.dtype)

@@ -28,7 +28,7 @@ class SGD(TextbookOptimizer):
             `lr` is accepted as another name.
         clipnorm, global_clipnorm, clipvalue, weight_decay, use_ema, ema_momentum,
             ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps,
-            name: See `TextbookOptimizer`.
+            compensate, name: See `TextbookOptimizer`.
 
     Raises:
         ValueError: An argument is unknown, out of its range or of another type, or two
@@ -62,6 +62,7 @@ class SGD(TextbookOptimizer):
         ema_overwrite_frequency: int | None = None,
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
+        compensate: bool = True,
         name: str | None = None,
         **unknown: Any,
     ):
@@ -82,6 +83,7 @@ class SGD(TextbookOptimizer):
             ema_overwrite_frequency=ema_overwrite_frequency,
             loss_scale_factor=loss_scale_factor,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            compensate=compensate,
             name=name,
             **unknown,
         )

@@ -217,8 +217,9 @@ def test_the_network_is_the_chapter_s():
 
 def test_a_quick_run_leaves_the_committed_results_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert main.output_folder(quick=True).parent == tmp_path
-    assert main.output_folder(quick=False) == ROOT / "benchmarks/results/boston_housing"
+    committed = ROOT / "benchmarks/results/boston_housing"
+    assert main.output_folder("boston_housing", quick=True).parent == tmp_path
+    assert main.output_folder("boston_housing", quick=False) == committed
 
 
 def test_ctrl_c_keeps_the_experiments_that_were_complete(tmp_path):

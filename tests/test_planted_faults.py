@@ -186,7 +186,11 @@ def one_failure_is_enough():
     """Hypothesis stops at the first failure, and leaves it as it is."""
     before = hypothesis.settings.default
     hypothesis.settings.register_profile(
-        "planted", before, phases=[hypothesis.Phase.generate], max_examples=50
+        "planted",
+        before,
+        phases=[hypothesis.Phase.generate],
+        max_examples=50,
+        report_multiple_bugs=False,
     )
     hypothesis.settings.load_profile("planted")
     yield

@@ -7,6 +7,7 @@ carries its name, as `@fused.equation("adam")`, give the same numbers; a test sa
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -52,3 +53,15 @@ def _applicable(table: str, optimizer: Any, θ: Any, slots: Any) -> Any:
 def l2_loss(x: Any) -> Any:
     """`Σx²/2`, a scalar of the dtype of `x`."""
     return ops.sum(ops.square(x)) / 2 if backend is None else backend.l2_loss(x)
+
+
+def rounded(x: Any, dtype: str) -> Any:
+    """`x`, of float32, as the narrower `dtype` holds it, again in float32."""
+    if backend is None:
+        return ops.cast(ops.cast(x, dtype), "float32")
+    return backend.rounded(x, dtype)
+
+
+def outside_the_graph() -> AbstractContextManager[Any]:
+    """Where an assignment happens now, also while a graph is traced."""
+    return nullcontext() if backend is None else backend.outside_the_graph()

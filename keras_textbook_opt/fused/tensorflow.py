@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keras
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 
@@ -22,9 +23,7 @@ def applies(optimizer, θ, slots) -> bool:
         return False
     if keras.backend.standardize_dtype(θ.dtype) not in ("float32", "float64"):
         return False
-    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-    under_xla = graph is not None and GraphOrParentsInXlaContext(graph)
-    return len(slots) < 3 or not under_xla
+    return len(slots) < 3 or not _under_xla()
 
 
 def sgd(optimizer, g, θ, η) -> None:
@@ -78,9 +77,29 @@ def l2_loss(x):
     return tf.nn.l2_loss(x)
 
 
+def rounded(x, dtype):
+    """`x` as `dtype` holds it. XLA may drop a cast there and back as of no effect."""
+    if _under_xla():
+        return xla.reduce_precision(x, *BITS[dtype])
+    return tf.cast(tf.cast(x, dtype), x.dtype)
+
+
+def outside_the_graph():
+    """TensorFlow's scope for what is done once, when a graph is traced."""
+    return tf.init_scope()
+
+
+def _under_xla() -> bool:
+    return not tf.executing_eagerly() and GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    )
+
+
 def _scaled(η, g):
     return η if g.scale is None else η * g.scale
 
 
+# Bits of exponent and mantissa.
+BITS = {"float16": (5, 10), "bfloat16": (8, 7)}
 KERNELS = {"sgd": sgd, "momentum": momentum, "adam": adam}
 ROW_KERNELS = {"sgd": sgd_on_rows}
