@@ -18,7 +18,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_textbook_opt import clip, fused, gradients, hyperparameters, rows, state
+from keras_textbook_opt import (
+    clip,
+    fused,
+    gradients,
+    hyperparameters,
+    moving,
+    rows,
+    state,
+)
 from keras_textbook_opt.gradients import Scaled, compute_dtype, path_of
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.state import State
@@ -98,6 +106,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     """
 
     sparse_update = "exact"
+    counterparts: tuple[type, ...] = ()
 
     @accepts_lr
     def __init__(
@@ -349,6 +358,50 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def set_weights(self, weights) -> None:
         """Set the values of `variables`, in their order; see `load_own_variables`."""
         self.load_own_variables({str(k): np.asarray(w) for k, w in enumerate(weights)})
+
+    @classmethod
+    def from_keras(cls, optimizer):
+        """Take over a built-in optimizer: hyperparameters, steps taken and slots.
+
+        The next step is the one that `optimizer` would have taken (on a dense gradient,
+        to the rounding of float32).
+
+        Args:
+            optimizer: An instance of the class's counterpart: `keras.optimizers.SGD`
+                for `SGD` and `Momentum`, `Adam` or `AdamW` for `Adam`.
+
+        Raises:
+            ValueError: It is of another class, or a hyperparameter has no counterpart
+                here.
+        """
+        if type(optimizer) not in cls.counterparts:
+            expected = " or ".join(
+                f"keras.optimizers.{c.__name__}" for c in cls.counterparts
+            )
+            raise ValueError(
+                f"Expected {expected or 'a class with counterparts'} to make "
+                f"{cls.__name__} of. Received: {optimizer!r}"
+            )
+        return _moved(optimizer, cls)
+
+    def to_keras(self):
+        """The built-in optimizer that takes the next step that this one would take.
+
+        Raises:
+            ValueError: A hyperparameter has no counterpart there.
+        """
+        if not self.counterparts:
+            raise ValueError(
+                "Expected an optimizer that Keras has as well. Received: "
+                f"{type(self).__name__}"
+            )
+        if self._state.carries or self._state.awaited:
+            raise ValueError(
+                "Expected variables of 32 bits or more, and an optimizer that is built "
+                "if a state was loaded: Keras has no place for the rest. Received: "
+                f"{len(self._state.carries)} variables of 16 bits with their carries"
+            )
+        return _moved(self, self.counterparts[0])
 
     def _assign_awaited(self, awaited) -> None:
         try:
@@ -610,6 +663,37 @@ def _concrete(learning_rate):
         except (NotImplementedError, TypeError):
             pass
     return learning_rate
+
+
+def _moved(source, target: type):
+    """A `target` with the hyperparameters and the state of `source`."""
+    arguments = moving.arguments(source.get_config(), type(source), target)
+    rate = source._learning_rate
+    if isinstance(rate, keras.Variable):
+        rate = float(ops.convert_to_numpy(rate))
+    optimizer = target(**arguments | {"learning_rate": rate})
+    _move_exclusions(source, optimizer)
+    if source.built:
+        optimizer.build(source._trainable_variables)
+        moving.move_state(source, optimizer)
+    return optimizer
+
+
+def _move_exclusions(source, target) -> None:
+    undecayed: set = getattr(source, "_exclude_from_weight_decay", set())
+    pattern = getattr(source, "_exclude_from_weight_decay_pattern", None)
+    variables = [
+        v for v in source._trainable_variables if source._var_key(v) in undecayed
+    ]
+    if len(variables) < len(undecayed):
+        raise ValueError(
+            "Expected an optimizer that is built, since single variables are excluded "
+            f"from its weight decay. Received: {source!r}"
+        )
+    if undecayed or pattern:
+        target.exclude_from_weight_decay(
+            variables, [pattern.pattern] if pattern else []
+        )
 
 
 def _checked_learning_rate(learning_rate):

@@ -52,6 +52,8 @@ class Momentum(TextbookOptimizer):
         "Advances in Optimizing Recurrent Networks", equation 7.
     """
 
+    counterparts = (keras.optimizers.SGD,)
+
     @accepts_lr
     def __init__(
         self,

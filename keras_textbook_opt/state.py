@@ -55,6 +55,11 @@ def named(variables) -> dict[str, keras.Variable]:
     return by_name
 
 
+def is_carry(variable: keras.Variable) -> bool:
+    """Whether `variable` holds what a variable of 16 bits rounds off."""
+    return getattr(variable, "state_name", "").startswith("carry/")
+
+
 def save(state: Mapping[str, Any], store: Any) -> None:
     """Write arrays, or variables, to `store` under their names."""
     for name, value in state.items():
@@ -131,7 +136,7 @@ def assign(state: dict[str, keras.Variable], saved: dict[str, np.ndarray]) -> No
 
 def _by_name(state, saved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Keras's own layout: values by position. It has no carries, and 16-bit slots."""
-    kept = [name for name in state if not name.startswith("carry/")]
+    kept = [name for name, variable in state.items() if not is_carry(variable)]
     if sorted(saved, key=int) != [str(k) for k in range(len(kept))]:
         _refuse([f"expected {len(kept)} values ({', '.join(kept)}), not {len(saved)}"])
     values = {name: saved[str(k)] for k, name in enumerate(kept)}

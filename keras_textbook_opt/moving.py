@@ -1,0 +1,49 @@
+"""An optimizer's hyperparameters and state, moved to its counterpart in Keras or back.
+
+A counterpart has the same equation and keeps the same variables in the same order.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from keras_textbook_opt import state
+
+# These say how a state is kept, not what a step is: Keras has none of them.
+ASIDE = {"compensate", "exclude_from_weight_decay"}
+
+
+def arguments(config: dict[str, Any], source: type, target: type) -> dict[str, Any]:
+    """What to construct a `target` with, so that it means what `config` does.
+
+    A hyperparameter that the target does not have stays among them, for its constructor
+    to refuse, unless it is at its default, where it has no effect.
+    """
+    defaults, known = _defaults(source), _defaults(target)
+    return {
+        name: value
+        for name, value in config.items()
+        if name not in ASIDE and (name in known or value != defaults.get(name))
+    }
+
+
+def move_state(source: Any, target: Any) -> None:
+    """Assign the variables of `source` to those of `target`.
+
+    With a momentum of zero, the slots of the one stand for nothing in the other.
+    """
+    old, new = _kept(source), _kept(target)
+    if getattr(source, "momentum", None) == 0:
+        old, new = old[: len(new)], new[: len(old)]
+    for variable, value in zip(new, old, strict=True):
+        variable.assign(value)
+
+
+def _kept(optimizer: Any) -> list:
+    return [v for v in optimizer.variables if not state.is_carry(v)]
+
+
+def _defaults(optimizer: Any) -> dict[str, Any]:
+    parameters = inspect.signature(optimizer.__init__).parameters
+    return {name: p.default for name, p in parameters.items()}
