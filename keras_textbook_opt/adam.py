@@ -61,8 +61,6 @@ class Adam(TextbookOptimizer):
         Adam and Beyond", algorithm 2, here with the bias correction of Adam.
     """
 
-    counterparts = (keras.optimizers.Adam, keras.optimizers.AdamW)
-
     @accepts_lr
     def __init__(
         self,

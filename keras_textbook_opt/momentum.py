@@ -52,8 +52,6 @@ class Momentum(TextbookOptimizer):
         "Advances in Optimizing Recurrent Networks", equation 7.
     """
 
-    counterparts = (keras.optimizers.SGD,)
-
     @accepts_lr
     def __init__(
         self,

@@ -8,10 +8,22 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import keras
+
 from keras_textbook_opt import state
 
+COUNTERPARTS = {
+    "keras_textbook_opt>SGD": (keras.optimizers.SGD,),
+    "keras_textbook_opt>Momentum": (keras.optimizers.SGD,),
+    "keras_textbook_opt>Adam": (keras.optimizers.Adam, keras.optimizers.AdamW),
+}
 # These say how a state is kept, not what a step is: Keras has none of them.
 ASIDE = {"compensate", "exclude_from_weight_decay"}
+
+
+def counterparts(optimizer: type) -> tuple[type, ...]:
+    """The built-ins to make an `optimizer` of; the first is what it can become."""
+    return COUNTERPARTS.get(keras.saving.get_registered_name(optimizer), ())
 
 
 def arguments(config: dict[str, Any], source: type, target: type) -> dict[str, Any]:

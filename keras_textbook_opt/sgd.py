@@ -48,8 +48,6 @@ class SGD(TextbookOptimizer):
         networks", section 3.2.
     """
 
-    counterparts = (keras.optimizers.SGD,)
-
     @accepts_lr
     def __init__(
         self,

@@ -18,6 +18,8 @@ ROOMS = [
     ["__init__"],
     ["adam", "momentum", "sgd"],
     ["base"],
+    ["stateful"],
+    ["moving"],
     ["gradients"],
     ["rows"],
     ["clip"],
