@@ -21,6 +21,7 @@ from keras_textbook_opt import (
     fused,
     gradients,
     hyperparameters,
+    replicas,
     rows,
 )
 from keras_textbook_opt.gradients import Scaled, compute_dtype, path_of
@@ -254,10 +255,20 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
 
     def _backend_apply_gradients(self, grads, trainable_variables):
         """Keras clips, then sums over the replicas. The clip of a sum wants the sum."""
+        keras_step = super()._backend_apply_gradients
         grads = self._summed_over_replicas(grads, trainable_variables)
-        if not self.gradient_accumulation_steps:
+
+        def step(grads):
             grads = [gradients.structured(g) for g in grads]
-        super()._backend_apply_gradients(grads, trainable_variables)
+            if self.gradient_accumulation_steps:
+                grads = [g if isinstance(g, Rows) else g.values for g in grads]
+            keras_step(grads, trainable_variables)
+
+        branches = self.gradient_accumulation_steps or self.ema_overwrite_frequency
+        if branches and replicas.forbid_a_branch():
+            replicas.leave(step, grads)
+        else:
+            step(grads)
 
     def _summed_over_replicas(self, grads, variables):
         strategy = getattr(self, "_distribution_strategy", None)
@@ -272,14 +283,8 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
 
     def _backend_increment_gradient_accumulators(self, grads, acc_grads):
         """Keras adds a sparse gradient to its accumulator as a dense one."""
-        dense = []
         for gradient, accumulator in zip(grads, acc_grads):
-            if isinstance(gradient, Rows):
-                self.assign_add(accumulator, rows.assignable(gradient))
-            else:
-                dense.append((gradient, accumulator))
-        if dense:
-            super()._backend_increment_gradient_accumulators(*zip(*dense))
+            self.assign_add(accumulator, rows.assignable(gradient))
 
     def _clip_gradients(self, grads):
         """Keras takes the repeats of a row for rows, and a clip densifies."""
@@ -303,7 +308,13 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         """Keras passes on the learning rate; here, every scalar that the step needs."""
         dtypes = {compute_dtype(v) for v in trainable_variables}
         scalars = {dtype: self._scalars(learning_rate, dtype) for dtype in dtypes}
-        super()._backend_update_step(grads, trainable_variables, scalars)
+        if replicas.are_left():
+            pairs = [(g, v.value) for g, v in zip(grads, trainable_variables)]
+            self._distributed_tf_update_step(
+                self._distribution_strategy, pairs, scalars
+            )
+        else:
+            super()._backend_update_step(grads, trainable_variables, scalars)
 
     def _scalars(self, learning_rate, dtype):
         η = ops.cast(learning_rate, dtype)

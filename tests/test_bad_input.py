@@ -52,7 +52,12 @@ INTEGERS = {
     "ema_overwrite_frequency": (OPTIMIZERS, 1),
     "gradient_accumulation_steps": (OPTIMIZERS, 2),
 }
-BOOLEANS = {"use_ema": OPTIMIZERS, "nesterov": [Momentum], "amsgrad": [Adam]}
+BOOLEANS = {
+    "use_ema": OPTIMIZERS,
+    "compensate": OPTIMIZERS,
+    "nesterov": [Momentum],
+    "amsgrad": [Adam],
+}
 NONE_IS_REFUSED = ["learning_rate", "ema_momentum", "momentum", "beta_1", "beta_2"]
 
 

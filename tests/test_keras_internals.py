@@ -26,6 +26,7 @@ METHODS = {
     "_backend_increment_gradient_accumulators": ["grads", "acc_grads"],
     "_backend_update_step": ["grads", "trainable_variables", "learning_rate"],
     "_clip_gradients": ["grads"],
+    "_distributed_tf_update_step": ["distribution", "grads_and_vars", "learning_rate"],
     "_overwrite_model_variables_with_average_value": ["trainable_variables"],
     "_overwrite_variable_with_gradient": ["variable"],
     "_update_model_variables_moving_average": ["trainable_variables"],

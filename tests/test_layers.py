@@ -20,6 +20,7 @@ ROOMS = [
     ["base"],
     ["stateful"],
     ["moving"],
+    ["replicas"],
     ["gradients"],
     ["rows"],
     ["clip"],
@@ -30,7 +31,7 @@ ROOMS = [
 ]
 LEVEL = {module: level for level, room in enumerate(ROOMS) for module in room}
 BACKENDS = {"tensorflow", "jax", "torch"}
-NAMES_BACKENDS = {"rows", "fused"}
+NAMES_BACKENDS = {"replicas", "rows", "fused"}
 OPTIMIZERS = ["adam", "momentum", "sgd"]
 HOOKS = [
     "__init__",

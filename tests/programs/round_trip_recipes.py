@@ -31,9 +31,9 @@ class Recipe:
 
     @property
     def what_tells(self) -> list[str]:
-        """What the weights of the next steps depend on: all but the name."""
+        """What the weights of the next steps depend on, in variables of 32 bits."""
         excluded = ["exclude_from_weight_decay"] * self.excludes
-        arguments = [name for name in self.arguments if name != "name"]
+        arguments = [a for a in self.arguments if a not in ("name", "compensate")]
         return ["learning_rate", *arguments, *excluded]
 
     @property
@@ -68,6 +68,7 @@ RECIPES = [
             "weight_decay": 0.3,
             "gradient_accumulation_steps": 3,
             "loss_scale_factor": 3.0,
+            "compensate": False,
             "name": "sgd_callable",
         },
         undecayed_names=("bias", "kernel"),
@@ -82,6 +83,7 @@ RECIPES = [
             "clipvalue": 0.03,
             "weight_decay": 0.2,
             "gradient_accumulation_steps": 2,
+            "compensate": False,
             "name": "momentum_float",
         },
         undecayed=("hidden/kernel",),
@@ -161,6 +163,7 @@ RECIPES = [
             "clipvalue": 0.05,
             "weight_decay": 0.1,
             "gradient_accumulation_steps": 2,
+            "compensate": False,
             "name": "adam_callable",
         },
         undecayed=("table/embeddings", "head/kernel"),
