@@ -59,6 +59,14 @@ benchmark: $(STAMP) ## Run the Boston housing experiments and write their result
 benchmark-quick: $(STAMP) ## The same in short, into QUICK_OUTPUT instead of the results
 	$(BIN)/python -m benchmarks boston-housing --quick --output '$(QUICK_OUTPUT)' $(ARGS)
 
+.PHONY: benchmark-steps
+benchmark-steps: $(STAMP) ## Time one step of each optimizer and write the results
+	$(BIN)/python -m benchmarks steps $(ARGS)
+
+.PHONY: benchmark-precision
+benchmark-precision: $(STAMP) ## Train in 16 bits beside float32 and write the results
+	$(BIN)/python -m benchmarks precision $(ARGS)
+
 .PHONY: clean
 clean: ## Remove caches and build output
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

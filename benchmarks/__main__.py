@@ -33,6 +33,16 @@ class Data(str, enum.Enum):
     KERAS = "keras"
 
 
+class Part(str, enum.Enum):
+    """A part of the steps."""
+
+    DENSE = "dense"
+    SPARSE = "sparse"
+    MODELS = "models"
+    MEMORY = "memory"
+    PEERS = "peers"
+
+
 @app.callback()
 def benchmarks() -> None:
     """Keep the commands' names, even while there is only one."""
@@ -70,16 +80,83 @@ def boston_housing(
         make_plan = plans.quick if quick else plans.full
         plan = make_plan(data.value, seeds)
         if not command.carry_out(
-            plan, output or output_folder(quick), Console(stderr=True)
+            plan,
+            output or output_folder("boston_housing", quick),
+            Console(stderr=True),
         ):
             raise typer.Exit(INTERRUPTED)
 
 
-def output_folder(quick: bool) -> Path:
+@app.command()
+def steps(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small sizes and three rounds; no verdict.")
+    ] = False,
+    only: Annotated[
+        list[Part] | None,
+        typer.Option(help="A part to measure; the others stay as they are."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results; by default the committed ones, or a new "
+            "temporary folder with --quick.",
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Time one step of each optimizer, ours beside the built-in and other libraries."""
+    with _one_line_when_interrupted():
+        _use_tensorflow_on_the_processor()
+
+        from rich.console import Console
+
+        from benchmarks.steps import command, plans
+
+        folder = output or output_folder("steps", quick)
+        parts = [part.value for part in Part if part in (only or Part)]
+        plan = plans.QUICK if quick else plans.FULL
+        try:
+            complete = command.carry_out(plan, parts, folder, Console(stderr=True))
+        except command.MixedPlansError as error:
+            raise typer.BadParameter(str(error), param_hint="--output") from None
+        if not complete:
+            raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def precision(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Run a tenth of the epochs, two seeds.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results; by default the committed ones, or a new "
+            "temporary folder with --quick.",
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Train three models in float32, bfloat16 and float16, and compare their losses."""
+    with _one_line_when_interrupted():
+        _use_tensorflow_on_the_processor()
+
+        from rich.console import Console
+
+        from benchmarks.precision import command, plans
+
+        plan = plans.quick() if quick else plans.full()
+        folder = output or output_folder("precision", quick)
+        if not command.carry_out(plan, folder, Console(stderr=True)):
+            raise typer.Exit(INTERRUPTED)
+
+
+def output_folder(command: str, quick: bool) -> Path:
     """Return the committed results' folder, or for a quick run a new temporary one."""
     if quick:
-        return Path(tempfile.mkdtemp(prefix="boston_housing_"))
-    return RESULTS / "boston_housing"
+        return Path(tempfile.mkdtemp(prefix=f"{command}_"))
+    return RESULTS / command
 
 
 def _use_tensorflow_on_the_processor() -> None:

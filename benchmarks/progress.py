@@ -11,7 +11,7 @@ from rich.progress import (
 )
 
 
-def progress(console: Console, width: int) -> Progress:
+def bar(console: Console, width: int) -> Progress:
     """Return a bar behind a description of `width` characters."""
     return Progress(
         TextColumn(f"{{task.description:{width}}}"),

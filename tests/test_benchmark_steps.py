@@ -23,6 +23,7 @@ from benchmarks import __main__ as main
 from benchmarks.steps import (
     bandwidth,
     command,
+    dense,
     floor,
     models,
     networks,
@@ -43,10 +44,9 @@ from benchmarks.steps.figures import (
     Part,
     Results,
     Spread,
-    ratio_name,
 )
-from benchmarks.steps.optimizers import ADAM, MOMENTUM_PAIR, PAIRS, SGD
-from benchmarks.steps.plans import FULL, QUICK, TWO_TOWERS
+from benchmarks.steps.optimizers import ADAM, MOMENTUM_PAIR, PAIRS, PLAIN, SGD
+from benchmarks.steps.plans import FULL, QUICK, TWO_TOWERS, Layout
 from benchmarks.steps.requirements import REQUIREMENTS, Requirement
 
 pytestmark = [
@@ -57,8 +57,7 @@ pytestmark = [
 ]
 
 PNG = b"\x89PNG\r\n\x1a\n"
-SHORT = replace(QUICK, table_rows=(500,), models=(TWO_TOWERS,))
-SPEEDUP = ratio_name(BUILTIN, OURS)
+SHORT = replace(QUICK, options=(PLAIN,), table_rows=(500,), models=(TWO_TOWERS,))
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +170,12 @@ def test_the_floor_of_a_sparse_step():
 def test_the_floor_of_a_model_s_update():
     network = networks.two_towers(100)
     model = network.make()
-    dense = 2 * (32 * 64 + 64 + 64 * 32 + 32)
+    towers = 2 * (32 * 64 + 64 + 64 * 32 + 32)
     ids = [lookups.reshape(-1, network.batch) for lookups in network.lookups]
     distinct = sum(int(np.median([len(set(row)) for row in each])) for each in ids)
-    expected = 28 * dense + 28 * 32 * distinct
+    expected = 28 * towers + 28 * 32 * distinct
     assert models.moved(network, model, ADAM, LAZY) == expected
-    expected = 28 * dense + 24 * 2 * 100 * 32 + 4 * 32 * distinct
+    expected = 28 * towers + 24 * 2 * 100 * 32 + 4 * 32 * distinct
     assert models.moved(network, model, ADAM, BUILTIN) == expected
 
 
@@ -186,6 +185,15 @@ def test_the_floor_is_bytes_over_bandwidth():
     part = part_of(measurement, bandwidth=14e9)
     assert part.floor(measurement, OURS) == pytest.approx(2.0)
     assert part.floor(measurement, BUILTIN) is None
+
+
+def test_an_option_s_own_cost_is_over_the_step_without_it():
+    plan = replace(QUICK, layouts=(Layout(2, 10),), options=(PLAIN, "clipnorm"))
+    plain, clipped = dense.cases(plan)[0].measure()
+    assert set(plain.ratios) == {dense.SPEEDUP}
+    assert set(clipped.ratios) == {dense.SPEEDUP, dense.COST}
+    assert clipped.optimizer == "SGD + clipnorm"
+    assert (plain.bytes[OURS], clipped.bytes[OURS]) == (240, 320)
 
 
 def test_contenders_step_in_turn_and_warm_up_is_not_counted():
@@ -284,10 +292,10 @@ def test_a_quick_run_leaves_the_results_of_a_full_one_alone(fake_parts, tmp_path
 
 def test_peers_that_are_missing_are_left_out(monkeypatch):
     monkeypatch.setattr(peers, "_installed", lambda module: False)
-    dense, _, on_rows = [
+    on_dense, _, on_rows = [
         case.measure()[0] for case in peers.cases(replace(QUICK, peer_rows=100))
     ]
-    assert set(dense.values) == {OURS, BUILTIN}
+    assert set(on_dense.values) == {OURS, BUILTIN}
     assert set(on_rows.values) == {"exact", LAZY, BUILTIN}
 
 

@@ -19,6 +19,8 @@ from benchmarks.boston_housing.summary import (
     targets,
 )
 
+NAME_WIDTH = 13
+
 
 @dataclass
 class Record:
@@ -51,7 +53,7 @@ def _run(plan: Plan, console: Console) -> Record:
     record = Record()
     start = time.perf_counter()
     try:
-        with progress.progress(console, NAME_WIDTH) as bar:
+        with progress.bar(console, NAME_WIDTH) as bar:
             for runs in _runs(plan, bar):
                 summary = summarize(runs, plan.split)
                 record.runs.append(runs)
@@ -63,12 +65,12 @@ def _run(plan: Plan, console: Console) -> Record:
     return record
 
 
-def _runs(plan: Plan, progress: Progress) -> Iterator[ExperimentRuns]:
-    task = progress.add_task("")
-    laboratory = Laboratory(plan.split, partial(progress.advance, task))
+def _runs(plan: Plan, bar: Progress) -> Iterator[ExperimentRuns]:
+    task = bar.add_task("")
+    laboratory = Laboratory(plan.split, partial(bar.advance, task))
     steps = len(plan.seeds) * sum(map(laboratory.steps, plan.experiments))
     for experiment in plan.experiments:
-        progress.update(task, total=steps, description=experiment.name)
+        bar.update(task, total=steps, description=experiment.name)
         yield laboratory.run(experiment, plan.seeds)
 
 

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pandas as pd
-
+from benchmarks import markdown
 from benchmarks.boston_housing.compare import FIRST_STEPS, TOLERANCE
 from benchmarks.boston_housing.experiments import CHAPTER, SWEEP
 from benchmarks.boston_housing.summary import (
@@ -55,7 +54,7 @@ def table(results: Results) -> str:
     """Return the table of all experiments, with what it needs to be read."""
     rows = [_table_row(experiment) for experiment in results.experiments]
     notes = [_legend(results), *_shortened(results), *_missing(results)]
-    return "\n\n".join([_markdown(rows), *notes]) + "\n"
+    return "\n\n".join([markdown.table(rows), *notes]) + "\n"
 
 
 def report(results: Results, plots: Iterable[str]) -> str:
@@ -66,7 +65,7 @@ def report(results: Results, plots: Iterable[str]) -> str:
         table(results).strip(),
         "## The same path?",
         agreement(results.experiments),
-        _markdown([_difference_row(each) for each in results.experiments]),
+        markdown.table([_difference_row(each) for each in results.experiments]),
         "## The collapse",
         collapse(results),
         "## The chapter's figures and these",
@@ -137,7 +136,7 @@ def collapse(results: Results) -> str:
         f"the variance of the test targets, {known.test_variance:.4f}; a bias that "
         "comes down from above touches it on its way through their mean, "
         f"{known.test_mean:.4f}. A constant that starts at 0 reaches in the chapter's "
-        f"epochs a test loss of {', '.join(chapters)}.\n\n" + _markdown(rows)
+        f"epochs a test loss of {', '.join(chapters)}.\n\n" + markdown.table(rows)
     )
 
 
@@ -284,10 +283,6 @@ def _setting(results: Results) -> str:
         f"{', '.join(map(str, results.seeds))}; data: {results.data}; "
         f"{results.seconds:.0f} s in all, imports not counted."
     )
-
-
-def _markdown(rows: Sequence[Row]) -> str:
-    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 
 
 def _spread(spread: Spread) -> str:
