@@ -57,7 +57,8 @@ def _norms_by_the_largest(gradients):
 def _norm_by_the_largest(x):
     """`M·‖x/M‖₂` with `M = max|x|`."""
     largest = ops.max(ops.abs(x), initial=0.0)
-    divisor = ops.where(largest > 0, largest, ops.ones_like(largest))
+    usable = ops.logical_and(largest > 0, ops.isfinite(largest))
+    divisor = ops.where(usable, largest, ops.ones_like(largest))
     return largest * ops.sqrt(2 * fused.l2_loss(x / divisor))
 
 

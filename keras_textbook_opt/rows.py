@@ -62,8 +62,10 @@ class Rows(NamedTuple):
 
     def name_a_row_not_in(self, variable: Any) -> bool:
         """Whether an index is out of range, where that can be seen before the step."""
+        if not tf.executing_eagerly():
+            return False
         beyond = (self.indices < 0) | (self.indices >= variable.shape[0])
-        return tf.executing_eagerly() and bool(tf.reduce_any(beyond))
+        return bool(tf.reduce_any(beyond))
 
 
 def is_indexed_slices(gradient: Any) -> bool:

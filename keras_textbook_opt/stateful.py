@@ -108,7 +108,8 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if self.use_ema:
             averages = self.add_optimizer_variables(variables, "average")
             for average, variable in zip(averages, variables):
-                average.assign(ops.cast(variable, average.dtype))
+                if average is not None:
+                    average.assign(ops.cast(variable, average.dtype))
             self._model_variables_moving_average.extend(averages)
         if self.gradient_accumulation_steps:
             self._accumulated_gradients.extend(

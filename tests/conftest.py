@@ -9,5 +9,5 @@ import hypothesis
 hypothesis.settings.register_profile(
     "quick", max_examples=20, deadline=None, derandomize=True
 )
-hypothesis.settings.register_profile("thorough", max_examples=2000, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=250, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -42,7 +42,7 @@ def equation(optimizer: type, **arguments: Any) -> dict[str, Any]:
     return {"recipe": Recipe(optimizer, arguments), "mode": "eager"}
 
 
-def config_without(cls: type, key: str) -> Callable:
+def config_without(cls: Any, key: str) -> Callable:
     complete = cls.get_config
     return lambda self: {k: v for k, v in complete(self).items() if k != key}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import re
 import zipfile
 
@@ -267,11 +268,10 @@ def damaged(store: dict[str, np.ndarray], name: str, damage: str) -> None:
         store[name] = store[name].astype("float16")
 
 
-@pytest.mark.parametrize("other", [SGD, Momentum, Adam])
-@pytest.mark.parametrize("kind", [SGD, Momentum, Adam])
+@pytest.mark.parametrize(
+    ("kind", "other"), list(itertools.permutations([SGD, Momentum, Adam], 2))
+)
 def test_the_state_of_another_optimizer_is_refused(kind: type, other: type):
-    if kind is other:
-        return
     store = saved(trained(other(0.1)))
     optimizer = built(kind(0.1))
     message = refused(optimizer, store)

@@ -91,7 +91,7 @@ def _draw_line(
         text = f"{len(seeds) - len(finite)} not finite"
         axes.annotate(
             text,
-            (position, 0.97),
+            (position, 0.35),
             xycoords=("data", "axes fraction"),
             rotation=90,
             ha="center",
@@ -160,7 +160,9 @@ def _share_range(row: Sequence[Axes], task: TaskSummary) -> None:
         axes.set_ylim(values.min() * 0.9, top)
     for line in filter(_may_break, task.variants):
         if not np.max(line.curves) <= top:
-            text = "not finite in some seeds" if _is_broken(line) else "above in part"
+            text = (
+                "not finite in some seeds" if _is_broken(line) else "leaves this range"
+            )
             row[-1].text(
                 0.5, 0.6, f"{line.dtype}: {text}", transform=row[-1].transAxes
             ).set_horizontalalignment("center")

@@ -13,7 +13,7 @@ from benchmarks.precision.summary import (
     TaskSummary,
     VariantSummary,
 )
-from benchmarks.precision.variants import BUILTIN, WITHOUT_CARRY
+from benchmarks.precision.variants import BUILTIN, NARROW, WITHOUT_CARRY
 
 TABLE = "table.md"
 REPORT = "README.md"
@@ -99,16 +99,15 @@ def others(tasks: Sequence[TaskSummary]) -> str:
         f"- `{line.optimizer}` in {line.dtype}, {task.title}: {_fate(line)}."
         for task in tasks
         for line in task.variants
-        if line.optimizer in (BUILTIN, WITHOUT_CARRY) and line.from_float32
+        if line.optimizer in (BUILTIN, WITHOUT_CARRY) and line.dtype in NARROW
     )
 
 
 def one_line(task: TaskSummary, line: VariantSummary) -> str:
     """Return a variant's figures for a log."""
-    difference = f", {_percent(line.from_float32)}" if line.from_float32 else ""
+    distance = f", {_percent(line.from_float32)}" if line.from_float32 else ""
     return (
-        f"{task.title}: {line.optimizer} in {line.dtype} {_loss(line.median)}"
-        f"{difference}"
+        f"{task.title}: {line.optimizer} in {line.dtype} {_loss(line.median)}{distance}"
     )
 
 
@@ -118,7 +117,8 @@ def _fate(line: VariantSummary) -> str:
     broken = sum(not math.isfinite(loss) for loss in line.final_losses)
     if broken:
         return f"the loss of {broken} of {len(line.final_losses)} seeds is not finite"
-    return f"loss {_loss(line.median)}, {_percent(line.from_float32)}"
+    distance = f", {_percent(line.from_float32)}" if line.from_float32 else ""
+    return f"loss {_loss(line.median)}{distance}"
 
 
 def _row(task: TaskSummary, line: VariantSummary) -> Row:

@@ -80,7 +80,11 @@ def l2_loss(x):
 def rounded(x, dtype):
     """`x` as `dtype` holds it. XLA may drop a cast there and back as of no effect."""
     if _under_xla():
-        return xla.reduce_precision(x, *BITS[dtype])
+        held = xla.reduce_precision(x, *BITS[dtype])
+        if dtype == "float16":
+            # It takes the subnormals of float16, multiples of 2⁻²⁴, for zero.
+            held = tf.where(tf.abs(x) < 2.0**-14, tf.round(x * 2.0**24) / 2.0**24, held)
+        return held
     return tf.cast(tf.cast(x, dtype), x.dtype)
 
 

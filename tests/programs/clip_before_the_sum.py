@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from keras_textbook_opt import TextbookOptimizer
 from tests.programs import train_replicas
@@ -18,6 +19,7 @@ def clipped_and_summed(self, grads, variables):
 if __name__ == "__main__":
     TextbookOptimizer._summed_over_replicas = clipped_and_summed
     TextbookOptimizer._clip_gradients = lambda self, grads: grads
-    train_replicas.CASES = [loop("SGD", clipnorm=0.2)]
-    train_replicas.BUILT_IN = []
+    planted: Any = train_replicas
+    planted.CASES = [loop("SGD", clipnorm=0.2)]
+    planted.BUILT_IN = []
     train_replicas.main(Path(sys.argv[1]))
