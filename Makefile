@@ -40,6 +40,10 @@ test: $(STAMP) ## Run the tests; ARGS="-k adam" goes to pytest
 thorough: $(STAMP) ## Run the tests with many more drawn examples
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
+.PHONY: crash
+crash: $(STAMP) ## Kill runs and damage files at random moments and offsets: minutes
+	$(BIN)/python -m pytest -m crash -rA tests/test_crashes.py $(ARGS)
+
 .PHONY: check
 check: $(STAMP) ## Lint, check the format and the types
 	$(BIN)/ruff check .

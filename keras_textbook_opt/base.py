@@ -210,10 +210,21 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
 
     def build(self, variables) -> None:
         """Create the state of `variables`; see `StatefulOptimizer.build`."""
-        if self._undecayed_are_restored and not self.built:
+        variables = list(variables)
+        if not self.built:
+            self._restore_exclusions(variables)
+        super().build(variables)
+
+    def add_variables(self, variables) -> None:
+        """Take on more variables; see `StatefulOptimizer.add_variables`."""
+        variables = list(variables)
+        self._restore_exclusions([*self._trainable_variables, *variables])
+        super().add_variables(variables)
+
+    def _restore_exclusions(self, variables: list) -> None:
+        if self._undecayed_are_restored:
             undecayed = [v for v in variables if path_of(v) in self._undecayed_paths]
             super().exclude_from_weight_decay(undecayed, self._undecayed_names)
-        super().build(variables)
 
     # The order of one step.
 

@@ -8,7 +8,7 @@ first is assigned.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn, final
 
 import keras
@@ -33,6 +33,13 @@ class State:
     def add_slot(self, key, name: str, slot: keras.Variable, initializer) -> None:
         self._slots.setdefault(key, {})[name] = slot
         self._initializers.append((slot, initializer))
+
+    def all_slots(self) -> list[keras.Variable]:
+        """In the order in which `create_slots` last named them."""
+        return [slot for slot, _ in self._initializers]
+
+    def forget_order(self) -> None:
+        self._initializers.clear()
 
     def slots(self, key) -> dict[str, keras.Variable]:
         return self._slots.get(key, {})
@@ -62,9 +69,19 @@ def is_carry(variable: keras.Variable) -> bool:
 
 def save(state: Mapping[str, Any], store: Any) -> None:
     """Write arrays, or variables, to `store` under their names."""
-    for name, value in state.items():
-        store[name] = value if isinstance(value, np.ndarray) else value.numpy()
+    for name, key in _keys(state).items():
+        value = state[name]
+        store[key] = value if isinstance(value, np.ndarray) else value.numpy()
     store[NAMES] = np.frombuffer("\n".join(state).encode(), np.uint8)
+
+
+def _keys(names: Iterable[str]) -> dict[str, str]:
+    """Where each name is stored; one that is a folder of another gets a `#`."""
+    folders = {NAMES}
+    for name in names:
+        *parts, _ = name.split("/")
+        folders.update("/".join(parts[: k + 1]) for k in range(len(parts)))
+    return {name: f"{name}#" if name in folders else name for name in names}
 
 
 def read(store: Any) -> dict[str, np.ndarray]:
@@ -74,19 +91,18 @@ def read(store: Any) -> dict[str, np.ndarray]:
         ValueError: The file that `store` reads from is damaged.
     """
     _check_archive(store)
-    keys = list(store.keys())
-    names = keys
+    keys = dict(zip(store.keys(), store.keys()))
     if NAMES in keys:
-        listed = np.asarray(store[NAMES]).tobytes().decode().split("\n")
-        roots = {name.split("/")[0] for name in listed}
-        names = listed + [k for k in keys if k not in {*listed, *roots, NAMES}]
-    return dict(_entries(store, names))
+        listed = _keys(np.asarray(store[NAMES]).tobytes().decode().split("\n"))
+        known = {NAMES, *listed.values(), *(name.split("/")[0] for name in listed)}
+        keys = listed | {key: key for key in keys if key not in known}
+    return dict(_entries(store, keys))
 
 
-def _entries(store: Any, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-    for name in names:
+def _entries(store: Any, keys: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
+    for name, key in keys.items():
         try:
-            yield name, np.asarray(store[name])
+            yield name, np.asarray(store[key])
         except KeyError:
             continue
 
@@ -113,7 +129,7 @@ def assign(state: dict[str, keras.Variable], saved: dict[str, np.ndarray]) -> No
         ValueError: Names, shapes or dtypes differ. The error names all that do, and
             nothing has been assigned.
     """
-    if "0" in saved:
+    if saved and all(name.isdigit() for name in saved):
         saved = _by_name(state, saved)
     renamed = saved.keys() != state.keys() and len(saved) == len(state)
     if renamed and all(map(_alike, saved, state)):
@@ -134,9 +150,23 @@ def assign(state: dict[str, keras.Variable], saved: dict[str, np.ndarray]) -> No
         state[name].assign(value)
 
 
+def is_of_no_step(saved: Mapping[str, np.ndarray], own: list[str]) -> bool:
+    """Whether `saved` is all that an optimizer keeps that was not built yet.
+
+    That is `own`, by name or position; the first of it is the count of steps.
+    """
+    positions = [str(k) for k in range(len(own))]
+    return any(
+        set(saved) == set(names) and not saved[names[0]].any()
+        for names in (own, positions)
+    )
+
+
 def _by_name(state, saved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Keras's own layout: values by position. It has no carries, and 16-bit slots."""
-    kept = [name for name, variable in state.items() if not is_carry(variable)]
+    """Values by position. Those of a built-in have no carries, and 16-bit slots."""
+    kept = list(state)
+    if len(saved) < len(state):
+        kept = [name for name, variable in state.items() if not is_carry(variable)]
     if sorted(saved, key=int) != [str(k) for k in range(len(kept))]:
         _refuse([f"expected {len(kept)} values ({', '.join(kept)}), not {len(saved)}"])
     values = {name: saved[str(k)] for k, name in enumerate(kept)}

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from keras.src.utils.tracking import no_automatic_dependency_tracking
 
 from keras_textbook_opt import fused, gradients, moving, rows, state
 from keras_textbook_opt.gradients import compute_dtype, path_of
@@ -37,8 +38,11 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def add_slot(self, variable, name: str, initializer="zeros"):
         """Create the slot `name` beside `variable`, of its shape and compute dtype."""
         initializer = keras.initializers.get(initializer)
-        slot = self.add_variable_from_reference(variable, name, initializer)
-        self._state.add_slot(self._var_key(variable), name, slot, initializer)
+        key = self._var_key(variable)
+        slot = self._state.slots(key).get(name)
+        if slot is None:
+            slot = self.add_variable_from_reference(variable, name, initializer)
+        self._state.add_slot(key, name, slot, initializer)
         return slot
 
     def get_slot(self, variable, name: str):
@@ -77,10 +81,44 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if self.built or not variables:
             return
         self._check_variables(variables)
+        own = self._variables[:]
         super().build(variables)
-        self._create_state(variables)
+        self._create_state()
         if self._state.awaited is not None:
-            self._assign_awaited(self._state.awaited)
+            try:
+                with fused.outside_the_graph():
+                    self._assign_state(self._state.awaited)
+            except ValueError:
+                self._forget(own)
+                raise
+            self._state.awaited = None
+
+    def _forget(self, own: list) -> None:
+        """Be as before `build`, with the state `own` alone."""
+        awaited, self._state = self._state.awaited, State()
+        self._state.awaited = awaited
+        self._trainable_variables_indices.clear()
+        self._trainable_variables = []
+        self._set_variables(own)
+        self.built = False
+
+    @no_automatic_dependency_tracking
+    def _set_variables(self, variables: list) -> None:
+        """TensorFlow lets a list that it tracks grow only: a new one for Keras's."""
+        self._variables = list(variables)
+        condition, _ = self._tracker.config["variables"]
+        self._tracker.config["variables"] = condition, self._variables
+
+    @property
+    def variables(self) -> list:
+        """All state; of one that waits for its variables, also what it waits with."""
+        awaited = self._state.awaited if hasattr(self, "_state") else None
+        if self.built or awaited is None:
+            return super().variables
+        return [
+            keras.Variable(value, dtype=str(value.dtype), name=name.replace("/", "_"))
+            for name, value in awaited.items()
+        ]
 
     def add_variables(self, variables) -> None:
         """Take on more variables, such as a layer's that is no longer frozen.
@@ -116,22 +154,41 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 self.add_variable_from_reference(v, "gradient_accumulator")
                 for v in variables
             )
-        self._create_state(variables)
+        self._create_state()
+        self._set_variables(self._in_order())
+
+    def _in_order(self) -> list:
+        """All state, in the order of an optimizer that is built at once."""
+        averages = getattr(self, "_model_variables_moving_average", [])
+        beside = [
+            *(average for average in averages if average is not None),
+            *getattr(self, "_accumulated_gradients", []),
+            *self._state.all_slots(),
+            *self._state.carries.values(),
+        ]
+        known = {id(variable) for variable in beside}
+        return [v for v in self._variables if id(v) not in known] + beside
 
     def _check_variables(self, variables) -> None:
         for variable in variables:
             if not self._overwrite_variable_with_gradient(variable):
                 gradients.check_variable(variable)
 
-    def _create_state(self, variables) -> None:
+    def _create_state(self) -> None:
+        """Slots and carries of all variables, but for those that are there."""
         updated = [
-            v for v in variables if not self._overwrite_variable_with_gradient(v)
+            v
+            for v in self._trainable_variables
+            if not self._overwrite_variable_with_gradient(v)
         ]
+        self._state.forget_order()
         self.create_slots(updated)
         for variable in updated:
-            if self.compensate and gradients.is_narrow(variable):
+            key = self._var_key(variable)
+            narrow = self.compensate and gradients.is_narrow(variable)
+            if narrow and key not in self._state.carries:
                 carry = self.add_variable_from_reference(variable, "carry")
-                self._state.carries[self._var_key(variable)] = carry
+                self._state.carries[key] = carry
 
     def reset_state(self) -> None:
         """Start afresh: step 0, and every slot as `create_slots` made it.
@@ -140,6 +197,12 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """
         self._iterations.assign(0)
         self._state.reset_slots()
+        if self._state.awaited is not None:
+            own = zip(self._own_names(), map(str, range(len(self._own_names()))))
+            awaited = self._state.awaited
+            kept = {n: awaited[n] for names in zip(*own) for n in names if n in awaited}
+            first = next(iter(kept))
+            self._state.awaited = kept | {first: np.zeros_like(kept[first])}
         fresh = {"average", "gradient_accumulator", "carry"}
         for variable in self.variables:
             if getattr(variable, "state_name", "").split("/")[0] in fresh:
@@ -162,7 +225,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """
         saved = state.read(store)
         if self.built or not saved:
-            state.assign(state.named(self.variables), saved)
+            self._assign_state(saved)
         else:
             self._state.awaited = saved
 
@@ -216,14 +279,19 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             )
         return _moved(self, counterparts[0])
 
-    def _assign_awaited(self, awaited) -> None:
-        try:
-            with fused.outside_the_graph():
-                state.assign(state.named(self.variables), awaited)
-        except ValueError:
-            self.built = False
-            raise
-        self._state.awaited = None
+    def _assign_state(self, saved: dict[str, np.ndarray]) -> None:
+        """The state of an optimizer that was not built starts its slots afresh."""
+        named = state.named(self.variables)
+        own = self._own_names()
+        if state.is_of_no_step(saved, own):
+            state.assign({name: named[name] for name in own}, saved)
+            self.reset_state()
+        else:
+            state.assign(named, saved)
+
+    def _own_names(self) -> list[str]:
+        """Names of the state that is beside no variable; first, the count of steps."""
+        return [n for n, v in state.named(self._variables).items() if _is_own(v)]
 
     # Reading and writing a variable with its carry.
 
@@ -248,6 +316,10 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 value, rest = value.with_values(held), value.with_values(rest)
             self.assign(carry, rows.assignable(rest))
         self.assign(place, rows.assignable(value))
+
+
+def _is_own(variable: keras.Variable) -> bool:
+    return not hasattr(variable, "state_name")
 
 
 def _moved(source, target: type):

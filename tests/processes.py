@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TIMEOUT = 300
+TIMEOUT = 900
 # Bit-identical results are a promise of one device, so a GPU stays out of sight.
 SETTINGS = {
     "CUDA_VISIBLE_DEVICES": "-1",

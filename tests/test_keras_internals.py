@@ -54,7 +54,7 @@ ATTRIBUTES = {
     "_iterations",
     "_learning_rate",
     "_model_variables_moving_average",
-    "_trainable_variables",
+    "_tracker",
     "_trainable_variables_indices",
 }
 
