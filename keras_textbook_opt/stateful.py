@@ -98,7 +98,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         awaited, self._state = self._state.awaited, State()
         self._state.awaited = awaited
         self._trainable_variables_indices.clear()
-        self._trainable_variables = []
+        self._trainable_variables: list = []
         self._set_variables(own)
         self.built = False
 

@@ -32,7 +32,7 @@ NOT_MEASURED = "not measured"
 
 # One copy of the gradient and the step's scalars.
 SCALARS = 0.01
-LARGE = (ONE, TWENTY)
+LARGE = (ONE,)
 
 
 @dataclass(frozen=True)
