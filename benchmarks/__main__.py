@@ -152,6 +152,14 @@ def precision(
             raise typer.Exit(INTERRUPTED)
 
 
+@app.command()
+def readme() -> None:
+    """Put the tables of the committed results into the README."""
+    from benchmarks.readme import update
+
+    update()
+
+
 def output_folder(command: str, quick: bool) -> Path:
     """Return the committed results' folder, or for a quick run a new temporary one."""
     if quick:

@@ -129,7 +129,7 @@ def assign(state: dict[str, keras.Variable], saved: dict[str, np.ndarray]) -> No
         ValueError: Names, shapes or dtypes differ. The error names all that do, and
             nothing has been assigned.
     """
-    if saved and all(name.isdigit() for name in saved):
+    if _is_positional(saved):
         saved = _by_name(state, saved)
     renamed = saved.keys() != state.keys() and len(saved) == len(state)
     if renamed and all(map(_alike, saved, state)):
@@ -150,16 +150,26 @@ def assign(state: dict[str, keras.Variable], saved: dict[str, np.ndarray]) -> No
         state[name].assign(value)
 
 
-def is_of_no_step(saved: Mapping[str, np.ndarray], own: list[str]) -> bool:
-    """Whether `saved` is all that an optimizer keeps that was not built yet.
+def of_no_step(saved: Mapping[str, np.ndarray], own: list[str]) -> dict[str, Any]:
+    """What of `saved` an optimizer keeps that is not built, with no step counted.
 
     That is `own`, by name or position; the first of it is the count of steps.
     """
-    positions = [str(k) for k in range(len(own))]
-    return any(
-        set(saved) == set(names) and not saved[names[0]].any()
-        for names in (own, positions)
-    )
+    names = [str(k) for k in range(len(own))] if _is_positional(saved) else own
+    kept = {name: saved[name] for name in names if name in saved}
+    return {n: np.zeros_like(v) if n == names[0] else v for n, v in kept.items()}
+
+
+def is_of_no_step(saved: Mapping[str, np.ndarray], own: list[str]) -> bool:
+    """Whether `saved` is all that an optimizer keeps that was not built yet."""
+    fresh = of_no_step(saved, own)
+    if saved.keys() != fresh.keys() or len(fresh) < len(own):
+        return False
+    return not saved[next(iter(fresh))].any()
+
+
+def _is_positional(saved: Mapping[str, np.ndarray]) -> bool:
+    return bool(saved) and all(name.isdigit() for name in saved)
 
 
 def _by_name(state, saved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

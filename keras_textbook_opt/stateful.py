@@ -197,12 +197,9 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """
         self._iterations.assign(0)
         self._state.reset_slots()
-        if self._state.awaited is not None:
-            own = zip(self._own_names(), map(str, range(len(self._own_names()))))
-            awaited = self._state.awaited
-            kept = {n: awaited[n] for names in zip(*own) for n in names if n in awaited}
-            first = next(iter(kept))
-            self._state.awaited = kept | {first: np.zeros_like(kept[first])}
+        awaited = self._state.awaited
+        if awaited is not None:
+            self._state.awaited = state.of_no_step(awaited, self._own_names())
         fresh = {"average", "gradient_accumulator", "carry"}
         for variable in self.variables:
             if getattr(variable, "state_name", "").split("/")[0] in fresh:
