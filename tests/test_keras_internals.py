@@ -102,12 +102,13 @@ def spying(**arguments):
 def variables_under(calls, optimizer):
     """Two variables; the constraint of the first records in which step it is called."""
 
-    def constraint(value):
-        calls.append(f"constraint in step {int(optimizer._iterations)}")
-        return value
+    class Recorded(keras.constraints.Constraint):
+        def __call__(self, w):
+            calls.append(f"constraint in step {int(optimizer._iterations)}")
+            return w
 
     first = keras.Variable([1.0, 2.0])
-    first.constraint = constraint
+    first.constraint = Recorded()
     return [first, keras.Variable(3.0)]
 
 
