@@ -215,6 +215,13 @@ def by_layer(table_optimizer, other_optimizer):
     return keras.optimizers.MultiOptimizer(choose)
 
 
+has_several = pytest.mark.skipif(
+    not hasattr(keras.optimizers, "MultiOptimizer"),
+    reason="Keras 3.12, the last for Python 3.10, has no MultiOptimizer",
+)
+
+
+@has_several
 def test_each_optimizer_of_several_takes_its_own_variables():
     tables, others = EXACT[2], EXACT[0]
     ours = model_with(by_layer(tables.make(), others.make()))
@@ -227,6 +234,7 @@ def test_each_optimizer_of_several_takes_its_own_variables():
     assert len(other._trainable_variables) == 4
 
 
+@has_several
 def test_several_optimizers_share_a_loss_scale_factor():
     variables = [keras.Variable(tf.ones((4, 2)), name=n) for n in ("embedding", "rest")]
     chosen = by_layer(Momentum(0.5, sparse_update="lazy"), SGD(0.25))
