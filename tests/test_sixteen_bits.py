@@ -197,8 +197,12 @@ def steps_taken(optimizer, variable, count: int, sparse: bool) -> None:
     def take() -> None:
         ones = tf.ones(variable.shape)
         g = tf.IndexedSlices(ones, tf.range(variable.shape[0])) if sparse else ones
-        for _ in tf.range(count):
+
+        def step(k):
             optimizer.apply([g], [variable])
+            return (k + 1,)
+
+        tf.while_loop(lambda k: k < count, step, (0,))
 
     take()
 
