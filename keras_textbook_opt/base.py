@@ -339,6 +339,8 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             learning_rate = {dtype: self._scalars(learning_rate, dtype)}
         η, step_size = learning_rate[dtype]
         g = gradients.structured(gradient)
+        if self.sparse_update == "lazy":
+            g = g.merged()
         if self.weight_decay and self._use_weight_decay(variable):
             self._decay(variable, g, η * self.weight_decay)
         slots = self._state.slots(self._var_key(variable)).values()
@@ -376,7 +378,6 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
     def _decay(self, θ, g, ηλ) -> None:
         """`θ ← θ − η·λ·θ`, on the touched rows alone where the update is lazy."""
         if isinstance(g, Rows) and self.sparse_update == "lazy":
-            g = g.merged()
             old = self._read(θ, g)
             self._write(θ, g.with_values(old - ηλ * old))
         elif gradients.is_narrow(θ):
@@ -387,13 +388,12 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
 
     def _update_model_variables_moving_average(self, trainable_variables):
         """Keras averages in the dtype of the variable, where 16 bits lose the steps."""
-        first = ops.equal(self.iterations, 0)
+        # average ← average + (1 − μ)·(θ − average), with μ = 0 at first
+        rest = ops.where(ops.equal(self.iterations, 0), 1.0, 1 - self.ema_momentum)
         for θ, average in zip(
             trainable_variables, self._model_variables_moving_average
         ):
             if average is not None:
-                # average ← average + (1 − μ)·(θ − average), with μ = 0 at first
-                rest = ops.where(first, 1.0, 1 - self.ema_momentum)
                 difference = self._read(θ) - average
                 average.assign_add(ops.cast(rest, average.dtype) * difference)
 

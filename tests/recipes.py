@@ -60,4 +60,14 @@ LAZY = [
     Recipe(Adam, {"sparse_update": "lazy", "weight_decay": 0.1}),
     Recipe(Adam, {"sparse_update": "lazy", "amsgrad": True, "global_clipnorm": 0.75}),
 ]
+# Every optimizer, variant and clip once, for what does not hang on the equation.
+FEW_EXACT = [
+    Recipe(SGD, {"clipnorm": 0.5}),
+    Recipe(Momentum, {"nesterov": True, "global_clipnorm": 0.75}),
+    Recipe(Adam, {"amsgrad": True, "clipvalue": 0.25}),
+]
+FEW_LAZY = [
+    Recipe(Momentum, {"sparse_update": "lazy", "clipnorm": 0.5}),
+    Recipe(Adam, {"sparse_update": "lazy", "global_clipnorm": 0.75}),
+]
 MODES = ["eager", "graph", "xla"]

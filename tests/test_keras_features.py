@@ -11,17 +11,10 @@ import tensorflow as tf
 
 from keras_textbook_opt import SGD, Adam, Momentum, reference
 from tests.oracle import Oracle, Sparse
+from tests.recipes import FEW_EXACT as EXACT
+from tests.recipes import FEW_LAZY as LAZY
 from tests.recipes import Recipe
 
-EXACT = [
-    Recipe(SGD, {"clipnorm": 0.5}),
-    Recipe(Momentum, {"nesterov": True, "global_clipnorm": 0.75}),
-    Recipe(Adam, {"amsgrad": True, "clipvalue": 0.25}),
-]
-LAZY = [
-    Recipe(Momentum, {"sparse_update": "lazy", "clipnorm": 0.5}),
-    Recipe(Adam, {"sparse_update": "lazy", "global_clipnorm": 0.75}),
-]
 of_every_recipe = pytest.mark.parametrize("recipe", [*EXACT, *LAZY], ids=str)
 of_exact_recipes = pytest.mark.parametrize("recipe", EXACT, ids=str)
 of_lazy_recipes = pytest.mark.parametrize("recipe", LAZY, ids=str)

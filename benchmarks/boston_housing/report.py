@@ -53,7 +53,7 @@ def write(results: Results, plots: Iterable[str], folder: Path) -> None:
 def table(results: Results) -> str:
     """Return the table of all experiments, with what it needs to be read."""
     rows = [_table_row(experiment) for experiment in results.experiments]
-    notes = [_legend(results), *_shortened(results), *_missing(results)]
+    notes = [_legend(results), *_shortened(results), *markdown.missing(results.missing)]
     return "\n\n".join([markdown.table(rows), *notes]) + "\n"
 
 
@@ -181,12 +181,6 @@ def _shortened(results: Results) -> list[str]:
         f"**Shortened:** one epoch for every {results.shortening} of the chapter's, so "
         "the chapter's figures are out of reach."
     ]
-
-
-def _missing(results: Results) -> list[str]:
-    if not results.missing:
-        return []
-    return [f"**Interrupted.** Missing: {'; '.join(results.missing)}."]
 
 
 def _verdict(apart: Sequence[str]) -> str:

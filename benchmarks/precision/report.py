@@ -47,7 +47,7 @@ def write(results: Results, plots: Iterable[str], folder: Path) -> None:
 def table(results: Results) -> str:
     """Return the table of all tasks, with what it needs to be read."""
     rows = [_row(task, line) for task in results.tasks for line in task.variants]
-    notes = [_legend(results), *_shortened(results), *_missing(results)]
+    notes = [_legend(results), *_shortened(results), *markdown.missing(results.missing)]
     return "\n\n".join([markdown.table(rows), *notes]) + "\n"
 
 
@@ -180,12 +180,6 @@ def _shortened(results: Results) -> list[str]:
         f"**Shortened:** one epoch for every {results.shortening}, so that the losses "
         "are those of models in the middle of their training."
     ]
-
-
-def _missing(results: Results) -> list[str]:
-    if not results.missing:
-        return []
-    return [f"**Interrupted.** Missing: {'; '.join(results.missing)}."]
 
 
 def _tasks(tasks: Sequence[TaskSummary]) -> str:
