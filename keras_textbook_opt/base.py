@@ -26,6 +26,7 @@ from keras_textbook_opt import (
 )
 from keras_textbook_opt.gradients import Scaled, compute_dtype, path_of
 from keras_textbook_opt.rows import Rows
+from keras_textbook_opt.state.exclusions import Exclusions
 from keras_textbook_opt.stateful import StatefulOptimizer
 
 
@@ -151,9 +152,6 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             compensate=hyperparameters.boolean("compensate", compensate),
             name=optional(hyperparameters.text, "name", name),
         )
-        self._undecayed_paths: tuple[str, ...] = ()
-        self._undecayed_names: tuple[str, ...] = ()
-        self._undecayed_are_restored = False
 
     # The four hooks.
 
@@ -181,22 +179,22 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
     def get_config(self) -> dict[str, Any]:
         """All arguments of the constructor, such that `from_config` makes a twin."""
         config = super().get_config() | {"compensate": self.compensate}
-        if self._undecayed_paths or self._undecayed_names:
-            config["exclude_from_weight_decay"] = {
-                "paths": list(self._undecayed_paths),
-                "names": list(self._undecayed_names),
-            }
+        if self._excluded:
+            written = self._excluded.to_config(self._trainable_variables)
+            config["exclude_from_weight_decay"] = written
+        if self._state.appended:
+            config["variables"] = [path_of(v) for v in self._trainable_variables]
         return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        undecayed = config.pop("exclude_from_weight_decay", None)
+        excluded = config.pop("exclude_from_weight_decay", None)
+        variables = config.pop("variables", ())
         optimizer = super().from_config(config, custom_objects=custom_objects)
-        if undecayed:
-            optimizer._undecayed_paths = tuple(undecayed["paths"])
-            optimizer._undecayed_names = tuple(undecayed["names"])
-            optimizer._undecayed_are_restored = True
+        if excluded:
+            optimizer._excluded = Exclusions.from_config(excluded)
+        optimizer._state.order_of_file = tuple(variables)
         return optimizer
 
     def step_size(self, η, t):
@@ -207,24 +205,6 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             t: The number of the step, starting at 1, of the same dtype.
         """
         return η
-
-    def build(self, variables) -> None:
-        """Create the state of `variables`; see `StatefulOptimizer.build`."""
-        variables = list(variables)
-        if not self.built:
-            self._restore_exclusions(variables)
-        super().build(variables)
-
-    def add_variables(self, variables) -> None:
-        """Take on more variables; see `StatefulOptimizer.add_variables`."""
-        variables = list(variables)
-        self._restore_exclusions([*self._trainable_variables, *variables])
-        super().add_variables(variables)
-
-    def _restore_exclusions(self, variables: list) -> None:
-        if self._undecayed_are_restored:
-            undecayed = [v for v in variables if path_of(v) in self._undecayed_paths]
-            super().exclude_from_weight_decay(undecayed, self._undecayed_names)
 
     # The order of one step.
 
@@ -242,11 +222,14 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             ValueError: A gradient does not fit its variable. Nothing has changed then.
         """
         grads = list(grads)
+        self._settle()
+        self._state.changed_at = None
         variables = trainable_variables
         if variables is None:
             variables = self._trainable_variables
         else:
             trainable_variables = variables = list(variables)
+            self._follow_order(variables)
         if self.built or trainable_variables is not None:
             grads = self._checked_gradients(grads, variables)
         super().apply(grads, trainable_variables)
@@ -343,7 +326,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             g = g.merged()
         if self.weight_decay and self._use_weight_decay(variable):
             self._decay(variable, g, η * self.weight_decay)
-        slots = self._state.slots(self._var_key(variable)).values()
+        slots = self._state.of(self._var_key(variable)).slots.values()
         if isinstance(g, Rows):
             new = self.apply_sparse(g, variable, step_size, *slots)
         else:
@@ -390,20 +373,19 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         """Keras averages in the dtype of the variable, where 16 bits lose the steps."""
         # average ← average + (1 − μ)·(θ − average), with μ = 0 at first
         rest = ops.where(ops.equal(self.iterations, 0), 1.0, 1 - self.ema_momentum)
-        for θ, average in zip(
-            trainable_variables, self._model_variables_moving_average
-        ):
-            if average is not None:
-                difference = self._read(θ) - average
-                average.assign_add(ops.cast(rest, average.dtype) * difference)
+        for θ, average in self._averaged(trainable_variables):
+            difference = self._read(θ) - average
+            average.assign_add(ops.cast(rest, average.dtype) * difference)
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        """Keras assigns the average as it is, which is wider than 16 bits."""
-        for θ, average in zip(
-            trainable_variables, self._model_variables_moving_average
-        ):
-            if average is not None:
-                self._write(θ, ops.convert_to_tensor(average))
+        """Keras pairs by position, and assigns an average that is wider than 16 bits."""
+        for θ, average in self._averaged(trainable_variables):
+            self._write(θ, ops.copy(average))
+
+    def _averaged(self, variables) -> list[tuple]:
+        """The variables that have an average, each with it."""
+        pairs = [(θ, self._state.of(self._var_key(θ)).average) for θ in variables]
+        return [(θ, average) for θ, average in pairs if average is not None]
 
     # Keras's public settings.
 
@@ -451,10 +433,8 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
                 "`var_list` must be a list of variables. Received: "
                 f"var_list={var_list!r}"
             )
+        self._excluded = Exclusions(var_list, tuple(var_names))
         super().exclude_from_weight_decay(var_list, var_names)
-        self._undecayed_paths = tuple(map(path_of, var_list))
-        self._undecayed_names = tuple(var_names)
-        self._undecayed_are_restored = False
 
 
 def _concrete(learning_rate):

@@ -10,8 +10,6 @@ from typing import Any
 
 import keras
 
-from keras_textbook_opt import state
-
 COUNTERPARTS = {
     "keras_textbook_opt>SGD": (keras.optimizers.SGD,),
     "keras_textbook_opt>Momentum": (keras.optimizers.SGD,),
@@ -24,6 +22,18 @@ ASIDE = {"compensate", "exclude_from_weight_decay"}
 def counterparts(optimizer: type) -> tuple[type, ...]:
     """The built-ins to make an `optimizer` of; the first is what it can become."""
     return COUNTERPARTS.get(keras.saving.get_registered_name(optimizer), ())
+
+
+def built_in_class(optimizer: Any) -> type | None:
+    """The public class of a built-in; `None` for a class of somebody else.
+
+    On PyTorch, an instance of `keras.optimizers.Adam` is one of a private subclass.
+    """
+    kind = type(optimizer)
+    if kind.__module__.split(".")[0] != "keras":
+        return None
+    public = (c for c in kind.__mro__ if getattr(keras.optimizers, c.__name__, 0) is c)
+    return next(public, None)
 
 
 def arguments(config: dict[str, Any], source: type, target: type) -> dict[str, Any]:
@@ -53,7 +63,7 @@ def move_state(source: Any, target: Any) -> None:
 
 
 def _kept(optimizer: Any) -> list:
-    return [v for v in optimizer.variables if not state.is_carry(v)]
+    return optimizer.variables
 
 
 def _defaults(optimizer: Any) -> dict[str, Any]:

@@ -7,6 +7,8 @@ variable has no bits for.
 from __future__ import annotations
 
 import abc
+import itertools
+import json
 import re
 from typing import Any
 
@@ -15,10 +17,21 @@ import numpy as np
 from keras import ops
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
-from keras_textbook_opt import fused, gradients, moving, rows, state
+from keras_textbook_opt import fused, gradients, moving, rows
 from keras_textbook_opt.gradients import compute_dtype, path_of
 from keras_textbook_opt.rows import Rows
-from keras_textbook_opt.state import State
+from keras_textbook_opt.state import (
+    archive,
+    keras_loaders,
+    lifecycle,
+    loading,
+)
+from keras_textbook_opt.state.archive import Saved
+from keras_textbook_opt.state.exclusions import Exclusions
+from keras_textbook_opt.state.identity import Identity, identity, unique
+from keras_textbook_opt.state.lifecycle import State
+from keras_textbook_opt.state.matching import Match
+from keras_textbook_opt.state.slots import ACCUMULATOR, AVERAGE, CARRY, SLOT, Beside
 
 
 class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
@@ -28,6 +41,10 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         super().__init__(*args, **kwargs)
         self.compensate = compensate
         self._state = State()
+        self._excluded = Exclusions()
+        self._in_a_checkpoint = fused.in_a_checkpoint(
+            self._list_of_variables, self._check_list_of_variables
+        )
 
     def create_slots(self, variables: list) -> None:
         """Call `add_slot(variable, name)` for each slot of each variable.
@@ -38,95 +55,177 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def add_slot(self, variable, name: str, initializer="zeros"):
         """Create the slot `name` beside `variable`, of its shape and compute dtype."""
         initializer = keras.initializers.get(initializer)
-        key = self._var_key(variable)
-        slot = self._state.slots(key).get(name)
+        beside = self._state.beside[self._var_key(variable)]
+        slot = beside.slots.get(name)
         if slot is None:
             slot = self.add_variable_from_reference(variable, name, initializer)
-        self._state.add_slot(key, name, slot, initializer)
+            beside.slots[name] = slot
+            beside.initializers[SLOT + name] = initializer
+        self._state.slots_in_order.append(slot)
         return slot
 
     def get_slot(self, variable, name: str):
         """The slot `name` of `variable`, a `keras.Variable`."""
-        return self._state.slots(self._var_key(variable))[name]
+        self._settle()
+        return self._state.of(self._var_key(variable)).slots[name]
 
     def add_variable_from_reference(
         self, reference_variable, name=None, initializer="zeros"
     ):
         """Create a variable like another, in float32 where that one has 16 bits."""
-        path, dtype = path_of(reference_variable), compute_dtype(reference_variable)
+        dtype = compute_dtype(reference_variable)
         if dtype == keras.backend.standardize_dtype(reference_variable.dtype):
-            variable = super().add_variable_from_reference(
+            return super().add_variable_from_reference(
                 reference_variable, name, initializer
             )
-        else:
-            variable = self.add_variable(
-                reference_variable.shape,
-                initializer,
-                dtype,
-                name=re.sub("[/:]", "_", f"{path}_{name}"),
-            )
-        variable.state_name = f"{name}/{path}"
-        return variable
+        return self.add_variable(
+            reference_variable.shape,
+            initializer,
+            dtype,
+            layout=getattr(reference_variable, "_layout", None),
+            name=re.sub("[/:]", "_", f"{path_of(reference_variable)}_{name}"),
+        )
+
+    # Built, grown, reset.
 
     def build(self, variables) -> None:
         """Create the state of `variables`, a list of floating-point variables.
 
-        An empty list builds nothing: Keras's loader of `.h5` files has no other.
-
         Raises:
             ValueError: A variable is not of a floating-point dtype, or a state that was
-                loaded before does not fit the variables.
+                loaded before does not fit the variables. Nothing has changed then.
         """
         variables = list(variables)
-        if self.built or not variables:
+        if self.built:
+            return
+        if not variables:
+            self._load_from_legacy_file()
             return
         self._check_variables(variables)
+        self._find_exclusions(variables)
         own = self._variables[:]
-        super().build(variables)
-        self._create_state()
-        if self._state.awaited is not None:
-            try:
-                with fused.outside_the_graph():
-                    self._assign_state(self._state.awaited)
-            except ValueError:
-                self._forget(own)
-                raise
-            self._state.awaited = None
+        self._take(lifecycle.in_order_of_file(self._state, variables))
+        self.built = True
+        try:
+            with fused.outside_the_graph(self):
+                self._load_what_waits()
+        except ValueError:
+            self._forget(own)
+            raise
+        if list(map(id, variables)) != list(map(id, self._trainable_variables)):
+            self._take(variables)
+
+    def _find_exclusions(self, variables: list) -> None:
+        """Those of a config, among variables that are new."""
+        if self._excluded.awaited:
+            self._excluded.find(variables)
+            self._exclude()
+
+    def _move_exclusions(self, saved: tuple[Identity, ...], match: Match) -> None:
+        """Those of a config go where the state that was saved with it goes."""
+        if self._excluded.restored and saved:
+            variables = self._trainable_variables
+            self._excluded.variables = [
+                variables[h] for h, s in match.items() if not saved[s].decays
+            ]
+            self._exclude()
+
+    def _exclude(self) -> None:
+        super().exclude_from_weight_decay(
+            self._excluded.variables, self._excluded.names
+        )
+
+    def _take(self, variables: list) -> None:
+        """Be the optimizer of these variables, in their order.
+
+        The state of those that are known stays, the others get a fresh one.
+        """
+        state, own = self._state, self._own_variables()
+        keys = [self._var_key(variable) for variable in variables]
+        updated = [
+            v for v in variables if not self._overwrite_variable_with_gradient(v)
+        ]
+        state.beside = {key: state.beside.get(key, Beside()) for key in keys}
+        self._trainable_variables_indices = {key: k for k, key in enumerate(keys)}
+        if self.use_ema:
+            for variable in updated:
+                self._add_average(variable)
+        if self.gradient_accumulation_steps:
+            for variable, beside in zip(variables, state.beside.values()):
+                if beside.accumulator is None:
+                    beside.accumulator = self.add_variable_from_reference(
+                        variable, ACCUMULATOR
+                    )
+        state.slots_in_order.clear()
+        self.create_slots(updated)
+        for variable in updated:
+            beside = state.beside[self._var_key(variable)]
+            narrow = self.compensate and gradients.is_narrow(variable)
+            if narrow and beside.carry is None:
+                beside.carry = self.add_variable_from_reference(variable, CARRY)
+        self._set_lists(variables, [*own, *state.kept()])
+
+    def _add_average(self, variable) -> None:
+        """An average of a variable that comes later starts with its value."""
+        beside = self._state.beside[self._var_key(variable)]
+        if beside.average is None:
+            beside.average = self.add_variable_from_reference(variable, AVERAGE)
+            if self.built:
+                beside.average.assign(ops.copy(self._read(variable)))
+
+    @no_automatic_dependency_tracking
+    def _set_lists(self, variables: list, state: list) -> None:
+        """What Keras has in lists: the variables, and all state, in their order."""
+        everything = [*self._state.beside.values()]
+        self._trainable_variables = variables[:]
+        if self.use_ema:
+            self._model_variables_moving_average = [b.average for b in everything]
+        if self.gradient_accumulation_steps:
+            self._accumulated_gradients = [b.accumulator for b in everything]
+        if list(map(id, state)) != list(map(id, self._variables)):
+            self._variables = fused.tracked(self, "_variables", state)
+            condition, _ = self._tracker.config["variables"]
+            self._tracker.config["variables"] = condition, self._variables
+            self._tracker.stored_ids["variables"] = set(map(id, state))
+
+    def _own_variables(self) -> list:
+        """State that is beside no variable, such as the count of steps."""
+        kept = set(map(id, self._state.kept()))
+        return [v for v in self._variables if id(v) not in kept]
 
     def _forget(self, own: list) -> None:
         """Be as before `build`, with the state `own` alone."""
-        awaited, self._state = self._state.awaited, State()
-        self._state.awaited = awaited
+        self._state.beside.clear()
+        self._state.slots_in_order.clear()
         self._trainable_variables_indices.clear()
-        self._trainable_variables: list = []
-        self._set_variables(own)
+        self._set_lists([], own)
         self.built = False
-
-    @no_automatic_dependency_tracking
-    def _set_variables(self, variables: list) -> None:
-        """TensorFlow lets a list that it tracks grow only: a new one for Keras's."""
-        self._variables = list(variables)
-        condition, _ = self._tracker.config["variables"]
-        self._tracker.config["variables"] = condition, self._variables
 
     @property
     def variables(self) -> list:
         """All state; of one that waits for its variables, also what it waits with."""
-        awaited = self._state.awaited if hasattr(self, "_state") else None
-        if self.built or awaited is None:
+        if not hasattr(self, "_state"):  # Keras's own constructor asks
             return super().variables
-        return [
-            keras.Variable(value, dtype=str(value.dtype), name=name.replace("/", "_"))
-            for name, value in awaited.items()
-        ]
+        self._settle()
+        waiting = self._state.waiting
+        return super().variables + (lifecycle.held(waiting) if waiting else [])
 
     def add_variables(self, variables) -> None:
-        """Take on more variables, such as a layer's that is no longer frozen.
+        """Follow a model whose list of trainable variables is another now.
 
-        The state of the others stays, and so does the count of steps.
+        Pass `model.trainable_variables` after a layer was frozen or is no longer
+        frozen, after `enable_lora`, or after `quantize`. The order of the list becomes
+        the optimizer's, those that are new start with a fresh state, and those that are
+        not in the list are let go with their state. Then compile the model again with
+        the same optimizer: TensorFlow goes on with the old list in a graph that it
+        traced before.
+
+        A list of new variables alone is appended, and no variable is let go, unless all
+        others are frozen. On JAX, where Keras hands over values by position, the new
+        ones must then be the last of the model's.
 
         Args:
-            variables: A list of variables. Those that the optimizer knows may be in it.
+            variables: A list of variables.
 
         Raises:
             ValueError: The optimizer is not built, or a variable is not of a
@@ -137,58 +236,80 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 "Expected an optimizer that is built before `add_variables`. Received: "
                 "one that is not"
             )
-        known = self._trainable_variables_indices
-        variables = [v for v in variables if self._var_key(v) not in known]
-        self._check_variables(variables)
-        for variable in variables:
-            known[self._var_key(variable)] = len(self._trainable_variables)
-            self._trainable_variables.append(variable)
-        if self.use_ema:
-            averages = self.add_optimizer_variables(variables, "average")
-            for average, variable in zip(averages, variables):
-                if average is not None:
-                    average.assign(ops.cast(variable, average.dtype))
-            self._model_variables_moving_average.extend(averages)
-        if self.gradient_accumulation_steps:
-            self._accumulated_gradients.extend(
-                self.add_variable_from_reference(v, "gradient_accumulator")
-                for v in variables
-            )
-        self._create_state()
-        self._set_variables(self._in_order())
+        given = {self._var_key(v): v for v in variables}
+        known = {self._var_key(v): v for v in self._trainable_variables}
+        self._check_variables([v for key, v in given.items() if key not in known])
+        if not given or list(given) == list(known):
+            return
+        self._settle()
+        state, new = self._state, [key for key in given if key not in known]
+        appends = new == list(given) and any(v.trainable for v in known.values())
+        newcomers = [given[key] for key in new]
+        self._find_exclusions(newcomers)
+        self._take([*known.values(), *newcomers] if appends else [*given.values()])
+        state.appended = appends
+        lifecycle.unpark(state, newcomers, [state.beside[key] for key in new])
+        state.changed_at = self._steps_taken()
 
-    def _in_order(self) -> list:
-        """All state, in the order of an optimizer that is built at once."""
-        averages = getattr(self, "_model_variables_moving_average", [])
-        beside = [
-            *(average for average in averages if average is not None),
-            *getattr(self, "_accumulated_gradients", []),
-            *self._state.all_slots(),
-            *self._state.carries.values(),
-        ]
-        known = {id(variable) for variable in beside}
-        return [v for v in self._variables if id(v) not in known] + beside
+    def _steps_taken(self) -> int:
+        return int(ops.convert_to_numpy(ops.convert_to_tensor(self._iterations)))
+
+    def _follow_order(self, variables: list) -> None:
+        """Where variables were appended, the order is that of the model's list."""
+        if self._stands_in_another_order(variables):
+            self._take(variables)
+            self._state.appended = False
+
+    def _stands_in_another_order(self, variables: list) -> bool:
+        keys = [self._var_key(variable) for variable in variables]
+        known = list(self._state.beside)
+        return self._state.appended and keys != known and set(keys) == set(known)
+
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
+        """Take a step on values: of the variables, and of `variables`, in their order.
+
+        Raises:
+            ValueError: The lists are not those of this optimizer.
+        """
+        self._settle()
+        here, values = self._trainable_variables, list(trainable_variables)
+        shapes = [tuple(variable.shape) for variable in here]
+        if self.built and [tuple(value.shape) for value in values] != shapes:
+            raise ValueError(
+                f"Expected values of the variables {[path_of(v) for v in here]}, of "
+                f"shapes {shapes}. Received: {[tuple(v.shape) for v in values]}. If "
+                "the model has other trainable variables now, call `optimizer."
+                "add_variables(model.trainable_variables)` and compile it again."
+            )
+        return super().stateless_apply(optimizer_variables, grads, values)
+
+    def finalize_variable_values(self, var_list) -> None:
+        """End a training: with `use_ema`, the averages replace the variables.
+
+        Raises:
+            ValueError: The training was not on the variables that it seemed to be on.
+        """
+        var_list, changed_at = list(var_list), self._state.changed_at
+        if changed_at is not None and self._steps_taken() > changed_at:
+            raise ValueError(
+                "Expected the model to be compiled again after `add_variables`. "
+                "Received: steps of a graph that was traced before, and knows the old "
+                "list alone. Call `model.compile` with this optimizer, and train again."
+            )
+        if self._stands_in_another_order(var_list):
+            raise ValueError(
+                "Expected a model whose new variables are the last, since they were "
+                "appended to the list of the optimizer and Keras pairs the two by "
+                f"position. Received: {[path_of(v) for v in var_list]}. The steps since "
+                "then were wrong. Call `add_variables(model.trainable_variables)` in "
+                "the place of `add_variables` with the new ones alone."
+            )
+        super().finalize_variable_values(var_list)
 
     def _check_variables(self, variables) -> None:
         for variable in variables:
             if not self._overwrite_variable_with_gradient(variable):
                 gradients.check_variable(variable)
-
-    def _create_state(self) -> None:
-        """Slots and carries of all variables, but for those that are there."""
-        updated = [
-            v
-            for v in self._trainable_variables
-            if not self._overwrite_variable_with_gradient(v)
-        ]
-        self._state.forget_order()
-        self.create_slots(updated)
-        for variable in updated:
-            key = self._var_key(variable)
-            narrow = self.compensate and gradients.is_narrow(variable)
-            if narrow and key not in self._state.carries:
-                carry = self.add_variable_from_reference(variable, "carry")
-                self._state.carries[key] = carry
 
     def reset_state(self) -> None:
         """Start afresh: step 0, and every slot as `create_slots` made it.
@@ -196,39 +317,132 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         The variables and the learning rate stay as they are.
         """
         self._iterations.assign(0)
-        self._state.reset_slots()
-        awaited = self._state.awaited
-        if awaited is not None:
-            self._state.awaited = state.of_no_step(awaited, self._own_names())
-        fresh = {"average", "gradient_accumulator", "carry"}
-        for variable in self.variables:
-            if getattr(variable, "state_name", "").split("/")[0] in fresh:
-                variable.assign(ops.zeros(variable.shape, variable.dtype))
+        state = self._state
+        state.waiting, state.unsettled, state.parked = None, None, []
+        for beside in state.beside.values():
+            beside.reset()
 
     # Saving and loading.
 
     def save_own_variables(self, store) -> None:
         """Write the state to `store`, under the names of slots and variables."""
-        awaited = self._state.awaited
-        state.save(state.named(self.variables) if awaited is None else awaited, store)
+        self._settle()
+        archive.save(self._saved(), store)
+
+    def _saved(self) -> Saved:
+        variables = self._trainable_variables
+        excluded = set(map(id, self._excluded.variables))
+        decays = [id(variable) not in excluded for variable in variables]
+        here = [identity(v, d) for v, d in zip(variables, decays)]
+        return lifecycle.saved(self._state, self._named_own(), here)
+
+    def _named_own(self) -> dict[str, Any]:
+        own = self._own_variables()
+        return dict(zip(unique(variable.name for variable in own), own))
 
     def load_own_variables(self, store) -> None:
         """Read the state from `store`, as it was saved here or by a built-in.
 
-        An optimizer that is not built yet keeps it until `build`.
+        The state goes to the variables that got the weights. An optimizer that is not
+        built yet keeps it until `build`. A `store` without a state changes nothing.
 
         Raises:
             ValueError: The state is damaged, or does not fit. Nothing has changed then.
         """
-        saved = state.read(store)
-        if self.built or not saved:
-            self._assign_state(saved)
-        else:
-            self._state.awaited = saved
+        self._load(archive.read(store))
 
     def set_weights(self, weights) -> None:
-        """Set the values of `variables`, in their order; see `load_own_variables`."""
-        self.load_own_variables({str(k): np.asarray(w) for k, w in enumerate(weights)})
+        """Set the values of `variables`, a list in their order.
+
+        Raises:
+            ValueError: A value is missing or of another shape. Nothing has changed then.
+        """
+        values = [np.asarray(weight) for weight in weights]
+        if self.built:
+            values = [
+                value.astype(variable.dtype) if value.dtype == "float64" else value
+                for value, variable in itertools.zip_longest(values, self.variables)
+                if value is not None
+            ]
+        self._load(archive.read({str(k): value for k, value in enumerate(values)}))
+
+    def _load(self, saved: Saved) -> None:
+        if not saved:
+            return
+        own = self._named_own()
+        plan = loading.of_own(saved, own)
+        lenient = keras_loaders.mismatches_are_skipped()
+        if self.built:
+            rest = self._planned(saved.without_own(len(own)), lenient)
+            plan = plan.followed_by(rest)
+        plan.execute_what_fits() if lenient else plan.execute()
+        if self.built:
+            self._note(saved, plan.match)
+        else:
+            waiting = saved.without_own(len(own))
+            self._state.waiting = waiting.held() if waiting else None
+            self._state.skips_mismatches = lenient
+
+    def _note(self, saved: Saved, match: Match) -> None:
+        lifecycle.note(self._state, saved, match, self._identities())
+        self._move_exclusions(saved.variables, match)
+
+    def _planned(self, saved: Saved, lenient: bool) -> loading.Plan:
+        """What to do with what was saved beside the variables."""
+        state, here = self._state, self._identities()
+        beside = [*state.beside.values()]
+        if not saved:  # of an optimizer that was not built
+            return loading.afresh(beside)
+        if saved.numbered:
+            own = len(self._own_variables())
+            return loading.by_number(saved, lifecycle.named(state, here), own)
+        plan = loading.of_what_fits if lenient else loading.of_all
+        return plan(saved, here, beside)
+
+    def _load_what_waits(self) -> None:
+        waiting, lenient = self._state.waiting, self._state.skips_mismatches
+        if waiting is not None:
+            plan = self._planned(waiting, lenient)
+            plan.execute_what_fits() if lenient else plan.execute()
+            self._note(waiting, plan.match)
+            self._state.waiting = None
+
+    def _load_from_legacy_file(self) -> None:
+        values = keras_loaders.legacy_values_behind_a_wrapper(self)
+        if values is not None:
+            self._load(archive.read({str(k): value for k, value in enumerate(values)}))
+
+    def _list_of_variables(self) -> str:
+        self._settle()
+        return json.dumps([variable.to_json() for variable in self._identities()])
+
+    def _check_list_of_variables(self, listed: str) -> None:
+        """TensorFlow's checkpoint has restored by position: was it the same list?"""
+        saved = tuple(map(Identity.from_json, json.loads(listed)))
+        if not saved:
+            return
+        if self.built and len(saved) != len(self._trainable_variables):
+            here = ", ".join(path_of(v) for v in self._trainable_variables)
+            there = ", ".join(variable.path for variable in saved)
+            raise ValueError(
+                "Expected a checkpoint of an optimizer with as many variables, since a "
+                f"checkpoint restores them by position. Received: one of {there}, for "
+                f"an optimizer of {here}. Build the optimizer on those variables "
+                "before the restore; `add_variables` then takes it to others."
+            )
+        self._state.unsettled = saved, {k: k for k in range(len(saved))}
+
+    def _identities(self) -> list[Identity]:
+        return [identity(variable) for variable in self._trainable_variables]
+
+    def _settle(self) -> None:
+        """Let what the variables hold decide, once their weights are there."""
+        unsettled = self._state.unsettled
+        if unsettled is not None:
+            self._state.unsettled = None
+            with fused.outside_the_graph(self):
+                match = lifecycle.settle(self._state, *unsettled, self._identities())
+            self._move_exclusions(unsettled[0], match)
 
     @classmethod
     def from_keras(cls, optimizer):
@@ -246,7 +460,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 here.
         """
         counterparts = moving.counterparts(cls)
-        if type(optimizer) not in counterparts:
+        if moving.built_in_class(optimizer) not in counterparts:
             expected = " or ".join(
                 f"keras.optimizers.{c.__name__}" for c in counterparts
             )
@@ -268,33 +482,23 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 "Expected an optimizer that Keras has as well. Received: "
                 f"{type(self).__name__}"
             )
-        if self._state.carries or self._state.awaited:
+        self._settle()
+        carries = sum(
+            beside.carry is not None for beside in self._state.beside.values()
+        )
+        if carries or self._state.waiting:
             raise ValueError(
                 "Expected variables of 32 bits or more, and an optimizer that is built "
                 "if a state was loaded: Keras has no place for the rest. Received: "
-                f"{len(self._state.carries)} variables of 16 bits with their carries"
+                f"{carries} variables of 16 bits with their carries"
             )
         return _moved(self, counterparts[0])
-
-    def _assign_state(self, saved: dict[str, np.ndarray]) -> None:
-        """The state of an optimizer that was not built starts its slots afresh."""
-        named = state.named(self.variables)
-        own = self._own_names()
-        if state.is_of_no_step(saved, own):
-            state.assign({name: named[name] for name in own}, saved)
-            self.reset_state()
-        else:
-            state.assign(named, saved)
-
-    def _own_names(self) -> list[str]:
-        """Names of the state that is beside no variable; first, the count of steps."""
-        return [n for n, v in state.named(self._variables).items() if _is_own(v)]
 
     # Reading and writing a variable with its carry.
 
     def _read(self, place, g: Rows | None = None):
         """`place` in its compute dtype, with its carry; of the rows of `g` if given."""
-        carry = self._state.carries.get(self._var_key(place))
+        carry = self._state.of(self._var_key(place)).carry
         if g is not None:
             place = rows.take(place, g)
             carry = None if carry is None else rows.take(carry, g)
@@ -304,7 +508,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _write(self, place, value) -> None:
         """`place ← value`; what `place` has no bits for goes to its carry."""
-        carry = self._state.carries.get(self._var_key(place))
+        carry = self._state.of(self._var_key(place)).carry
         if carry is not None:
             exact = value.values if isinstance(value, Rows) else value
             held = fused.rounded(exact, keras.backend.standardize_dtype(place.dtype))
@@ -315,13 +519,10 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self.assign(place, rows.assignable(value))
 
 
-def _is_own(variable: keras.Variable) -> bool:
-    return not hasattr(variable, "state_name")
-
-
 def _moved(source, target: type):
     """A `target` with the hyperparameters and the state of `source`."""
-    arguments = moving.arguments(source.get_config(), type(source), target)
+    kind = moving.built_in_class(source) or type(source)
+    arguments = moving.arguments(source.get_config(), kind, target)
     rate = source._learning_rate
     if isinstance(rate, keras.Variable):
         rate = float(ops.convert_to_numpy(rate))

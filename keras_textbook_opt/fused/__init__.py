@@ -62,6 +62,16 @@ def rounded(x: Any, dtype: str) -> Any:
     return backend.rounded(x, dtype)
 
 
-def outside_the_graph() -> AbstractContextManager[Any]:
-    """Where an assignment happens now, also while a graph is traced."""
-    return nullcontext() if backend is None else backend.outside_the_graph()
+def outside_the_graph(optimizer: Any) -> AbstractContextManager[Any]:
+    """Where an assignment happens now, also while a graph is traced for replicas."""
+    return nullcontext() if backend is None else backend.outside_the_graph(optimizer)
+
+
+def tracked(optimizer: Any, name: str, variables: list) -> list:
+    """`variables` as a checkpoint of `optimizer` will find them under `name`."""
+    return variables if backend is None else backend.tracked(optimizer, name, variables)
+
+
+def in_a_checkpoint(write: Callable[[], str], read: Callable[[str], None]) -> Any:
+    """A text that TensorFlow's checkpoints save and restore; `None` elsewhere."""
+    return None if backend is None else backend.Text(write, read)

@@ -6,6 +6,9 @@ as `apply_dense` does, and assigns what `apply_dense` would return.
 
 from __future__ import annotations
 
+import contextlib
+from typing import final
+
 import keras
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
@@ -88,9 +91,39 @@ def rounded(x, dtype):
     return tf.cast(tf.cast(x, dtype), x.dtype)
 
 
-def outside_the_graph():
-    """TensorFlow's scope for what is done once, when a graph is traced."""
-    return tf.init_scope()
+@contextlib.contextmanager
+def outside_the_graph(optimizer):
+    """TensorFlow's scope for what is done once, when a graph is traced.
+
+    Within a replica's step, that is outside of the replicas, where all are assigned.
+    """
+    with tf.init_scope():
+        if tf.distribute.has_strategy() or optimizer._distribution_strategy is None:
+            yield
+        else:
+            with optimizer._distribution_strategy.scope():
+                yield
+
+
+def tracked(optimizer, name, variables):
+    """The list in TensorFlow's wrapper, in the place of the one that had the name."""
+    wrapped = tf.__internal__.tracking.wrap(variables)
+    optimizer._track_trackable(wrapped, name, overwrite=True)
+    return wrapped
+
+
+@final
+class Text(tf.train.experimental.PythonState):
+    """What `write()` returns when a checkpoint is saved goes to `read` at a restore."""
+
+    def __init__(self, write, read):
+        self._write, self._read = write, read
+
+    def serialize(self):
+        return self._write()
+
+    def deserialize(self, text):
+        self._read(tf.compat.as_text(text))
 
 
 def _under_xla() -> bool:

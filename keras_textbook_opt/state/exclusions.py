@@ -1,0 +1,96 @@
+"""Which variables do not decay, written in a config and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from keras_textbook_opt.gradients import path_of
+from keras_textbook_opt.state import matching
+from keras_textbook_opt.state.identity import Identity, bare, unique
+
+
+@final
+@dataclass
+class Exclusions:
+    """Variables that do not decay.
+
+    Args:
+        variables: Those that are known.
+        names: Texts: a variable with one of them in its name does not decay either.
+        awaited: Paths out of a config, of variables that are not there yet.
+        among: The paths of all variables there, where one could be mistaken, and for
+            each whether it was to be trained.
+        restored: Whether they come from a config.
+    """
+
+    variables: list[Any] = field(default_factory=list)
+    names: tuple[str, ...] = ()
+    awaited: list[str] = field(default_factory=list)
+    among: dict[str, bool] = field(default_factory=dict)
+    restored: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.variables or self.names or self.awaited)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Exclusions:
+        return cls(
+            names=tuple(config["names"]),
+            awaited=list(config["paths"]),
+            among=dict(config.get("variables", {})),
+            restored=True,
+        )
+
+    def to_config(self, among: Sequence[Any]) -> dict[str, Any]:
+        """The paths, with those of all variables where they could be mistaken.
+
+        Args:
+            among: The variables of the optimizer, in their order.
+        """
+        labels = unique(map(path_of, among))
+        label_of = {id(variable): label for variable, label in zip(among, labels)}
+        paths = [label_of.get(id(v), path_of(v)) for v in self.variables]
+        plain = [bare(label) for label in labels]
+        mistaken = any(plain.count(bare(path)) > 1 for path in paths)
+        together = self.among if self.awaited else {}
+        if mistaken:
+            trainable = (getattr(variable, "trainable", True) for variable in among)
+            together = dict(zip(labels, trainable))
+        return {"paths": paths + self.awaited, "names": list(self.names)} | (
+            {"variables": together} if together else {}
+        )
+
+    def find(self, variables: Sequence[Any]) -> None:
+        """Take those of `variables` whose paths are awaited.
+
+        Raises:
+            ValueError: An awaited path is like several of those here.
+        """
+        here = _identities(unique(map(path_of, variables)))
+        among = [Identity(path, (), trainable=t) for path, t in self.among.items()]
+        match = matching.by_names(among, here)
+        places = {path: _place(path, here) for path in self.awaited if match is None}
+        for h, s in (match or {}).items():
+            if among[s].path in self.awaited:
+                places[among[s].path] = h
+        found = {path: h for path, h in places.items() if h is not None}
+        self.variables += [variables[h] for h in found.values()]
+        self.awaited = [path for path in self.awaited if path not in found]
+
+
+def _place(path: str, here: list[Identity]) -> int | None:
+    same = [h for h, variable in enumerate(here) if variable.path == path]
+    like = [h for h, variable in enumerate(here) if matching.alike(path, variable.path)]
+    if not same and len(like) > 1:
+        raise ValueError(
+            f"Expected one variable like '{path}', which is excluded from weight decay. "
+            f"Received: {', '.join(here[h].path for h in like)}. Say which with "
+            "`exclude_from_weight_decay` before the optimizer is built."
+        )
+    return next(iter(same or like), None)
+
+
+def _identities(paths: Sequence[str]) -> list[Identity]:
+    return [Identity(path, ()) for path in paths]

@@ -1,0 +1,43 @@
+"""What Keras's loaders know and do not tell an optimizer, read off their frames.
+
+Each function looks for one function of Keras and one name in it; tests hold both.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+
+def mismatches_are_skipped() -> bool:
+    """Whether `load_weights(..., skip_mismatch=True)` is loading: layers alone hear it."""
+    frame = next(_frames("saving_lib", "_load_state"), None)
+    return frame is not None and bool(frame.f_locals.get("skip_mismatch"))
+
+
+def legacy_values_behind_a_wrapper(optimizer: Any) -> list[Any] | None:
+    """What an `.h5` file that is being loaded has for `optimizer` within a wrapper.
+
+    The loader of these files builds a `LossScaleOptimizer` on an empty list, and gives
+    it alone the values that were saved, those of the optimizer inside it last.
+    """
+    frame = next(_frames("legacy_h5_format", "load_model_from_hdf5"), None)
+    if frame is None:
+        return None
+    wrapper = frame.f_locals["model"].optimizer
+    if getattr(wrapper, "inner_optimizer", None) is not optimizer:
+        return None
+    values = frame.f_globals["load_optimizer_weights_from_hdf5_group"]
+    return values(frame.f_locals["f"])[len(wrapper._variables) :]
+
+
+def _frames(module: str, function: str) -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if frame.f_code.co_name == function and name.startswith("keras."):
+            if name.endswith(module):
+                yield frame
+        frame = frame.f_back

@@ -1,0 +1,146 @@
+"""The state of an optimizer between its first build and its last save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, final
+
+import keras
+from keras import ops
+
+from keras_textbook_opt.gradients import path_of
+from keras_textbook_opt.state import loading, matching
+from keras_textbook_opt.state.archive import Saved
+from keras_textbook_opt.state.identity import Identity, identity, unique
+from keras_textbook_opt.state.matching import Match
+from keras_textbook_opt.state.slots import Beside, name_of
+
+
+@final
+class State:
+    """All that an optimizer keeps beside its variables, by the key of each.
+
+    Args:
+        beside: In the order of the variables.
+        slots_in_order: All slots, in the order in which `create_slots` named them.
+        waiting: A state that was loaded before its variables were there.
+        skips_mismatches: Whether what of it does not fit may start afresh.
+        parked: The state of variables that were frozen when it was saved, and are not
+            among the variables here.
+        unsettled: What was loaded by names, until what the variables hold confirms it.
+        appended: Whether variables were appended, so that their order is not that of
+            the model.
+        order_of_file: The paths in the order of a file that says no more.
+        changed_at: The count of steps when the list of variables last changed, until
+            the next step is traced.
+    """
+
+    def __init__(self) -> None:
+        self.beside: dict[Any, Beside] = {}
+        self.slots_in_order: list[keras.Variable] = []
+        self.waiting: Saved | None = None
+        self.skips_mismatches = False
+        self.parked: list[tuple[Identity, dict[str, Any]]] = []
+        self.unsettled: tuple[tuple[Identity, ...], Match] | None = None
+        self.appended = False
+        self.order_of_file: tuple[str, ...] = ()
+        self.changed_at: int | None = None
+
+    def of(self, key: Any) -> Beside:
+        return self.beside.get(key, Beside())
+
+    def kept(self) -> list[keras.Variable]:
+        """All of it, in the order of the built-ins, which is by kind."""
+        everything = [*self.beside.values()]
+        found = [
+            *(beside.average for beside in everything),
+            *(beside.accumulator for beside in everything),
+            *self.slots_in_order,
+            *(beside.carry for beside in everything),
+        ]
+        return [variable for variable in found if variable is not None]
+
+
+def named(state: State, here: Sequence[Identity]) -> list[tuple[str, str, Any]]:
+    """Name, kind and variable of all that is beside variables, in the order of `kept`."""
+    found = {}
+    for label, beside in zip(unique(v.path for v in here), state.beside.values()):
+        for kind, variable in beside.kept().items():
+            found[id(variable)] = (name_of(kind, label), kind, variable)
+    return [found[id(variable)] for variable in state.kept()]
+
+
+def saved(state: State, own: dict[str, Any], here: Sequence[Identity]) -> Saved:
+    """What a file is to have: the state, or what it waits with, and what is parked."""
+    if state.waiting is not None:
+        return replace(state.waiting, own=own)
+    beside = [beside.kept() for beside in state.beside.values()]
+    return Saved(
+        own,
+        (*here, *(variable for variable, _ in state.parked)),
+        (*beside, *(entries for _, entries in state.parked)),
+        appended=state.appended,
+    )
+
+
+def held(waiting: Saved) -> list[keras.Variable]:
+    """The variables that a state waits in."""
+    beside = (entry for kept in waiting.beside for entry in kept.values())
+    return [entry.variable for entry in (*waiting.numbered, *beside)]
+
+
+def in_order_of_file(state: State, variables: list) -> list:
+    """The variables in the order in which a file has numbered what is beside them."""
+    if state.waiting is None or not state.waiting.numbered:
+        return variables
+    paths = [Identity(path, ()) for path in state.order_of_file]
+    here = [Identity(path_of(variable), ()) for variable in variables]
+    match = matching.by_names(paths, here, appended=True)
+    if match is None:
+        return variables
+    return [variables[h] for h in sorted(match, key=match.__getitem__)]
+
+
+def note(state: State, loaded: Saved, match: Match, here: Sequence[Identity]) -> None:
+    """Keep of a load what no variable here takes, and what is not certain yet."""
+    taken = set(match.values())
+    frozen = [
+        s for s, v in enumerate(loaded.variables) if not (v.trainable or s in taken)
+    ]
+    parked = loaded.only(frozen).held()
+    state.parked = list(zip(parked.variables, parked.beside))
+    certain = all(loaded.variables[s].is_held_by(here[h]) for h, s in match.items())
+    state.unsettled = None if certain else (loaded.variables, match)
+
+
+def settle(
+    state: State, saved: tuple[Identity, ...], match: Match, here: Sequence[Identity]
+) -> Match:
+    """Give each variable the state that is beside the one whose weights it got.
+
+    Returns the match that holds then.
+    """
+    mended = matching.by_contents(saved, here, match) or match
+    beside = [*state.beside.values()]
+    places = {s: beside[h].kept() for h, s in match.items()}
+    moves = [
+        (variable, ops.convert_to_numpy(places[s][kind]))
+        for h, s in mended.items()
+        if s in places and match.get(h) != s
+        for kind, variable in beside[h].kept().items()
+    ]
+    for variable, value in moves:
+        variable.assign(value)
+    return mended
+
+
+def unpark(state: State, newcomers: Sequence[Any], beside: Sequence[Beside]) -> None:
+    """Give those that were frozen when they were saved the state that they had."""
+    for variable, kept in zip(newcomers, beside):
+        here = identity(variable)
+        for place, (parked, entries) in enumerate(state.parked):
+            if parked.is_held_by(here) and matching.alike(parked.path, here.path):
+                loading.of_one(here.path, entries, kept).execute()
+                del state.parked[place]
+                break
