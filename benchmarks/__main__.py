@@ -5,7 +5,6 @@ TensorFlow is imported by the commands, so that `--help` answers at once.
 
 import enum
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-RESULTS = Path(__file__).parent / "results"
+BUILD = Path("build")
 INTERRUPTED = 130
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -59,8 +58,7 @@ def boston_housing(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the results; by default the committed ones, or a new "
-            "temporary folder with --quick.",
+            help="Folder of the results; by default one in build/.",
             file_okay=False,
         ),
     ] = None,
@@ -99,8 +97,7 @@ def steps(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the results; by default the committed ones, or a new "
-            "temporary folder with --quick.",
+            help="Folder of the results; by default one in build/.",
             file_okay=False,
         ),
     ] = None,
@@ -132,8 +129,7 @@ def precision(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the results; by default the committed ones, or a new "
-            "temporary folder with --quick.",
+            help="Folder of the results; by default one in build/.",
             file_okay=False,
         ),
     ] = None,
@@ -161,10 +157,8 @@ def readme() -> None:
 
 
 def output_folder(command: str, quick: bool) -> Path:
-    """Return the committed results' folder, or for a quick run a new temporary one."""
-    if quick:
-        return Path(tempfile.mkdtemp(prefix=f"{command}_"))
-    return RESULTS / command
+    """Return a folder in build/: the committed results are written only on demand."""
+    return BUILD / ("benchmark-quick" if quick else "benchmark") / command
 
 
 def _use_tensorflow_on_the_processor() -> None:

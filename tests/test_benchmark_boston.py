@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +20,10 @@ pytest.importorskip("tabulate")
 pytest.importorskip("typer")
 
 from rich.console import Console
+from typer.testing import CliRunner
 
 from benchmarks import __main__ as main
-from benchmarks.boston_housing import command, compare, report
+from benchmarks.boston_housing import command, compare, plans, report
 from benchmarks.boston_housing.batches import batches
 from benchmarks.boston_housing.data import shipped
 from benchmarks.boston_housing.experiments import (
@@ -215,11 +215,32 @@ def test_the_network_is_the_chapter_s():
     assert shapes == [(13, 4), (4,), (4, 1), (1,)]
 
 
-def test_a_quick_run_leaves_the_committed_results_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    committed = ROOT / "benchmarks/results/boston_housing"
-    assert main.output_folder("boston_housing", quick=True).parent == tmp_path
-    assert main.output_folder("boston_housing", quick=False) == committed
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_run_writes_to_build_unless_told_where(quick, monkeypatch, results_folder):
+    plan = Plan([first_steps(SWEEP[0])], [0], shipped(), "shipped")
+    monkeypatch.setattr(plans, "quick" if quick else "full", lambda *_: plan)
+    monkeypatch.setattr(main, "_use_tensorflow_on_the_processor", lambda: None)
+    ended = CliRunner().invoke(main.app, ["boston-housing", *["--quick"] * quick])
+    assert ended.exit_code == 0
+    assert ended.output.rstrip().endswith(f"the results are in {results_folder()}")
+
+
+def test_make_writes_to_the_committed_results_only_for_results():
+    def said(*targets):
+        command = ["make", "--dry-run", *targets]
+        return subprocess.run(
+            command, cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout
+
+    quick = said("benchmark-quick", "QUICK_OUTPUT=/elsewhere/new")
+    assert "boston-housing --quick --output '/elsewhere/new'" in quick
+    targets = [f"benchmark{each}" for each in ("", "-quick", "-steps", "-precision")]
+    assert "benchmarks/results" not in said(*targets)
+    renewed = said("results")
+    for name in ("boston-housing", "steps", "precision"):
+        folder = f"benchmarks/results/{name.replace('-', '_')}"
+        assert f"-m benchmarks {name} --output {folder}" in renewed
+    assert renewed.rstrip().endswith("-m benchmarks readme")
 
 
 def test_ctrl_c_keeps_the_experiments_that_were_complete(tmp_path):
