@@ -8,7 +8,8 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-QUICK_OUTPUT ?= build/benchmark-quick
+QUICK_OUTPUT ?= build/benchmark-quick/boston_housing
+RESULTS := benchmarks/results
 
 export KERAS_BACKEND ?= tensorflow
 
@@ -56,20 +57,27 @@ format: $(STAMP) ## Format the code and fix what the linter can
 	$(BIN)/ruff format .
 
 .PHONY: benchmark
-benchmark: $(STAMP) ## Run the Boston housing experiments and write their results
+benchmark: $(STAMP) ## Run the Boston housing experiments, results to build/
 	$(BIN)/python -m benchmarks boston-housing $(ARGS)
 
 .PHONY: benchmark-quick
-benchmark-quick: $(STAMP) ## The same in short, into QUICK_OUTPUT instead of the results
+benchmark-quick: $(STAMP) ## The same in short, results to QUICK_OUTPUT
 	$(BIN)/python -m benchmarks boston-housing --quick --output '$(QUICK_OUTPUT)' $(ARGS)
 
 .PHONY: benchmark-steps
-benchmark-steps: $(STAMP) ## Time one step of each optimizer and write the results
+benchmark-steps: $(STAMP) ## Time one step of each optimizer, results to build/
 	$(BIN)/python -m benchmarks steps $(ARGS)
 
 .PHONY: benchmark-precision
-benchmark-precision: $(STAMP) ## Train in 16 bits beside float32 and write the results
+benchmark-precision: $(STAMP) ## Train in 16 bits beside float32, results to build/
 	$(BIN)/python -m benchmarks precision $(ARGS)
+
+.PHONY: results
+results: $(STAMP) ## Run all three anew into the committed results and the README
+	$(BIN)/python -m benchmarks boston-housing --output $(RESULTS)/boston_housing
+	$(BIN)/python -m benchmarks steps --output $(RESULTS)/steps
+	$(BIN)/python -m benchmarks precision --output $(RESULTS)/precision
+	$(BIN)/python -m benchmarks readme
 
 .PHONY: clean
 clean: ## Remove caches and build output

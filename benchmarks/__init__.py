@@ -1,1 +1,3 @@
 """Experiments and timings that need more time than a test may take."""
+
+INTERRUPTED = 130

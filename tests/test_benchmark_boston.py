@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -21,26 +21,26 @@ pytest.importorskip("tabulate")
 pytest.importorskip("typer")
 
 from rich.console import Console
+from typer.testing import CliRunner
 
 from benchmarks import __main__ as main
-from benchmarks.boston_housing import command, compare, report
+from benchmarks.boston_housing import command, compare, plans, report, same_path
 from benchmarks.boston_housing.batches import batches
 from benchmarks.boston_housing.data import shipped
 from benchmarks.boston_housing.experiments import (
     EXPERIMENTS,
     OTHERS,
-    SGD_CLIPPED,
     SWEEP,
 )
 from benchmarks.boston_housing.plans import Plan
-from benchmarks.boston_housing.runs import Laboratory
-from benchmarks.boston_housing.summary import dead_units, summarize
+from benchmarks.boston_housing.summary import dead_units
 from benchmarks.boston_housing.train import (
     Trainer,
     initial_weights,
     mlp,
     one_ulp_away,
 )
+from keras_textbook_opt import SGD, Adam, Momentum
 
 pytestmark = [
     pytest.mark.xdist_group("benchmark_boston"),
@@ -63,7 +63,7 @@ def first_steps(experiment):
 def short_run(tmp_path_factory):
     output = tmp_path_factory.mktemp("results")
     plan = Plan([first_steps(each) for each in EXPERIMENTS], [0], shipped(), "shipped")
-    assert command.carry_out(plan, output, Console(file=io.StringIO()))
+    assert command.carry_out(plan, output, Console(file=io.StringIO())) == 0
     return output
 
 
@@ -100,11 +100,20 @@ def test_a_run_draws_the_plots_that_its_report_shows(short_run):
         assert (short_run / name).read_bytes().startswith(PNG)
 
 
-@pytest.mark.parametrize("name", [experiment.name for experiment in EXPERIMENTS])
-def test_ours_takes_the_built_in_s_path_over_the_first_100_steps(results, name):
-    experiment = next(each for each in results["experiments"] if each["name"] == name)
-    assert experiment["ours_from_builtin"]["first_100_steps"] < compare.TOLERANCE
-    assert experiment["builtin_one_ulp_away_from_builtin"]["whole_run"] > 0
+def test_a_run_judges_every_pair_in_float64(short_run, results):
+    shown = (short_run / report.REPORT).read_text(encoding="utf-8")
+    assert "## The same path?\n\nYes. In float64" in shown
+    titles = [pair["title"] for pair in results["same_path"]]
+    assert titles == [pair.title for pair in same_path.PAIRS]
+    for pair in results["same_path"]:
+        assert pair["difference"] < same_path.LIMIT
+        assert pair["title"] in shown
+
+
+def test_float32_is_shown_beside_one_ulp(results):
+    for experiment in results["experiments"]:
+        assert experiment["builtin_one_ulp_away_from_builtin"]["whole_run"] > 0
+        assert set(experiment["ours_from_builtin"]) == {"first_100_steps", "whole_run"}
 
 
 def test_the_collapse_at_1e_3_is_shown_as_a_bias(short_run, results):
@@ -122,16 +131,46 @@ def test_the_collapse_at_1e_3_is_shown_as_a_bias(short_run, results):
     assert "83.2438" in shown
 
 
-def test_another_optimizer_in_the_place_of_ours_is_seen_and_reported():
-    honest = first_steps(SWEEP[2])
-    planted = replace(
-        honest, optimizers=replace(honest.optimizers, ours=SGD_CLIPPED.ours)
-    )
-    split = shipped()
-    summary = summarize(Laboratory(split, ignore).run(planted, [0]), split)
-    assert summary.ours_from_builtin.first_100_steps > compare.TOLERANCE
-    assert report.agreement([summary]).startswith("**No**")
-    assert planted.title in report.agreement([summary])
+def test_a_pair_s_variables_are_float64_and_float32_holds_its_settings():
+    for pair in same_path.PAIRS:
+        for value in pair.settings.values():
+            assert float(np.float32(value)) == value
+    assert same_path.losses(SGD(2.0**-20), shipped(), None).dtype == "float64"
+    assert {weight.dtype for weight in mlp("float64").weights} == {"float64"}
+
+
+@pytest.mark.parametrize(
+    ("pair", "setting"),
+    [(1, "clipnorm"), (3, "momentum"), (5, "beta_1"), (5, "beta_2")],
+)
+def test_a_setting_that_is_off_by_1e_9_leaves_the_path(pair, setting):
+    def planted(**settings):
+        return honest.ours(**settings | {setting: settings[setting] * (1 + 1e-9)})
+
+    honest = same_path.PAIRS[pair]
+    assert same_path.difference(replace(honest, ours=planted), shipped()).apart
+
+
+def epsilon_inside(self, g, θ, η, m, v):
+    m = self.beta_1 * m + (1 - self.beta_1) * g
+    v = self.beta_2 * v + (1 - self.beta_2) * keras.ops.square(g)
+    return θ - η * m / keras.ops.sqrt(v + self.epsilon), m, v
+
+
+@pytest.mark.parametrize("pair", same_path.PAIRS[-2:], ids=lambda pair: pair.title)
+def test_an_epsilon_inside_the_root_leaves_the_path(pair, monkeypatch):
+    monkeypatch.setattr(Adam, "apply_dense", epsilon_inside)
+    assert same_path.difference(pair, shipped()).apart
+
+
+def test_a_path_that_is_left_is_named_and_fails_the_run(monkeypatch, tmp_path):
+    momentum = same_path.PAIRS[3]
+    planted = replace(momentum, ours=partial(Momentum, nesterov=True))
+    monkeypatch.setattr(same_path, "PAIRS", (same_path.PAIRS[0], planted))
+    plan = Plan([first_steps(SWEEP[0])], [0], shipped(), "shipped")
+    assert command.carry_out(plan, tmp_path, Console(file=io.StringIO())) == 1
+    shown = (tmp_path / report.REPORT).read_text(encoding="utf-8")
+    assert f"**No**, not in: {momentum.title}. In float64" in shown
 
 
 @pytest.mark.parametrize(("step", "first"), [(99, 3e-4), (100, 0.0)])
@@ -154,7 +193,7 @@ def test_the_curves_are_the_losses_before_and_after_the_updates():
     split = shipped()
     experiment = first_steps(MOMENTUM)
     trainer = Trainer(experiment.optimizers.builtin(1e-3), split, 10, 12)
-    order = batches(experiment, split, seed=3)
+    order = batches(split, 32, 10, seed=3)
     start = initial_weights(3)
     run = trainer.train(start, 1e-3, order, ignore)
     x, y = next(order.as_numpy_iterator())
@@ -171,7 +210,7 @@ def test_a_trainer_starts_from_nothing_at_every_call():
     split = shipped()
     experiment = first_steps(MOMENTUM)
     trainer = Trainer(experiment.optimizers.builtin(1.0), split, 10, 12)
-    order = batches(experiment, split, seed=0)
+    order = batches(split, 32, 10, seed=0)
     steps: list[int] = []
     first, second = (
         trainer.train(initial_weights(0), 1e-3, order, steps.append) for _ in range(2)
@@ -215,11 +254,33 @@ def test_the_network_is_the_chapter_s():
     assert shapes == [(13, 4), (4,), (4, 1), (1,)]
 
 
-def test_a_quick_run_leaves_the_committed_results_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    committed = ROOT / "benchmarks/results/boston_housing"
-    assert main.output_folder("boston_housing", quick=True).parent == tmp_path
-    assert main.output_folder("boston_housing", quick=False) == committed
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_run_writes_to_build_unless_told_where(quick, monkeypatch, results_folder):
+    plan = Plan([first_steps(SWEEP[0])], [0], shipped(), "shipped")
+    monkeypatch.setattr(plans, "quick" if quick else "full", lambda *_: plan)
+    monkeypatch.setattr(main, "_use_tensorflow_on_the_processor", lambda: None)
+    monkeypatch.setattr(same_path, "PAIRS", same_path.PAIRS[:1])
+    ended = CliRunner().invoke(main.app, ["boston-housing", *["--quick"] * quick])
+    assert ended.exit_code == 0
+    assert ended.output.rstrip().endswith(f"the results are in {results_folder()}")
+
+
+def test_make_writes_to_the_committed_results_only_for_results():
+    def said(*targets):
+        command = ["make", "--dry-run", *targets]
+        return subprocess.run(
+            command, cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout
+
+    quick = said("benchmark-quick", "QUICK_OUTPUT=/elsewhere/new")
+    assert "boston-housing --quick --output '/elsewhere/new'" in quick
+    targets = [f"benchmark{each}" for each in ("", "-quick", "-steps", "-precision")]
+    assert "benchmarks/results" not in said(*targets)
+    renewed = said("results")
+    for name in ("boston-housing", "steps", "precision"):
+        folder = f"benchmarks/results/{name.replace('-', '_')}"
+        assert f"-m benchmarks {name} --output {folder}" in renewed
+    assert renewed.rstrip().endswith("-m benchmarks readme")
 
 
 def test_ctrl_c_keeps_the_experiments_that_were_complete(tmp_path):
@@ -251,7 +312,7 @@ def test_ctrl_c_keeps_the_experiments_that_were_complete(tmp_path):
 def rows_of_epochs(seed):
     """The numbers of the rows in the batches of ten epochs, an epoch a line."""
     split = replace(shipped(), y_train=np.arange(404.0))
-    order = batches(first_steps(MOMENTUM), split, seed).as_numpy_iterator()
+    order = batches(split, 32, 10, seed).as_numpy_iterator()
     return np.concatenate([rows for _, rows in order]).reshape(10, 384)
 
 

@@ -3,7 +3,6 @@
 import io
 import json
 import math
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +17,10 @@ pytest.importorskip("tabulate")
 pytest.importorskip("typer")
 
 from rich.console import Console
+from typer.testing import CliRunner
 
 from benchmarks import __main__ as main
-from benchmarks.precision import command, plots, report
+from benchmarks.precision import command, plans, plots, report
 from benchmarks.precision.plans import SEEDS, TASKS, Plan, full, quick
 from benchmarks.precision.summary import TaskSummary, compare, summarize
 from benchmarks.precision.train import (
@@ -40,7 +40,6 @@ pytestmark = [
     ),
 ]
 
-ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
 BOSTON = TASKS[0]
 NAMED = {variant.name: variant for variant in VARIANTS}
@@ -229,8 +228,11 @@ def test_the_full_plan_is_what_is_promised():
     assert all(task.epochs >= 1 for task in quick().tasks)
 
 
-def test_a_quick_run_leaves_the_committed_results_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    committed = ROOT / "benchmarks/results/precision"
-    assert main.output_folder("precision", quick=True).parent == tmp_path
-    assert main.output_folder("precision", quick=False) == committed
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_run_writes_to_build_unless_told_where(quick, monkeypatch, results_folder):
+    plan = Plan([replace(BOSTON, epochs=1)], [0], SHORT[:1], shortening=20)
+    monkeypatch.setattr(plans, "quick" if quick else "full", lambda: plan)
+    monkeypatch.setattr(main, "_use_tensorflow_on_the_processor", lambda: None)
+    ended = CliRunner().invoke(main.app, ["precision", *["--quick"] * quick])
+    assert ended.exit_code == 0
+    assert ended.output.rstrip().endswith(f"the results are in {results_folder()}")

@@ -290,6 +290,13 @@ def test_a_quick_run_leaves_the_results_of_a_full_one_alone(fake_parts, tmp_path
     assert report.read(tmp_path) == full
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_run_writes_to_build_unless_told_where(quick, fake_parts, results_folder):
+    ended = run(*["--quick"] * quick)
+    assert ended.exit_code == 0
+    assert ended.output.rstrip().endswith(f"the results are in {results_folder()}")
+
+
 def test_peers_that_are_missing_are_left_out(monkeypatch):
     monkeypatch.setattr(peers, "_installed", lambda module: False)
     on_dense, _, on_rows = [
@@ -306,6 +313,7 @@ def fake_parts(monkeypatch):
     monkeypatch.setattr(command, "PARTS", parts)
     monkeypatch.setattr(main, "_use_tensorflow_on_the_processor", lambda: None)
     monkeypatch.setattr(plots, "write", lambda results, output: None)
+    monkeypatch.setattr(bandwidth, "bytes_per_second", lambda *sizes: 1e9)
     return parts
 
 

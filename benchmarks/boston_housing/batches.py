@@ -4,16 +4,17 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.boston_housing.data import Split
-from benchmarks.boston_housing.experiments import Experiment
 
 
-def batches(experiment: Experiment, split: Split, seed: int) -> tf.data.Dataset:
-    """Return all batches of all epochs of a run, in order."""
+def batches(
+    split: Split, batch_size: int | None, epochs: int, seed: int
+) -> tf.data.Dataset:
+    """Return all batches of all epochs in order; a size of None is all rows."""
     x = split.x_train.astype("float32")
     y = split.y_train.astype("float32")[:, None]
-    if experiment.batch_size is None:
-        return tf.data.Dataset.from_tensors((x, y)).repeat(experiment.epochs)
-    rows = _shuffled_rows(len(x), experiment.batch_size, experiment.epochs, seed)
+    if batch_size is None:
+        return tf.data.Dataset.from_tensors((x, y)).repeat(epochs)
+    rows = _shuffled_rows(len(x), batch_size, epochs, seed)
     return (
         tf.data.Dataset.from_tensor_slices(rows)
         .map(lambda epoch: (tf.gather(x, epoch), tf.gather(y, epoch)))

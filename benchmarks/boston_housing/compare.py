@@ -4,7 +4,6 @@ import numpy as np
 import numpy.typing as npt
 
 FIRST_STEPS = 100
-TOLERANCE = 1e-4
 
 Curve = npt.ArrayLike
 

@@ -57,7 +57,7 @@ class Laboratory:
 
     def _run_seed(self, experiment: Experiment, seed: int) -> SeedRuns:
         weights = initial_weights(seed)
-        order = batches(experiment, self._split, seed)
+        order = batches(self._split, experiment.batch_size, experiment.epochs, seed)
 
         def train(optimizer_factory: OptimizerFactory, start: Weights) -> Run:
             trainer = self._trainer(experiment, optimizer_factory)

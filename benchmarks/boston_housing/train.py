@@ -103,13 +103,13 @@ class Trainer:
         self._curves.rewind()
 
 
-def mlp() -> Any:
+def mlp(dtype: str = "float32") -> Any:
     """Return the chapter's network: 13 inputs as they are, 4 ReLU units, 1 output."""
     return keras.Sequential(
         [
-            keras.Input((FEATURES,)),
-            keras.layers.Dense(HIDDEN_UNITS, activation="relu"),
-            keras.layers.Dense(1),
+            keras.Input((FEATURES,), dtype=dtype),
+            keras.layers.Dense(HIDDEN_UNITS, activation="relu", dtype=dtype),
+            keras.layers.Dense(1, dtype=dtype),
         ]
     )
 

@@ -42,7 +42,7 @@ def carry_out(plan: Plan, output: Path, console: Console) -> bool:
     results = _results(plan, record)
     report.write(results, plots.NAMES, output)
     plots.write(record.tasks, output)
-    print(report.printed(results))
+    print(report.printed(results), flush=True)
     console.print(_last_line(results, output), soft_wrap=True)
     return not record.interrupted
 

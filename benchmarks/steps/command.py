@@ -61,7 +61,7 @@ def carry_out(plan: Plan, parts: Sequence[str], output: Path, console: Console) 
             complete.append(name)
     except KeyboardInterrupt:
         pass
-    print(report.table(results))
+    print(report.table(results), flush=True)
     console.print(_last_line(complete, parts, output), soft_wrap=True)
     return len(complete) == len(parts)
 
