@@ -247,11 +247,13 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             variables = self._trainable_variables
         else:
             trainable_variables = variables = list(variables)
+        checks: list = []
         if self.built or trainable_variables is not None:
-            grads = self._checked_gradients(grads, variables)
-        super().apply(grads, trainable_variables)
+            grads = self._checked_gradients(grads, variables, checks)
+        with rows.after(checks):
+            super().apply(grads, trainable_variables)
 
-    def _checked_gradients(self, grads, variables):
+    def _checked_gradients(self, grads, variables, checks):
         if grads and len(grads) != len(variables):
             raise ValueError(
                 f"Expected {len(variables)} gradients, one for each variable. "
@@ -260,7 +262,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         return [
             g
             if g is None or self._overwrite_variable_with_gradient(v)
-            else gradients.checked(g, v)
+            else gradients.checked(g, v, checks)
             for g, v in zip(grads, variables)
         ]
 

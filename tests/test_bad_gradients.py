@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_textbook_opt import SGD, Adam, Momentum
+from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
 from tests.recipes import Recipe
 
 RECIPES = [
@@ -271,29 +271,82 @@ def test_a_graph_is_refused_while_it_is_traced(bad, jit_compile):
         step()
 
 
-@pytest.mark.parametrize(
-    "cls, arguments",
-    [
-        (SGD, {}),
-        (Momentum, {}),
-        (Adam, {}),
-        (Adam, {"sparse_update": "lazy"}),
-    ],
-    ids=str,
+@of_every_recipe
+@each(
+    {
+        "a negative row": ([ROW], [-1]),
+        "the row after the last": ([ROW], [4]),
+        "one of many rows": ([ROW, ROW, ROW], [0, 7, 3]),
+        "more rows than indices": ([ROW, ROW], [0]),
+        "more indices than rows": ([ROW], [0, 1]),
+        "rows too narrow, would broadcast": ([[1.0]], [0]),
+        "rows too wide": ([[*ROW, 4.0]], [0]),
+        "rows of rank 1": ([1.0], [0]),
+        "indices of rank 2": ([ROW], [[0]]),
+    }
 )
-def test_a_row_out_of_range_in_a_graph_stops_the_step_of_its_variable(cls, arguments):
-    """The indices are known only when the graph runs; the table is then as it was."""
-    optimizer, (_, table, _) = make(Recipe(cls, arguments))
-    slots = [v for v in optimizer.variables if v.shape == table.shape]
-    before = [v.numpy().tobytes() for v in (table, *slots)]
-    step = tf.function(
-        lambda indices: optimizer.apply(
-            [tf.IndexedSlices(tf.constant([ROW]), indices)], [table]
-        )
-    )
+def test_rows_that_only_the_run_of_a_graph_can_see_stop_all_of_it(recipe, bad):
+    """No variable has moved, not even those before the table."""
+    optimizer, variables = make(recipe)
+
+    @tf.function(input_signature=[tf.TensorSpec(None), tf.TensorSpec(None, tf.int32)])
+    def step(values, indices):
+        apply_with(tf.IndexedSlices(values, indices), optimizer, variables)
+
+    before = state(optimizer, variables)
     with pytest.raises(tf.errors.InvalidArgumentError):
-        step(tf.constant([7]))
-    assert [v.numpy().tobytes() for v in (table, *slots)] == before
+        step(*map(tf.constant, bad))
+    assert state(optimizer, variables) == before
+
+
+def test_a_row_out_of_range_in_a_graph_is_refused_in_the_words_of_an_eager_step():
+    optimizer, variables = make(RECIPES[2])
+    bad = BAD_ROWS["the row after the last"]
+    with pytest.raises(ValueError) as eager:
+        apply_with(bad, optimizer, variables)
+    with pytest.raises(tf.errors.InvalidArgumentError) as in_a_graph:
+        tf.function(lambda: apply_with(bad, optimizer, variables))()
+    expected, _ = str(eager.value).split(" Received: ")
+    assert expected in str(in_a_graph.value).replace("\\'", "'")
+
+
+class Plain(TextbookOptimizer):
+    """Another's equation: plain arithmetic, in which shapes would broadcast."""
+
+    def apply_dense(self, g, θ, η):
+        return θ - η * g
+
+
+DENSE_SHAPES = {
+    name: g for name, g in BAD_SHAPES.items() if isinstance(g, (np.ndarray, np.float32))
+}
+
+
+@pytest.mark.parametrize("recipe", [RECIPES[0], RECIPES[-1], Recipe(Plain)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_a_shape_that_is_not_known_before_the_run_does_not_broadcast(
+    recipe, dtype, jit_compile
+):
+    first = keras.Variable(2.0, dtype=dtype)
+    table = keras.Variable(tf.fill((4, 3), 2.0), dtype=dtype, name="table")
+    variables = [first, table]
+    optimizer = recipe.make()
+    optimizer.apply([1.0, np.ones((4, 3))], variables)
+    for shape in [None, [None, None]]:
+        step = tf.function(
+            lambda g: optimizer.apply([1.0, g], variables),
+            input_signature=[tf.TensorSpec(shape, dtype)],
+            jit_compile=jit_compile,
+        )
+        before = state(optimizer, variables)
+        for bad in DENSE_SHAPES.values():
+            if shape is None or bad.ndim == len(shape):
+                with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+                    step(tf.cast(bad, dtype))
+                assert state(optimizer, variables) == before
+        step(tf.ones((4, 3), dtype))
+        assert state(optimizer, variables) != before
 
 
 @of_every_recipe
