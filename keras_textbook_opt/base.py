@@ -171,10 +171,12 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             The new `θ`, followed by the new slots in their order.
         """
 
+    @rows.linear
     def apply_sparse(self, g: Rows, θ, η, *slots):
         """The equation for a gradient that names the rows where it is not zero.
 
         Here every absent row has `gᵢ = 0` and the equation runs on it all the same.
+        A class that overrides this gets each row once, in any order.
         """
         return self.dense_step(Scaled(g.to_dense(θ.shape)), θ, η, *slots)
 
@@ -341,7 +343,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             learning_rate = {dtype: self._scalars(learning_rate, dtype)}
         η, step_size = learning_rate[dtype]
         g = gradients.structured(gradient)
-        if self.sparse_update == "lazy":
+        if rows.are_merged_for(self):
             g = g.merged()
         if self.weight_decay and self._use_weight_decay(variable):
             self._decay(variable, g, η * self.weight_decay)
@@ -434,14 +436,11 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             var_names: A list of strings: a variable with one of them in its name does
                 not decay.
 
+        Each replica may call this, and who says the same again changes nothing.
+
         Raises:
-            ValueError: The optimizer is built.
+            ValueError: The optimizer is built, and would decay other variables.
         """
-        if self.built:
-            raise ValueError(
-                "`exclude_from_weight_decay()` must be called before the optimizer is "
-                "built. Received: a call on an optimizer that is built"
-            )
         var_list, var_names = list(var_list or ()), var_names or ()
         if isinstance(var_names, str) or not all(isinstance(n, str) for n in var_names):
             raise ValueError(
@@ -453,10 +452,25 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
                 "`var_list` must be a list of variables. Received: "
                 f"var_list={var_list!r}"
             )
+        if self.built:
+            if not self._excludes(var_list, var_names):
+                raise ValueError(
+                    "`exclude_from_weight_decay()` must be called before the optimizer "
+                    "is built. Received: a call on an optimizer that is built, with "
+                    f"var_list={var_list!r} and var_names={var_names!r}, which are not "
+                    "what it was built with"
+                )
+            return
         super().exclude_from_weight_decay(var_list, var_names)
         self._undecayed_paths = tuple(map(path_of, var_list))
         self._undecayed_names = tuple(var_names)
         self._undecayed_are_restored = False
+
+    def _excludes(self, var_list, var_names) -> bool:
+        """Whether just these are what does not decay."""
+        excluded = getattr(self, "_exclude_from_weight_decay", set())
+        same_variables = {self._var_key(v) for v in var_list} == excluded
+        return same_variables and set(var_names) == set(self._undecayed_names)
 
 
 def _concrete(learning_rate):

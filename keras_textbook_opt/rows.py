@@ -74,6 +74,19 @@ class Rows(NamedTuple):
         return fit
 
 
+def linear(apply_sparse: Any) -> Any:
+    """Say that the decorated hook adds up repeats itself, and may be given them."""
+    apply_sparse.takes_repeats = True
+    return apply_sparse
+
+
+def are_merged_for(optimizer: Any) -> bool:
+    """Whether the optimizer's hooks are to get each row once."""
+    if optimizer.sparse_update == "lazy":
+        return True
+    return not getattr(type(optimizer).apply_sparse, "takes_repeats", False)
+
+
 def is_indexed_slices(gradient: Any) -> bool:
     """Whether `gradient` is sparse as TensorFlow writes it."""
     return keras.backend.backend() == "tensorflow" and isinstance(

@@ -6,7 +6,7 @@ import keras
 
 from keras_textbook_opt import fused
 from keras_textbook_opt.base import TextbookOptimizer, accepts_lr
-from keras_textbook_opt.rows import Rows
+from keras_textbook_opt.rows import Rows, linear
 
 
 @final
@@ -96,6 +96,7 @@ class SGD(TextbookOptimizer):
         # θ ← θ − η·g
         return θ - η * g
 
+    @linear
     def apply_sparse(self, g: Rows, θ, η):
         # θᵢ ← θᵢ − η·gᵢ for the rows i that g names; elsewhere gᵢ = 0 and θᵢ stays.
         return self.row_step(g, θ, η)

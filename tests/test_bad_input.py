@@ -294,6 +294,30 @@ def test_weight_decay_cannot_be_excluded_once_slots_exist(cls):
     assert optimizer.get_config() == config
 
 
+@pytest.mark.parametrize("restored", [False, True], ids=["given", "from the config"])
+@pytest.mark.parametrize("cls", OPTIMIZERS)
+def test_what_is_excluded_may_be_said_again_and_not_changed(cls, restored):
+    bias, kernel = (keras.Variable([1.0], name=name) for name in ("bias", "kernel"))
+    same = {"var_list": [kernel, bias], "var_names": ["b", "scale"]}
+    optimizer = cls(0.0, weight_decay=0.5)
+    for _ in range(2):
+        optimizer.exclude_from_weight_decay(**same)
+    if restored:
+        optimizer = cls.from_config(optimizer.get_config())
+    optimizer.build([bias, kernel])
+    config = optimizer.get_config()
+    for again in [
+        same,
+        {"var_list": [bias, kernel, bias], "var_names": ("scale", "b")},
+    ]:
+        optimizer.exclude_from_weight_decay(**again)
+        assert optimizer.get_config() == config
+    for other in [{}, {**same, "var_list": [bias]}, {**same, "var_names": ["scale"]}]:
+        with pytest.raises(ValueError, match=r"before the optimizer is built"):
+            optimizer.exclude_from_weight_decay(**other)
+        assert optimizer.get_config() == config
+
+
 @pytest.mark.parametrize(
     "bad",
     [{"var_names": "bias"}, {"var_names": [3]}, {"var_list": ["bias"]}],

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum
+from keras_textbook_opt.reference import densify
 from tests.oracle import Oracle, Sparse
+from tests.programs.own_hooks import OwnEquation, OwnRows
 from tests.recipes import EXACT, FEW_EXACT, FEW_LAZY, LAZY, MODES, Recipe
 from tests.trainer import assert_follows, trainer
 
@@ -212,3 +214,41 @@ def test_a_table_without_an_element_takes_steps(recipe, mode, dtype):
         step()
     assert [tuple(table.shape) for table in tables] == shapes
     assert variables[-1].numpy() != 1.0
+
+
+OWN = [
+    {},
+    {"sparse_update": "lazy"},
+    {"clipnorm": 0.5},
+    {"global_clipnorm": 0.5},
+    {"clipvalue": 0.5, "sparse_update": "lazy"},
+    {"gradient_accumulation_steps": 2},
+    {"gradient_accumulation_steps": 2, "sparse_update": "lazy", "clipnorm": 0.5},
+    {"loss_scale_factor": 2.0, "use_ema": True},
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("arguments", OWN, ids=str)
+@pytest.mark.parametrize("cls", [OwnEquation, OwnRows])
+def test_the_hooks_of_another_class_get_each_row_once(cls, arguments, mode):
+    step = [Sparse(np.array([1, 1, 2]), np.array([[3.0], [1.0], [-5.0]]))]
+    own, twin = (keras.Variable(np.ones((4, 1))) for _ in range(2))
+    optimizer = cls(0.25, **arguments)
+    # Without a hook for rows: the densified gradient, which has no repeats.
+    densified = OwnEquation(0.25, **arguments)
+    optimizer.build([own])
+
+    def apply():
+        slices = [tf.IndexedSlices(g.values, g.indices) for g in step]
+        optimizer.apply(slices, [own])
+
+    if mode != "eager":
+        apply = tf.function(apply, jit_compile=mode == "xla")
+    for _ in range(2):
+        apply()
+        densified.apply([densify(*step[0], (4, 1))], [twin])
+    assert optimizer.named.numpy().tolist() == [0, 1, 1, 0]
+    np.testing.assert_allclose(own, twin, rtol=1e-6)
+    slots = (o.get_slot(v, "m") for o, v in [(optimizer, own), (densified, twin)])
+    np.testing.assert_allclose(*slots, rtol=1e-6)
