@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import re
 from typing import Any
 
 import keras
@@ -29,11 +30,18 @@ from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.stateful import StatefulOptimizer
 
 
-def accepts_lr(init):
-    """Let `lr=` stand for `learning_rate=` in a constructor."""
+def accepts_lr(init, then: tuple[str, ...] = ()):
+    """Let `lr=` stand for `learning_rate=` in a constructor.
+
+    What a built-in takes by position after the learning rate may be named in `then`,
+    for the constructor to refuse it by name.
+    """
 
     @functools.wraps(init)
     def accepting(self, *args, **kwargs):
+        if then:
+            kwargs = dict(zip(then, args[1:])) | kwargs
+            args = args[:1] + args[1 + len(then) :]
         if "lr" in kwargs:
             if args or "learning_rate" in kwargs:
                 raise ValueError(
@@ -123,9 +131,8 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         **unknown: Any,
     ):
         if unknown:
-            raise ValueError(
-                f"Argument(s) not recognized by {type(self).__name__}: {unknown}"
-            )
+            known = hyperparameters.arguments(type(self), TextbookOptimizer)
+            raise ValueError(hyperparameters.unknown(type(self), unknown, known))
         optional, real = hyperparameters.optional, hyperparameters.real
         integer = hyperparameters.integer
         super().__init__(
@@ -249,11 +256,27 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             variables = self._trainable_variables
         else:
             trainable_variables = variables = list(variables)
+        gradients.check_are_variables(variables)
+        if self.built:
+            self._check_are_known(variables)
         checks: list = []
         if self.built or trainable_variables is not None:
             grads = self._checked_gradients(grads, variables, checks)
         with rows.after(checks):
             super().apply(grads, trainable_variables)
+
+    def _check_are_known(self, variables):
+        known = self._trainable_variables_indices
+        unknown = [path_of(v) for v in variables if self._var_key(v) not in known]
+        if unknown:
+            raise ValueError(
+                "Expected variables that the optimizer was built with. Received: "
+                f"unknown variable {', '.join(map(repr, unknown))}. If a layer was "
+                "frozen when the optimizer was built, or LoRA was enabled since, call "
+                "`optimizer.add_variables(model.trainable_variables)`, and compile the "
+                "model again with this optimizer: a step that was compiled before goes "
+                "on with the variables of then"
+            )
 
     def _checked_gradients(self, grads, variables, checks):
         if grads and len(grads) != len(variables):
@@ -428,6 +451,35 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             )
         keras.optimizers.Optimizer.learning_rate.fset(self, learning_rate)
 
+    @property
+    def lr(self):
+        """Another name for `learning_rate`."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, learning_rate):
+        self.learning_rate = learning_rate
+
+    def __repr__(self) -> str:
+        """The class and what it was constructed with, but for what is the default."""
+        arguments = hyperparameters.arguments(type(self), TextbookOptimizer)
+        settings = {name: self._setting(name) for name in arguments}
+        shown = [
+            f"{name}={text}"
+            for name, text in settings.items()
+            if text not in (None, hyperparameters.shown(arguments[name]))
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _setting(self, name: str) -> str | None:
+        """A setting as text; `None` where there is none, or where nobody gave it."""
+        value = getattr(self, {"learning_rate": "_learning_rate"}.get(name, name), None)
+        if name == "name" and value is not None:
+            made = re.sub("_", "", re.sub(r"_\d+$", "", str(value)))
+            if made == re.sub("_", "", type(self).__name__).lower():
+                return None
+        return None if value is None else hyperparameters.shown(value)
+
     def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
         """Name the variables that do not decay. `get_config` keeps them.
 
@@ -468,7 +520,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
 
     def _excludes(self, var_list, var_names) -> bool:
         """Whether just these are what does not decay."""
-        excluded = getattr(self, "_exclude_from_weight_decay", set())
+        excluded: set = getattr(self, "_exclude_from_weight_decay", set())
         same_variables = {self._var_key(v) for v in var_list} == excluded
         return same_variables and set(var_names) == set(self._undecayed_names)
 

@@ -69,6 +69,17 @@ def is_narrow(variable: Any) -> bool:
     return keras.backend.standardize_dtype(variable.dtype) in ("float16", "bfloat16")
 
 
+def check_are_variables(variables: list) -> None:
+    """Raise a `ValueError` unless each of `variables` is one."""
+    for variable in variables:
+        if not hasattr(variable, "assign"):
+            raise ValueError(
+                "Expected gradients first, then their variables: `apply(gradients, "
+                "variables)` or `apply_gradients([(gradient, variable), …])`. "
+                f"Received: {type(variable).__name__} in the place of a variable"
+            )
+
+
 def check_variable(variable: Any) -> None:
     """Raise a `ValueError` unless `variable` is of a floating-point dtype."""
     dtype = keras.backend.standardize_dtype(variable.dtype)

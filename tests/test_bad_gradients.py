@@ -228,7 +228,7 @@ def test_a_variable_the_optimizer_was_not_built_with_is_refused(recipe):
     optimizer, variables = make(recipe)
     stranger = keras.Variable([1.0])
     before = state(optimizer, [*variables, stranger])
-    with pytest.raises(ValueError, match=r"Unknown variable"):
+    with pytest.raises(ValueError, match=r"unknown variable.*add_variables.*compile"):
         optimizer.apply([np.ones(2, "float32"), [1.0]], [variables[0], stranger])
     assert state(optimizer, [*variables, stranger]) == before
 

@@ -250,5 +250,6 @@ def test_the_hooks_of_another_class_get_each_row_once(cls, arguments, mode):
         densified.apply([densify(*step[0], (4, 1))], [twin])
     assert optimizer.named.numpy().tolist() == [0, 1, 1, 0]
     np.testing.assert_allclose(own, twin, rtol=1e-6)
-    slots = (o.get_slot(v, "m") for o, v in [(optimizer, own), (densified, twin)])
-    np.testing.assert_allclose(*slots, rtol=1e-6)
+    np.testing.assert_allclose(
+        optimizer.get_slot(own, "m"), densified.get_slot(twin, "m"), rtol=1e-6
+    )
