@@ -373,6 +373,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         slots = self._state.slots(self._var_key(variable)).values()
         if isinstance(g, Rows):
             new = self.apply_sparse(g, variable, step_size, *slots)
+            new = _as_tuple(new, 1 + len(slots))
         else:
             new = self.dense_step(g, variable, step_size, *slots)
         for place, value in zip((variable, *slots), new, strict=True):
@@ -446,8 +447,8 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             learning_rate = _checked_learning_rate(learning_rate)
         if callable(self._learning_rate) and not callable(learning_rate):
             raise TypeError(
-                "`learning_rate` is a schedule or a callable here: expected another in "
-                f"its place. Received: learning_rate={learning_rate!r}"
+                "`learning_rate` is a schedule or a callable: expected another "
+                f"schedule or callable in its place. Received: {learning_rate!r}"
             )
         keras.optimizers.Optimizer.learning_rate.fset(self, learning_rate)
 
@@ -542,10 +543,11 @@ def _checked_learning_rate(learning_rate):
 
 
 def _as_tuple(values, count: int) -> tuple:
-    values = values if isinstance(values, tuple) else (values,)
+    is_one = isinstance(values, Rows) or not isinstance(values, tuple)
+    values = (values,) if is_one else values
     if len(values) != count:
         raise ValueError(
-            f"Expected {count} values from the equation: the variable's and its "
-            f"{count - 1} slots'. Received: {len(values)}"
+            "Expected the equation to return the new variable and then its new slots: "
+            f"{count} in all. Received: {len(values)}"
         )
     return values

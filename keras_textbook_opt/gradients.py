@@ -114,7 +114,8 @@ def checked(gradient: Any, variable: Any, checks: list) -> Any:
 def _checked_rows(g: Rows, variable, checks: list) -> Rows:
     if len(variable.shape) == 0:
         raise ValueError(
-            f"Expected a gradient of shape () for {_label(variable)}. Received: rows"
+            f"Expected a gradient of shape () for {_label(variable)}. "
+            "Received: rows (tf.IndexedSlices)"
         )
     values = g.values
     if isinstance(values, (list, tuple, float, int)):

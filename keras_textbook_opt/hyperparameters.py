@@ -152,7 +152,7 @@ def _meant(name: str, known: Any) -> str:
         return f": expected {spelling}"
     close = difflib.get_close_matches(name, known, n=1)
     if close:
-        return f": the closest that there is is `{close[0]}`"
+        return f": the closest is `{close[0]}`"
     return f": expected some of {', '.join(f'`{n}`' for n in known)}"
 
 

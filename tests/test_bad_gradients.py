@@ -310,6 +310,37 @@ def test_a_row_out_of_range_in_a_graph_is_refused_in_the_words_of_an_eager_step(
     assert expected in str(in_a_graph.value).replace("\\'", "'")
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(SGD),
+        Recipe(Momentum),
+        Recipe(Momentum, {"sparse_update": "lazy"}),
+        Recipe(Adam, {"clipvalue": 0.5}),
+        Recipe(Adam, {"sparse_update": "lazy", "weight_decay": 0.1}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("index", [4, -1, -9])
+def test_xla_leaves_out_a_row_that_is_out_of_range(recipe, index):
+    """XLA has no assertions: the other rows, and the other variables, step."""
+
+    def after_a_step(values, indices):
+        optimizer, variables = make(recipe)
+        gradient = slices(values, indices)
+
+        @tf.function(jit_compile=True)
+        def step():
+            apply_with(gradient, optimizer, variables)
+
+        step()
+        return [*variables, *optimizer.variables]
+
+    left_out = after_a_step([ROW], [1])
+    for variable, expected in zip(after_a_step([ROW, ROW], [1, index]), left_out):
+        np.testing.assert_allclose(variable, expected, rtol=1e-6)
+
+
 class Plain(TextbookOptimizer):
     """Another's equation: plain arithmetic, in which shapes would broadcast."""
 

@@ -253,3 +253,36 @@ def test_the_hooks_of_another_class_get_each_row_once(cls, arguments, mode):
     np.testing.assert_allclose(
         optimizer.get_slot(own, "m"), densified.get_slot(twin, "m"), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_hook_without_slots_may_return_its_rows_alone(mode):
+    class Alone(OwnEquation):
+        def create_slots(self, variables):
+            pass
+
+        def apply_sparse(self, g, θ, η):  # type: ignore[override]
+            return g.with_values(tf.gather(θ, g.indices) - η * g.values)
+
+    θ = keras.Variable(np.ones((4, 1)))
+    optimizer = Alone(0.25)
+    optimizer.build([θ])
+
+    def step():
+        optimizer.apply([tf.IndexedSlices([[3.0], [1.0], [4.0]], [1, 1, 2])], [θ])
+
+    if mode != "eager":
+        step = tf.function(step, jit_compile=mode == "xla")
+    step()
+    assert θ.numpy().ravel().tolist() == [1.0, 0.0, 0.0, 1.0]
+
+
+def test_a_hook_that_forgets_its_slots_is_refused_and_changes_nothing():
+    class Forgetful(OwnEquation):
+        def apply_sparse(self, g, θ, η, m):
+            return θ
+
+    θ = keras.Variable(np.ones((4, 1)))
+    with pytest.raises(ValueError, match=r"its new slots: 2 in all. Received: 1"):
+        Forgetful(0.25).apply([tf.IndexedSlices([[3.0]], [1])], [θ])
+    assert (θ.numpy() == 1).all()
