@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_textbook_opt import fused, hyperparameters
 from keras_textbook_opt.base import TextbookOptimizer, accepts_lr
-from keras_textbook_opt.rows import Rows
+from keras_textbook_opt.rows import Rows, linear
 
 
 @final
@@ -136,6 +136,7 @@ class Adam(TextbookOptimizer):
         # θ ← θ − η̂·m/(√v̂ + ε)
         return θ - η_hat * m / (ops.sqrt(v_hat) + ε), m, v, v_hat
 
+    @linear
     def apply_sparse(self, g: Rows, θ, η_hat, *slots):
         if self.sparse_update == "lazy":
             # mᵢ, vᵢ and θᵢ step for the rows i that g names; the others stay.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import re
 from typing import Any
 
 import keras
@@ -30,11 +31,18 @@ from keras_textbook_opt.state.exclusions import Exclusions
 from keras_textbook_opt.stateful import StatefulOptimizer
 
 
-def accepts_lr(init):
-    """Let `lr=` stand for `learning_rate=` in a constructor."""
+def accepts_lr(init, then: tuple[str, ...] = ()):
+    """Let `lr=` stand for `learning_rate=` in a constructor.
+
+    What a built-in takes by position after the learning rate may be named in `then`,
+    for the constructor to refuse it by name.
+    """
 
     @functools.wraps(init)
     def accepting(self, *args, **kwargs):
+        if then:
+            kwargs = dict(zip(then, args[1:])) | kwargs
+            args = args[:1] + args[1 + len(then) :]
         if "lr" in kwargs:
             if args or "learning_rate" in kwargs:
                 raise ValueError(
@@ -124,9 +132,8 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         **unknown: Any,
     ):
         if unknown:
-            raise ValueError(
-                f"Argument(s) not recognized by {type(self).__name__}: {unknown}"
-            )
+            known = hyperparameters.arguments(type(self), TextbookOptimizer)
+            raise ValueError(hyperparameters.unknown(type(self), unknown, known))
         optional, real = hyperparameters.optional, hyperparameters.real
         integer = hyperparameters.integer
         super().__init__(
@@ -169,10 +176,12 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             The new `θ`, followed by the new slots in their order.
         """
 
+    @rows.linear
     def apply_sparse(self, g: Rows, θ, η, *slots):
         """The equation for a gradient that names the rows where it is not zero.
 
         Here every absent row has `gᵢ = 0` and the equation runs on it all the same.
+        A class that overrides this gets each row once, in any order.
         """
         return self.dense_step(Scaled(g.to_dense(θ.shape)), θ, η, *slots)
 
@@ -229,12 +238,30 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             variables = self._trainable_variables
         else:
             trainable_variables = variables = list(variables)
+        gradients.check_are_variables(variables)
+        if self.built:
+            self._check_are_known(variables)
             self._follow_order(variables)
+        checks: list = []
         if self.built or trainable_variables is not None:
-            grads = self._checked_gradients(grads, variables)
-        super().apply(grads, trainable_variables)
+            grads = self._checked_gradients(grads, variables, checks)
+        with rows.after(checks):
+            super().apply(grads, trainable_variables)
 
-    def _checked_gradients(self, grads, variables):
+    def _check_are_known(self, variables):
+        known = self._trainable_variables_indices
+        unknown = [path_of(v) for v in variables if self._var_key(v) not in known]
+        if unknown:
+            raise ValueError(
+                "Expected variables that the optimizer was built with. Received: "
+                f"unknown variable {', '.join(map(repr, unknown))}. If a layer was "
+                "frozen when the optimizer was built, or LoRA was enabled since, call "
+                "`optimizer.add_variables(model.trainable_variables)`, and compile the "
+                "model again with this optimizer: a step that was compiled before goes "
+                "on with the variables of then"
+            )
+
+    def _checked_gradients(self, grads, variables, checks):
         if grads and len(grads) != len(variables):
             raise ValueError(
                 f"Expected {len(variables)} gradients, one for each variable. "
@@ -243,7 +270,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         return [
             g
             if g is None or self._overwrite_variable_with_gradient(v)
-            else gradients.checked(g, v)
+            else gradients.checked(g, v, checks)
             for g, v in zip(grads, variables)
         ]
 
@@ -322,13 +349,14 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             learning_rate = {dtype: self._scalars(learning_rate, dtype)}
         η, step_size = learning_rate[dtype]
         g = gradients.structured(gradient)
-        if self.sparse_update == "lazy":
+        if rows.are_merged_for(self):
             g = g.merged()
         if self.weight_decay and self._use_weight_decay(variable):
             self._decay(variable, g, η * self.weight_decay)
         slots = self._state.of(self._var_key(variable)).slots.values()
         if isinstance(g, Rows):
             new = self.apply_sparse(g, variable, step_size, *slots)
+            new = _as_tuple(new, 1 + len(slots))
         else:
             new = self.dense_step(g, variable, step_size, *slots)
         for place, value in zip((variable, *slots), new, strict=True):
@@ -401,10 +429,39 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             learning_rate = _checked_learning_rate(learning_rate)
         if callable(self._learning_rate) and not callable(learning_rate):
             raise TypeError(
-                "`learning_rate` is a schedule or a callable here: expected another in "
-                f"its place. Received: learning_rate={learning_rate!r}"
+                "`learning_rate` is a schedule or a callable: expected another "
+                f"schedule or callable in its place. Received: {learning_rate!r}"
             )
         keras.optimizers.Optimizer.learning_rate.fset(self, learning_rate)
+
+    @property
+    def lr(self):
+        """Another name for `learning_rate`."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, learning_rate):
+        self.learning_rate = learning_rate
+
+    def __repr__(self) -> str:
+        """The class and what it was constructed with, but for what is the default."""
+        arguments = hyperparameters.arguments(type(self), TextbookOptimizer)
+        settings = {name: self._setting(name) for name in arguments}
+        shown = [
+            f"{name}={text}"
+            for name, text in settings.items()
+            if text not in (None, hyperparameters.shown(arguments[name]))
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _setting(self, name: str) -> str | None:
+        """A setting as text; `None` where there is none, or where nobody gave it."""
+        value = getattr(self, {"learning_rate": "_learning_rate"}.get(name, name), None)
+        if name == "name" and value is not None:
+            made = re.sub("_", "", re.sub(r"_\d+$", "", str(value)))
+            if made == re.sub("_", "", type(self).__name__).lower():
+                return None
+        return None if value is None else hyperparameters.shown(value)
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
         """Name the variables that do not decay. `get_config` keeps them.
@@ -414,14 +471,11 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             var_names: A list of strings: a variable with one of them in its name does
                 not decay.
 
+        Each replica may call this, and who says the same again changes nothing.
+
         Raises:
-            ValueError: The optimizer is built.
+            ValueError: The optimizer is built, and would decay other variables.
         """
-        if self.built:
-            raise ValueError(
-                "`exclude_from_weight_decay()` must be called before the optimizer is "
-                "built. Received: a call on an optimizer that is built"
-            )
         var_list, var_names = list(var_list or ()), var_names or ()
         if isinstance(var_names, str) or not all(isinstance(n, str) for n in var_names):
             raise ValueError(
@@ -433,8 +487,23 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
                 "`var_list` must be a list of variables. Received: "
                 f"var_list={var_list!r}"
             )
+        if self.built:
+            if not self._excludes(var_list, var_names):
+                raise ValueError(
+                    "`exclude_from_weight_decay()` must be called before the optimizer "
+                    "is built. Received: a call on an optimizer that is built, with "
+                    f"var_list={var_list!r} and var_names={var_names!r}, which are not "
+                    "what it was built with"
+                )
+            return
         self._excluded = Exclusions(var_list, tuple(var_names))
         super().exclude_from_weight_decay(var_list, var_names)
+
+    def _excludes(self, var_list, var_names) -> bool:
+        """Whether just these are what does not decay."""
+        excluded: set = getattr(self, "_exclude_from_weight_decay", set())
+        same_variables = {self._var_key(v) for v in var_list} == excluded
+        return same_variables and set(var_names) == set(self._excluded.names)
 
 
 def _concrete(learning_rate):
@@ -454,10 +523,11 @@ def _checked_learning_rate(learning_rate):
 
 
 def _as_tuple(values, count: int) -> tuple:
-    values = values if isinstance(values, tuple) else (values,)
+    is_one = isinstance(values, Rows) or not isinstance(values, tuple)
+    values = (values,) if is_one else values
     if len(values) != count:
         raise ValueError(
-            f"Expected {count} values from the equation: the variable's and its "
-            f"{count - 1} slots'. Received: {len(values)}"
+            "Expected the equation to return the new variable and then its new slots: "
+            f"{count} in all. Received: {len(values)}"
         )
     return values

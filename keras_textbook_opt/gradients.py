@@ -69,6 +69,17 @@ def is_narrow(variable: Any) -> bool:
     return keras.backend.standardize_dtype(variable.dtype) in ("float16", "bfloat16")
 
 
+def check_are_variables(variables: list) -> None:
+    """Raise a `ValueError` unless each of `variables` is one."""
+    for variable in variables:
+        if not hasattr(variable, "assign"):
+            raise ValueError(
+                "Expected gradients first, then their variables: `apply(gradients, "
+                "variables)` or `apply_gradients([(gradient, variable), …])`. "
+                f"Received: {type(variable).__name__} in the place of a variable"
+            )
+
+
 def check_variable(variable: Any) -> None:
     """Raise a `ValueError` unless `variable` is of a floating-point dtype."""
     dtype = keras.backend.standardize_dtype(variable.dtype)
@@ -79,28 +90,49 @@ def check_variable(variable: Any) -> None:
         )
 
 
-def checked(gradient: Any, variable: Any) -> Any:
+def checked(gradient: Any, variable: Any, checks: list) -> Any:
     """`gradient` in the compute dtype: a tensor, or `Rows` where it is sparse.
+
+    What only a run of the graph can tell is added to `checks`: operations that fail
+    where the gradient does not fit.
 
     Raises:
         ValueError: The gradient's shape or dtype does not fit the variable.
     """
-    dtype = compute_dtype(variable)
     if isinstance(gradient, (list, tuple, float, int)):
         gradient = _array(gradient, variable)
     g = structured(gradient)
-    if isinstance(g, Scaled):
-        _check_dtype(gradient, variable)
-        _check_shape("a tensor", gradient.shape, tuple(variable.shape), variable)
-        return ops.convert_to_tensor(gradient, dtype, sparse=False)
+    if isinstance(g, Rows):
+        return _checked_rows(g, variable, checks)
+    _check_dtype(gradient, variable)
+    shape = tuple(variable.shape)
+    _check_shape("a tensor", gradient.shape, shape, variable)
+    tensor = ops.convert_to_tensor(gradient, compute_dtype(variable), sparse=False)
+    return rows.of_shape(tensor, shape, variable.name, checks)
+
+
+def _checked_rows(g: Rows, variable, checks: list) -> Rows:
     if len(variable.shape) == 0:
         raise ValueError(
-            f"Expected a gradient of shape () for {_label(variable)}. Received: rows"
+            f"Expected a gradient of shape () for {_label(variable)}. "
+            "Received: rows (tf.IndexedSlices)"
         )
-    _check_dtype(g.values, variable)
-    _check_shape("rows", g.values.shape, (None, *variable.shape[1:]), variable)
-    _check_indices(g, variable)
-    return g.with_values(ops.cast(g.values, dtype))
+    values = g.values
+    if isinstance(values, (list, tuple, float, int)):
+        values = _array(values, variable)
+    _check_dtype(values, variable)
+    shape = (None, *variable.shape[1:])
+    _check_shape("rows", values.shape, shape, variable)
+    values = ops.convert_to_tensor(values, compute_dtype(variable))
+    values = rows.of_shape(values, shape, variable.name, checks)
+    indices = _checked_indices(g.indices, values.shape[0], variable)
+    g = Rows(rows.of_shape(indices, (None,), variable.name, checks), values)
+    expected = (
+        f"Expected row indices >= 0 and < {variable.shape[0]}, one for each row, in "
+        f"the gradient of {_label(variable)}."
+    )
+    rows.check(g.fit(variable.shape[0]), expected, g.indices, checks)
+    return g
 
 
 def _array(gradient, variable) -> np.ndarray:
@@ -143,24 +175,24 @@ def _check_shape(kind: str, shape, expected: tuple, variable) -> None:
         )
 
 
-def _check_indices(g: Rows, variable) -> None:
-    count = g.values.shape[0] if g.values.shape.rank else None
-    shape = g.indices.shape
-    in_line = shape.rank is None or (
-        shape.rank == 1 and (None in (shape[0], count) or shape[0] == count)
+def _checked_indices(indices, count: int | None, variable) -> Any:
+    """`indices` as a tensor: one of int32 or int64 for each of the `count` rows."""
+    try:
+        tensor = rows.index_tensor(indices)
+        dtype, shape = keras.backend.standardize_dtype(tensor.dtype), tensor.shape
+    except (TypeError, ValueError):
+        tensor, dtype, shape = None, type(indices).__name__, ()
+    in_line = getattr(shape, "rank", 0) is None or (
+        len(shape) == 1 and (None in (shape[0], count) or shape[0] == count)
     )
-    dtype = keras.backend.standardize_dtype(g.indices.dtype)
     if not (in_line and dtype in ("int32", "int64")):
         raise ValueError(
-            f"Expected indices of dtype int32 or int64, one for each of the {count} "
-            f"rows in the gradient of {_label(variable)}. Received: indices of shape "
-            f"{shape} and dtype {dtype}"
+            "Expected indices of dtype int32 or int64, one for each of the "
+            f"{'' if count is None else f'{count} '}rows in the gradient of "
+            f"{_label(variable)}. Received: indices of shape {shape} and dtype "
+            f"{dtype}"
         )
-    if g.name_a_row_not_in(variable):
-        raise ValueError(
-            f"Expected row indices from 0 to {variable.shape[0] - 1} in the gradient "
-            f"of {_label(variable)}. Received: {g.indices}"
-        )
+    return tensor
 
 
 def path_of(variable: Any) -> str:

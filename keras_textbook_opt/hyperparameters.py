@@ -1,15 +1,40 @@
 """Hyperparameters, checked once: a number in its range comes back as `float`.
 
-Every error says what was expected and what came, as Keras's do.
+Every error says what was expected and what came, as Keras's do. An argument that does
+not exist is answered with the one that was meant.
 """
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
 import numbers
+import re
+import reprlib
 from typing import Any
 
+import keras
 import numpy as np
+
+from keras_textbook_opt import fused
+
+# How other libraries, and Keras before, write what is written so here.
+SPELLINGS = {
+    "b1": "`beta_1`",
+    "b2": "`beta_2`",
+    "beta": "`momentum`",
+    "beta1": "`beta_1`",
+    "beta2": "`beta_2`",
+    "betas": "`beta_1` and `beta_2`",
+    "decay": "a schedule as `learning_rate`, or `weight_decay`",
+    "ema_decay": "`ema_momentum`",
+    "eps": "`epsilon`",
+    "max_grad_norm": "`clipnorm` or `global_clipnorm`",
+    "momentum": "`beta_1`",
+    "weight_decay_rate": "`weight_decay`",
+    "wd": "`weight_decay`",
+}
 
 
 def real(
@@ -96,3 +121,49 @@ def optional(check, name: str, value: Any, **limits: Any) -> Any:
 
 def _message(name: str, expected: str, received: Any) -> str:
     return f"`{name}` must be {expected}. Received: {name}={received!r}"
+
+
+def arguments(optimizer: type, base: type) -> dict[str, Any]:
+    """The arguments of the constructor with their defaults, down to those of `base`."""
+    found: dict[str, Any] = {}
+    for cls in optimizer.mro():
+        if "__init__" in vars(cls):
+            parameters = inspect.signature(vars(cls)["__init__"]).parameters.values()
+            _, *named = [p for p in parameters if p.kind not in _REST]
+            found |= {p.name: p.default for p in named if p.name not in found}
+            if cls is base or not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return found
+
+
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def unknown(optimizer: type, names: dict[str, Any], known: Any) -> str:
+    """What to say of arguments that `optimizer` does not have: which were meant."""
+    wrong = [f"`{name}`{_meant(name, known)}" for name in names]
+    received = ", ".join(f"{name}={value!r}" for name, value in names.items())
+    return f"`{optimizer.__name__}` has no {', no '.join(wrong)}. Received: {received}"
+
+
+def _meant(name: str, known: Any) -> str:
+    spelling = SPELLINGS.get(name, "")
+    if spelling and set(re.findall("`(.*?)`", spelling)) <= set(known):
+        return f": expected {spelling}"
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f": the closest is `{close[0]}`"
+    return f": expected some of {', '.join(f'`{n}`' for n in known)}"
+
+
+def shown(value: Any) -> str:
+    """A setting as a user would write it; a schedule or a callable by its name."""
+    if isinstance(value, keras.Variable):
+        try:
+            with fused.outside_the_graph():
+                return str(keras.ops.convert_to_numpy(value.value))
+        except Exception:
+            return "…"  # The value is not known while a step is traced.
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    return reprlib.repr(value)

@@ -6,7 +6,7 @@ import keras
 
 from keras_textbook_opt import fused, hyperparameters
 from keras_textbook_opt.base import TextbookOptimizer, accepts_lr
-from keras_textbook_opt.rows import Rows
+from keras_textbook_opt.rows import Rows, linear
 
 
 @final
@@ -109,6 +109,7 @@ class Momentum(TextbookOptimizer):
         # θ ← θ + m
         return θ + m, m
 
+    @linear
     def apply_sparse(self, g: Rows, θ, η, m):
         if self.sparse_update == "lazy":
             # mᵢ and θᵢ step for the rows i that g names; the others stay.

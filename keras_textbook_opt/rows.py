@@ -8,6 +8,8 @@ the repeats. Whatever is linear may be done to the repeats; every nonlinear use 
 
 from __future__ import annotations
 
+import re
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import keras
@@ -40,7 +42,9 @@ class Rows(NamedTuple):
 
     def __add__(self, dense: Any) -> Rows:
         """This gradient on top of a dense sum of earlier ones: the rows not zero."""
-        total = tf.tensor_scatter_nd_add(dense, self.indices[:, None], self.values)
+        total = dense
+        if 0 not in dense.shape:  # Where nothing is, TensorFlow takes no rows.
+            total = tf.tensor_scatter_nd_add(dense, self.indices[:, None], self.values)
         other_axes = list(range(1, len(total.shape)))
         touched = tf.where(tf.reduce_any(total != 0, axis=other_axes))[:, 0]
         return Rows(touched, tf.gather(total, touched), unique=True)
@@ -55,17 +59,32 @@ class Rows(NamedTuple):
 
     def to_dense(self, shape: Any) -> Any:
         """The same gradient as one tensor of `shape`, zeros included."""
+        if 0 in shape:  # Where nothing is, TensorFlow takes no rows.
+            return tf.zeros(shape, self.values.dtype)
         return tf.scatter_nd(self.indices[:, None], self.values, shape)
 
     def to_indexed_slices(self) -> tf.IndexedSlices:
         return tf.IndexedSlices(self.values, self.indices)
 
-    def name_a_row_not_in(self, variable: Any) -> bool:
-        """Whether an index is out of range, where that can be seen before the step."""
-        if not tf.executing_eagerly():
-            return False
-        beyond = (self.indices < 0) | (self.indices >= variable.shape[0])
-        return bool(tf.reduce_any(beyond))
+    def fit(self, count: int) -> Any:
+        """Whether each row has an index, and each index is of one of `count` rows."""
+        fit = tf.reduce_all((self.indices >= 0) & (self.indices < count))
+        if None in (self.indices.shape[0], self.values.shape[0]):
+            fit &= tf.equal(tf.size(self.indices), tf.shape(self.values)[0])
+        return fit
+
+
+def linear(apply_sparse: Any) -> Any:
+    """Say that the decorated hook adds up repeats itself, and may be given them."""
+    apply_sparse.takes_repeats = True
+    return apply_sparse
+
+
+def are_merged_for(optimizer: Any) -> bool:
+    """Whether the optimizer's hooks are to get each row once."""
+    if optimizer.sparse_update == "lazy":
+        return True
+    return not getattr(type(optimizer).apply_sparse, "takes_repeats", False)
 
 
 def is_indexed_slices(gradient: Any) -> bool:
@@ -85,3 +104,46 @@ def take(variable: Any, g: Rows) -> Any:
 def assignable(value: Any) -> Any:
     """`value` as `Optimizer.assign` takes it: rows as `tf.IndexedSlices`."""
     return value.to_indexed_slices() if isinstance(value, Rows) else value
+
+
+def index_tensor(indices: Any) -> Any:
+    """`indices` as a tensor; an empty list holds no index, and so no float."""
+    if isinstance(indices, (list, tuple)) and not indices:
+        return tf.zeros(0, "int32")
+    return tf.convert_to_tensor(indices)
+
+
+def of_shape(tensor: Any, shape: tuple, name: str, checks: list) -> Any:
+    """`tensor` as one of `shape`, which it fits as far as its own shape is known.
+
+    The rest is checked when the graph runs, and that check is added to `checks`.
+    """
+    known = getattr(tensor.shape, "rank", len(shape)) is not None and not any(
+        n is None and m is not None for n, m in zip(tensor.shape, shape)
+    )
+    if known:
+        return tensor
+    tensor = tf.ensure_shape(
+        tensor, shape, re.sub(r"\W", "_", f"gradient_of_{name}", flags=re.ASCII)
+    )
+    checks.append(tensor)
+    return tensor
+
+
+def check(fits: Any, expected: str, received: Any, checks: list) -> None:
+    """Raise a `ValueError` unless `fits`; in a graph, add that check to `checks`."""
+    if not tf.executing_eagerly():
+        checks.append(tf.debugging.Assert(fits, [expected, "Received:", received]))
+    elif not fits:
+        raise ValueError(f"{expected} Received: {received}")
+
+
+def after(checks: list) -> AbstractContextManager[Any]:
+    """Where a graph does nothing before the `checks` in it have passed.
+
+    Replicas do not wait: their rows were then seen to be rounded differently on one and
+    on the other, and replicas must hold the same variables to the bit.
+    """
+    if not checks or tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        return nullcontext()
+    return tf.control_dependencies([tf.group(*checks)])

@@ -1,12 +1,13 @@
 """Stochastic gradient descent."""
 
+import functools
 from typing import Any, final
 
 import keras
 
-from keras_textbook_opt import fused
+from keras_textbook_opt import fused, hyperparameters
 from keras_textbook_opt.base import TextbookOptimizer, accepts_lr
-from keras_textbook_opt.rows import Rows
+from keras_textbook_opt.rows import Rows, linear
 
 
 @final
@@ -48,7 +49,7 @@ class SGD(TextbookOptimizer):
         networks", section 3.2.
     """
 
-    @accepts_lr
+    @functools.partial(accepts_lr, then=("momentum", "nesterov"))
     def __init__(
         self,
         learning_rate: Any = 0.01,
@@ -67,9 +68,15 @@ class SGD(TextbookOptimizer):
         **unknown: Any,
     ):
         if "momentum" in unknown or "nesterov" in unknown:
+            arguments = [hyperparameters.shown(learning_rate)]
+            arguments += [
+                f"{name}={unknown[name]!r}"
+                for name in ("momentum", "nesterov")
+                if name in unknown
+            ]
             raise ValueError(
                 "`SGD` has neither `momentum` nor `nesterov`: expected "
-                "`keras_textbook_opt.Momentum(learning_rate, momentum, nesterov)`. "
+                f"`keras_textbook_opt.Momentum({', '.join(arguments)})`. "
                 f"Received: {unknown}"
             )
         super().__init__(
@@ -96,6 +103,7 @@ class SGD(TextbookOptimizer):
         # θ ← θ − η·g
         return θ - η * g
 
+    @linear
     def apply_sparse(self, g: Rows, θ, η):
         # θᵢ ← θᵢ − η·gᵢ for the rows i that g names; elsewhere gᵢ = 0 and θᵢ stays.
         return self.row_step(g, θ, η)

@@ -65,9 +65,33 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         return slot
 
     def get_slot(self, variable, name: str):
-        """The slot `name` of `variable`, a `keras.Variable`."""
+        """The slot `name` of `variable`, a `keras.Variable`.
+
+        Raises:
+            ValueError: The optimizer is not built, or has no such slot or variable.
+        """
         self._settle()
-        return self._state.of(self._var_key(variable)).slots[name]
+        key = self._var_key(variable)
+        slots = self._state.of(key).slots
+        if name in slots:
+            return slots[name]
+        if not self.built:
+            raise ValueError(
+                "Expected an optimizer that is built before `get_slot`: call "
+                "`build(variables)`, or take a step. Received: one that is not"
+            )
+        path = path_of(variable)
+        if key not in self._trainable_variables_indices:
+            known = ", ".join(repr(path_of(v)) for v in self._trainable_variables)
+            raise ValueError(
+                f"Expected a variable that the optimizer was built with: {known}. "
+                f"Received: {path!r}"
+            )
+        names = " or ".join(map(repr, slots))
+        raise ValueError(
+            f"Expected the name of a slot of {path!r}: {names or 'it has none'}. "
+            f"Received: {name!r}"
+        )
 
     def add_variable_from_reference(
         self, reference_variable, name=None, initializer="zeros"

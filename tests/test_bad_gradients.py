@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_textbook_opt import SGD, Adam, Momentum
+from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
 from tests.recipes import Recipe
 
 RECIPES = [
@@ -228,7 +228,7 @@ def test_a_variable_the_optimizer_was_not_built_with_is_refused(recipe):
     optimizer, variables = make(recipe)
     stranger = keras.Variable([1.0])
     before = state(optimizer, [*variables, stranger])
-    with pytest.raises(ValueError, match=r"Unknown variable"):
+    with pytest.raises(ValueError, match=r"unknown variable.*add_variables.*compile"):
         optimizer.apply([np.ones(2, "float32"), [1.0]], [variables[0], stranger])
     assert state(optimizer, [*variables, stranger]) == before
 
@@ -271,29 +271,113 @@ def test_a_graph_is_refused_while_it_is_traced(bad, jit_compile):
         step()
 
 
+@of_every_recipe
+@each(
+    {
+        "a negative row": ([ROW], [-1]),
+        "the row after the last": ([ROW], [4]),
+        "one of many rows": ([ROW, ROW, ROW], [0, 7, 3]),
+        "more rows than indices": ([ROW, ROW], [0]),
+        "more indices than rows": ([ROW], [0, 1]),
+        "rows too narrow, would broadcast": ([[1.0]], [0]),
+        "rows too wide": ([[*ROW, 4.0]], [0]),
+        "rows of rank 1": ([1.0], [0]),
+        "indices of rank 2": ([ROW], [[0]]),
+    }
+)
+def test_rows_that_only_the_run_of_a_graph_can_see_stop_all_of_it(recipe, bad):
+    """No variable has moved, not even those before the table."""
+    optimizer, variables = make(recipe)
+
+    @tf.function(input_signature=[tf.TensorSpec(None), tf.TensorSpec(None, tf.int32)])
+    def step(values, indices):
+        apply_with(tf.IndexedSlices(values, indices), optimizer, variables)
+
+    before = state(optimizer, variables)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        step(*map(tf.constant, bad))
+    assert state(optimizer, variables) == before
+
+
+def test_a_row_out_of_range_in_a_graph_is_refused_in_the_words_of_an_eager_step():
+    optimizer, variables = make(RECIPES[2])
+    bad = BAD_ROWS["the row after the last"]
+    with pytest.raises(ValueError) as eager:
+        apply_with(bad, optimizer, variables)
+    with pytest.raises(tf.errors.InvalidArgumentError) as in_a_graph:
+        tf.function(lambda: apply_with(bad, optimizer, variables))()
+    expected, _ = str(eager.value).split(" Received: ")
+    assert expected in str(in_a_graph.value).replace("\\'", "'")
+
+
 @pytest.mark.parametrize(
-    "cls, arguments",
+    "recipe",
     [
-        (SGD, {}),
-        (Momentum, {}),
-        (Adam, {}),
-        (Adam, {"sparse_update": "lazy"}),
+        Recipe(SGD),
+        Recipe(Momentum),
+        Recipe(Momentum, {"sparse_update": "lazy"}),
+        Recipe(Adam, {"clipvalue": 0.5}),
+        Recipe(Adam, {"sparse_update": "lazy", "weight_decay": 0.1}),
     ],
     ids=str,
 )
-def test_a_row_out_of_range_in_a_graph_stops_the_step_of_its_variable(cls, arguments):
-    """The indices are known only when the graph runs; the table is then as it was."""
-    optimizer, (_, table, _) = make(Recipe(cls, arguments))
-    slots = [v for v in optimizer.variables if v.shape == table.shape]
-    before = [v.numpy().tobytes() for v in (table, *slots)]
-    step = tf.function(
-        lambda indices: optimizer.apply(
-            [tf.IndexedSlices(tf.constant([ROW]), indices)], [table]
+@pytest.mark.parametrize("index", [4, -1, -9])
+def test_xla_leaves_out_a_row_that_is_out_of_range(recipe, index):
+    """XLA has no assertions: the other rows, and the other variables, step."""
+
+    def after_a_step(values, indices):
+        optimizer, variables = make(recipe)
+        gradient = slices(values, indices)
+
+        @tf.function(jit_compile=True)
+        def step():
+            apply_with(gradient, optimizer, variables)
+
+        step()
+        return [*variables, *optimizer.variables]
+
+    left_out = after_a_step([ROW], [1])
+    for variable, expected in zip(after_a_step([ROW, ROW], [1, index]), left_out):
+        np.testing.assert_allclose(variable, expected, rtol=1e-6)
+
+
+class Plain(TextbookOptimizer):
+    """Another's equation: plain arithmetic, in which shapes would broadcast."""
+
+    def apply_dense(self, g, θ, η):
+        return θ - η * g
+
+
+DENSE_SHAPES = {
+    name: g for name, g in BAD_SHAPES.items() if isinstance(g, (np.ndarray, np.float32))
+}
+
+
+@pytest.mark.parametrize("recipe", [RECIPES[0], RECIPES[-1], Recipe(Plain)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_a_shape_that_is_not_known_before_the_run_does_not_broadcast(
+    recipe, dtype, jit_compile
+):
+    first = keras.Variable(2.0, dtype=dtype)
+    table = keras.Variable(tf.fill((4, 3), 2.0), dtype=dtype, name="table")
+    variables = [first, table]
+    optimizer = recipe.make()
+    optimizer.apply([1.0, np.ones((4, 3))], variables)
+    for shape in [None, [None, None]]:
+        step = tf.function(
+            lambda g: optimizer.apply([1.0, g], variables),
+            input_signature=[tf.TensorSpec(shape, dtype)],
+            jit_compile=jit_compile,
         )
-    )
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        step(tf.constant([7]))
-    assert [v.numpy().tobytes() for v in (table, *slots)] == before
+        before = state(optimizer, variables)
+        for bad in DENSE_SHAPES.values():
+            if shape is None or bad.ndim == len(shape):
+                with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+                    step(tf.cast(bad, dtype))
+                assert state(optimizer, variables) == before
+        step(tf.ones((4, 3), dtype))
+        assert state(optimizer, variables) != before
 
 
 @of_every_recipe

@@ -19,6 +19,7 @@ class Plain(TextbookOptimizer):
         return θ - η * g
 
 
+SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.25, 2, 0.5)
 OPTIMIZERS = [SGD, Momentum, Adam, Plain]
 
 NOT_NUMBERS = ["0.5", b"0.5", True, np.True_, [0.5], 0.5j, object(), np.ones(2)]
@@ -197,12 +198,84 @@ def test_sgd_sends_momentum_to_momentum(momentum):
     assert str(momentum) in str(refusal.value)
 
 
-@pytest.mark.parametrize("cls", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "arguments, shown",
+    [
+        ((0.01, 0.9), "Momentum(0.01, momentum=0.9)"),
+        ((0.01, 0.9, True), "Momentum(0.01, momentum=0.9, nesterov=True)"),
+        ((SCHEDULE, 0.5), "Momentum(ExponentialDecay, momentum=0.5)"),
+    ],
+    ids=str,
+)
+def test_sgd_sends_a_momentum_by_position_to_momentum(arguments, shown):
+    with pytest.raises(ValueError, match=r"keras_textbook_opt\.Momentum") as refusal:
+        SGD(*arguments)
+    assert shown in str(refusal.value)
+
+
+class Wider(TextbookOptimizer):
+    """A user's class with an argument of its own, which passes the others on."""
+
+    def __init__(self, learning_rate=0.5, sharpness=2.0, **others):
+        super().__init__(learning_rate, **others)
+        self.sharpness = sharpness
+
+    def apply_dense(self, g, θ, η):
+        return θ - η * g
+
+
+UNKNOWN = [Adam, Momentum, SGD, Plain, Wider]
+
+
+@pytest.mark.parametrize("cls", UNKNOWN)
 @pytest.mark.parametrize("name", ["decay", "learning_rat", "clip_norm", "rho", "jit"])
 @pytest.mark.parametrize("value", [None, 0.5], ids=str)
 def test_an_unknown_argument_is_named(cls, name, value):
     with pytest.raises(ValueError, match=rf"{cls.__name__}.*{name}.*{value}"):
         make(cls, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "name, meant, classes",
+    [
+        ("eps", "`epsilon`", [Adam]),
+        ("betas", "`beta_1` and `beta_2`", [Adam]),
+        ("beta1", "`beta_1`", [Adam]),
+        ("beta", "`momentum`", [Momentum]),
+        ("momentum", "`beta_1`", [Adam]),
+        ("decay", "a schedule as `learning_rate`, or `weight_decay`", UNKNOWN),
+        ("weight_decay_rate", "`weight_decay`", UNKNOWN),
+        ("wd", "`weight_decay`", UNKNOWN),
+        ("sharpnes", "`sharpness`", [Wider]),
+        ("sparse", "`sparse_update`", [Adam, Momentum]),
+    ],
+)
+def test_another_spelling_is_answered_with_the_right_one(name, meant, classes):
+    for cls in classes:
+        with pytest.raises(ValueError) as refusal:
+            make(cls, **{name: 0.5})
+        assert meant in str(refusal.value)
+        assert f"Received: {name}=0.5" in str(refusal.value)
+
+
+@pytest.mark.parametrize("cls", UNKNOWN)
+def test_two_letters_that_are_swapped_are_put_right(cls):
+    """Of every argument, and each is answered with itself."""
+    named = {n for c in cls.mro()[:2] for n in inspect.signature(c).parameters}
+    for name in named - {"unknown", "others", "lr", "name"}:
+        for k in range(1, len(name) - 2):
+            wrong = name[:k] + name[k + 1] + name[k] + name[k + 2 :]
+            if wrong != name:
+                with pytest.raises(ValueError, match=f"`{wrong}`.*`{name}`"):
+                    make(cls, **{wrong: 0.5})
+
+
+@pytest.mark.parametrize("cls", UNKNOWN)
+def test_without_a_near_neighbour_all_arguments_are_listed(cls):
+    with pytest.raises(ValueError, match="expected some of") as refusal:
+        make(cls, xyz=1)
+    for name in ("learning_rate", "clipnorm", "name"):
+        assert f"`{name}`" in str(refusal.value)
 
 
 @pytest.mark.parametrize("cls", OPTIMIZERS)
@@ -247,6 +320,17 @@ def test_a_bad_learning_rate_cannot_be_set(cls, value):
     with pytest.raises(ValueError, match=r"`learning_rate` must be .* Received: "):
         optimizer.learning_rate = value
     assert learning_rate_of(optimizer) == 0.25
+
+
+@pytest.mark.parametrize("cls", OPTIMIZERS)
+def test_lr_reads_and_sets_the_learning_rate(cls):
+    optimizer = cls(0.25)
+    optimizer.lr = 0.5
+    assert learning_rate_of(optimizer) == float(optimizer.lr) == 0.5
+    with pytest.raises(ValueError, match="`learning_rate` must be "):
+        optimizer.lr = -1.0
+    optimizer.lr = SCHEDULE
+    assert float(optimizer.lr) == 0.25
 
 
 @pytest.mark.parametrize("value", [math.nan, -1.0, [0.1, 0.2]], ids=str)
@@ -294,6 +378,30 @@ def test_weight_decay_cannot_be_excluded_once_slots_exist(cls):
     assert optimizer.get_config() == config
 
 
+@pytest.mark.parametrize("restored", [False, True], ids=["given", "from the config"])
+@pytest.mark.parametrize("cls", OPTIMIZERS)
+def test_what_is_excluded_may_be_said_again_and_not_changed(cls, restored):
+    bias, kernel = (keras.Variable([1.0], name=name) for name in ("bias", "kernel"))
+    same: dict = {"var_list": [kernel, bias], "var_names": ["b", "scale"]}
+    optimizer = cls(0.0, weight_decay=0.5)
+    for _ in range(2):
+        optimizer.exclude_from_weight_decay(**same)
+    if restored:
+        optimizer = cls.from_config(optimizer.get_config())
+    optimizer.build([bias, kernel])
+    config = optimizer.get_config()
+    for again in [
+        same,
+        {"var_list": [bias, kernel, bias], "var_names": ("scale", "b")},
+    ]:
+        optimizer.exclude_from_weight_decay(**again)
+        assert optimizer.get_config() == config
+    for other in [{}, {**same, "var_list": [bias]}, {**same, "var_names": ["scale"]}]:
+        with pytest.raises(ValueError, match=r"before the optimizer is built"):
+            optimizer.exclude_from_weight_decay(**other)
+        assert optimizer.get_config() == config
+
+
 @pytest.mark.parametrize(
     "bad",
     [{"var_names": "bias"}, {"var_names": [3]}, {"var_list": ["bias"]}],
@@ -311,3 +419,75 @@ def test_what_names_no_variable_cannot_be_excluded_from_weight_decay(bad):
 def test_the_base_is_abstract():
     with pytest.raises(TypeError, match=r"abstract.*apply_dense"):
         TextbookOptimizer(0.1)
+
+
+def test_a_slot_that_is_not_there_is_answered_with_those_that_are():
+    θ, other = keras.Variable([1.0], name="θ"), keras.Variable([1.0], name="other")
+    optimizer = Adam()
+    with pytest.raises(ValueError, match=r"built before `get_slot`.*Received: "):
+        optimizer.get_slot(θ, "m")
+    optimizer.build([θ])
+    with pytest.raises(ValueError, match=r"slot of 'θ': 'm' or 'v'. Received: 'u'"):
+        optimizer.get_slot(θ, "u")
+    with pytest.raises(ValueError, match=r"built with: 'θ'. Received: 'other'"):
+        optimizer.get_slot(other, "m")
+    sgd = SGD()
+    sgd.build([θ])
+    with pytest.raises(ValueError, match=r"it has none. Received: 'm'"):
+        sgd.get_slot(θ, "m")
+    assert optimizer.get_slot(θ, "m").shape == θ.shape
+
+
+@pytest.mark.parametrize("cls", OPTIMIZERS)
+def test_pairs_of_a_variable_and_its_gradient_are_refused(cls):
+    θ = keras.Variable([1.0])
+    for built in (False, True):
+        optimizer = cls(0.5)
+        if built:
+            optimizer.build([θ])
+        for gradient in ([1.0], np.ones(1), tf.ones(1)):
+            with pytest.raises(ValueError, match=r"gradients first.*Received: "):
+                optimizer.apply_gradients([(θ, gradient)])
+            with pytest.raises(ValueError, match=r"gradients first.*Received: "):
+                optimizer.apply([θ], [gradient])
+        assert optimizer.built == built
+    assert θ.numpy() == [1.0]
+
+
+REPRESENTED = {
+    "Adam()": lambda: Adam(),
+    "Adam(learning_rate=0.01, clipnorm=1.0)": lambda: Adam(0.01, clipnorm=1),
+    "Adam(epsilon=1e-07, amsgrad=True)": lambda: Adam(epsilon=None, amsgrad=True),
+    "Momentum(momentum=0.5, sparse_update='lazy', name='mine')": lambda: Momentum(
+        momentum=0.5, sparse_update="lazy", name="mine"
+    ),
+    "SGD(learning_rate=ExponentialDecay)": lambda: SGD(SCHEDULE),
+    "SGD(learning_rate=learning_rate_of)": lambda: SGD(learning_rate_of),
+    "SGD(learning_rate=1e-05)": lambda: SGD(1e-5),
+    "Plain(learning_rate=0.5, compensate=False)": lambda: Plain(0.5, compensate=False),
+    "Wider(sharpness=3.0, weight_decay=0.1)": lambda: Wider(
+        sharpness=3.0, weight_decay=0.1
+    ),
+    "Adam() ": lambda: Adam.__new__(Adam),
+}
+
+
+@pytest.mark.parametrize("expected", REPRESENTED)
+def test_an_optimizer_shows_what_it_was_made_with(expected):
+    optimizer = REPRESENTED[expected]()
+    assert repr(optimizer) == expected.strip()
+
+
+def test_an_optimizer_shows_itself_after_steps_and_in_a_graph():
+    θ, optimizer = keras.Variable([1.0]), Adam(0.5)
+    seen = []
+
+    @tf.function
+    def step():
+        optimizer.apply([[1.0]], [θ])
+        seen.append(repr(optimizer))
+
+    step()
+    assert {*seen, repr(optimizer)} == {"Adam(learning_rate=0.5)"}
+    optimizer.learning_rate = 0.25
+    assert repr(optimizer) == "Adam(learning_rate=0.25)"

@@ -3,6 +3,7 @@
 `"exact"`: the equation runs on every row; `"lazy"`: on the rows touched, alone.
 """
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum
+from keras_textbook_opt.reference import densify
 from tests.oracle import Oracle, Sparse
-from tests.recipes import EXACT, LAZY, MODES
+from tests.programs.own_hooks import OwnEquation, OwnRows
+from tests.recipes import EXACT, FEW_EXACT, FEW_LAZY, LAZY, MODES, Recipe
 from tests.trainer import assert_follows, trainer
 
 SPECS = (
@@ -133,3 +136,153 @@ def test_a_clip_keeps_a_sparse_gradient_sparse(optimizer, clip):
     (clipped,) = optimizer(0.1, **{clip: 0.5})._clip_gradients([slices])
     assert isinstance(clipped, tf.IndexedSlices)
     np.testing.assert_allclose(clipped.values, [[0.5]])
+
+
+AS_WRITTEN = {
+    "a list": lambda x: x.tolist(),
+    "a tuple": lambda x: tuple(x.tolist()),
+    "a list of arrays": list,
+    "an array": lambda x: x,
+    "a tensor": tf.constant,
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("recipe", FEW_EXACT[:1] + FEW_LAZY[1:], ids=str)
+@pytest.mark.parametrize("count", [0, 3])
+def test_both_parts_of_a_sparse_gradient_may_be_lists_tuples_or_arrays(
+    recipe, mode, count
+):
+    i, x = np.array([1, 3, 1][:count], int), np.arange(2.0 * count).reshape(count, 2)
+    expected = a_step_on_rows(recipe, "eager", lambda: (tf.constant(x), tf.constant(i)))
+    forms = list(AS_WRITTEN.values())[: 1 if mode == "xla" else None]
+    for indices in forms:
+        np.testing.assert_allclose(
+            a_step_on_rows(recipe, mode, lambda write=indices: (x, write(i))), expected
+        )
+    # An empty list does not say how wide its rows are.
+    for values in forms if count else ():
+        np.testing.assert_allclose(
+            a_step_on_rows(recipe, mode, lambda write=values: (write(x), i)), expected
+        )
+
+
+def a_step_on_rows(recipe, mode, parts) -> np.ndarray:
+    """A variable of float64 after one step on the values and indices `parts()`."""
+    θ = keras.Variable(np.ones((4, 2)), dtype="float64")
+    optimizer = recipe.make()
+    optimizer.build([θ])
+
+    def step():
+        optimizer.apply([tf.IndexedSlices(*parts())], [θ])
+
+    if mode != "eager":
+        step = tf.function(step, jit_compile=mode == "xla")
+    step()
+    return θ.numpy()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        *FEW_EXACT[1:],
+        *FEW_LAZY[1:],
+        Recipe(Momentum, {"gradient_accumulation_steps": 2, "weight_decay": 0.1}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_table_without_an_element_takes_steps(recipe, mode, dtype):
+    shapes = [(3, 0), (2, 0, 3), (0, 3), (0,)]
+    tables = [keras.Variable(np.zeros(shape), dtype=dtype) for shape in shapes]
+    variables = [*tables, keras.Variable([1.0])]
+    optimizer = recipe.make()
+    optimizer.build(variables)
+
+    def step():
+        rows = [[1, 0, 1] if shape[0] else [] for shape in shapes]
+        slices = [
+            tf.IndexedSlices(tf.zeros((len(i), *shape[1:]), dtype), i)
+            for i, shape in zip(rows, shapes)
+        ]
+        optimizer.apply([*slices, [1.0]], variables)
+
+    if mode != "eager":
+        step = tf.function(step, jit_compile=mode == "xla")
+    for _ in range(2):
+        step()
+    assert [tuple(table.shape) for table in tables] == shapes
+    assert variables[-1].numpy() != 1.0
+
+
+OWN = [
+    {},
+    {"sparse_update": "lazy"},
+    {"clipnorm": 0.5},
+    {"global_clipnorm": 0.5},
+    {"clipvalue": 0.5, "sparse_update": "lazy"},
+    {"gradient_accumulation_steps": 2},
+    {"gradient_accumulation_steps": 2, "sparse_update": "lazy", "clipnorm": 0.5},
+    {"loss_scale_factor": 2.0, "use_ema": True},
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("arguments", OWN, ids=str)
+@pytest.mark.parametrize("cls", [OwnEquation, OwnRows])
+def test_the_hooks_of_another_class_get_each_row_once(cls, arguments, mode):
+    step = [Sparse(np.array([1, 1, 2]), np.array([[3.0], [1.0], [-5.0]]))]
+    own, twin = (keras.Variable(np.ones((4, 1))) for _ in range(2))
+    optimizer = cls(0.25, **arguments)
+    # Without a hook for rows: the densified gradient, which has no repeats.
+    densified = OwnEquation(0.25, **arguments)
+    optimizer.build([own])
+
+    def apply():
+        slices = [tf.IndexedSlices(g.values, g.indices) for g in step]
+        optimizer.apply(slices, [own])
+
+    if mode != "eager":
+        apply = tf.function(apply, jit_compile=mode == "xla")
+    for _ in range(2):
+        apply()
+        densified.apply([densify(*step[0], (4, 1))], [twin])
+    assert optimizer.named.numpy().tolist() == [0, 1, 1, 0]
+    np.testing.assert_allclose(own, twin, rtol=1e-6)
+    np.testing.assert_allclose(
+        optimizer.get_slot(own, "m"), densified.get_slot(twin, "m"), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_hook_without_slots_may_return_its_rows_alone(mode):
+    class Alone(OwnEquation):
+        def create_slots(self, variables):
+            pass
+
+        def apply_sparse(self, g, θ, η):  # type: ignore[override]
+            return g.with_values(tf.gather(θ, g.indices) - η * g.values)
+
+    θ = keras.Variable(np.ones((4, 1)))
+    optimizer = Alone(0.25)
+    optimizer.build([θ])
+
+    def step():
+        optimizer.apply([tf.IndexedSlices([[3.0], [1.0], [4.0]], [1, 1, 2])], [θ])
+
+    if mode != "eager":
+        step = tf.function(step, jit_compile=mode == "xla")
+    step()
+    assert θ.numpy().ravel().tolist() == [1.0, 0.0, 0.0, 1.0]
+
+
+def test_a_hook_that_forgets_its_slots_is_refused_and_changes_nothing():
+    class Forgetful(OwnEquation):
+        def apply_sparse(self, g, θ, η, m):
+            return θ
+
+    θ = keras.Variable(np.ones((4, 1)))
+    with pytest.raises(ValueError, match=r"its new slots: 2 in all. Received: 1"):
+        Forgetful(0.25).apply([tf.IndexedSlices([[3.0]], [1])], [θ])
+    assert (θ.numpy() == 1).all()

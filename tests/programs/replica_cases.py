@@ -38,6 +38,7 @@ CLIPS: list[dict[str, Any]] = [
     {"clipvalue": 0.05},
 ]
 RATES = {"SGD": 0.5, "Momentum": 0.1, "Adam": 0.1}
+OWN_HOOKS = "tests.programs.own_hooks"
 LAZY = {"sparse_update": "lazy"}
 EMA = {"use_ema": True, "ema_momentum": 0.5}
 
@@ -76,6 +77,10 @@ CASES = [
     fit(
         "Adam", clipvalue=0.05, gradient_accumulation_steps=3, weight_decay=0.3, **LAZY
     ),
+]
+CASES += [
+    Case("loop", "OwnRows", 0.1, {**arguments, "rows": ROWS}, OWN_HOOKS)
+    for arguments in ({}, LAZY, {"clipnorm": 0.2, "gradient_accumulation_steps": 2})
 ]
 # The same with Keras's own, which clips before the sum: these must not agree.
 BUILT_IN = [Case("loop", "SGD", 0.5, clip, "keras.optimizers") for clip in CLIPS]

@@ -51,7 +51,14 @@ def make_model() -> keras.Model:
 
 def make_optimizer(case: Case) -> Any:
     kind = getattr(importlib.import_module(case.package), case.optimizer)
-    return kind(case.learning_rate, **case.arguments)
+    optimizer = kind(case.learning_rate, **case.arguments)
+    exclude_biases(optimizer)
+    return optimizer
+
+
+def exclude_biases(optimizer) -> None:
+    if optimizer.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
 
 
 def weights_of(model: keras.Model) -> np.ndarray:
@@ -79,6 +86,7 @@ class Loop:
         optimizer.build(model.trainable_variables)
 
         def step(ids, targets) -> None:
+            exclude_biases(optimizer)  # Once more in each replica.
             with tf.GradientTape() as tape:
                 loss = tf.reduce_sum(tf.square(model(ids) - targets)) / BATCH
                 loss = optimizer.scale_loss(loss)

@@ -1,0 +1,42 @@
+"""Optimizers as a user writes them, with an equation that no repeat of a row bears."""
+
+import tensorflow as tf
+
+from keras_textbook_opt import TextbookOptimizer
+
+
+class OwnEquation(TextbookOptimizer):
+    """`m ← m + g²`, `θ ← θ − η·g²`; `named` says how often each row was named."""
+
+    def __init__(self, learning_rate, sparse_update="exact", rows=4, **arguments):
+        super().__init__(learning_rate, **arguments)
+        self.sparse_update = sparse_update
+        self.named = tf.Variable(tf.zeros(rows))
+
+    def create_slots(self, variables):
+        for variable in variables:
+            self.add_slot(variable, "m")
+
+    def apply_dense(self, g, θ, η, m):
+        return θ - η * g * g, m + g * g
+
+    def apply_sparse(self, g, θ, η, m):
+        self.count(g)
+        if self.sparse_update == "lazy":
+            return self.row_step(g, θ, η, m)
+        return super().apply_sparse(g, θ, η, m)
+
+    def count(self, g):
+        ones = tf.ones_like(g.indices, "float32")
+        self.named.assign(
+            tf.math.unsorted_segment_sum(ones, g.indices, self.named.shape[0])
+        )
+
+
+class OwnRows(OwnEquation):
+    """The same, with rows that are squared one by one."""
+
+    def apply_sparse(self, g, θ, η, m):
+        self.count(g)
+        squares = g.with_values(g.values**2).to_dense(θ.shape)
+        return θ - η * squares, m + squares
