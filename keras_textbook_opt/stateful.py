@@ -24,10 +24,24 @@ from keras_textbook_opt.state import State
 class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     """What `TextbookOptimizer` is built on: the variables beside the variables."""
 
-    def __init__(self, *args: Any, compensate: bool, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, learning_rate: Any, compensate: bool, **kwargs: Any):
+        super().__init__(learning_rate=learning_rate, **kwargs)
         self.compensate = compensate
         self._state = State()
+        self._keep_in_32_bits(learning_rate)
+
+    def _keep_in_32_bits(self, learning_rate) -> None:
+        """Keras keeps a rate in `floatx`, where 16 bits take 1e-8 for zero."""
+        kept = self._learning_rate
+        if isinstance(kept, keras.Variable) and gradients.is_narrow(kept):
+            self._untrack_variable(kept)
+            self._learning_rate = self.add_variable(
+                (),
+                keras.initializers.Constant(learning_rate),
+                dtype="float32",
+                aggregation="only_first_replica",
+                name="learning_rate",
+            )
 
     def create_slots(self, variables: list) -> None:
         """Call `add_slot(variable, name)` for each slot of each variable.
