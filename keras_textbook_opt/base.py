@@ -403,18 +403,14 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         """Keras averages in the dtype of the variable, where 16 bits lose the steps."""
         # average ← average + (1 − μ)·(θ − average), with μ = 0 at first
         rest = ops.where(ops.equal(self.iterations, 0), 1.0, 1 - self.ema_momentum)
-        for θ, average in zip(
-            trainable_variables, self._model_variables_moving_average
-        ):
+        for θ, average in zip(trainable_variables, self._averages):
             if average is not None:
                 difference = self._read(θ) - average
                 average.assign_add(ops.cast(rest, average.dtype) * difference)
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
         """Keras assigns the average as it is, which is wider than 16 bits."""
-        for θ, average in zip(
-            trainable_variables, self._model_variables_moving_average
-        ):
+        for θ, average in zip(trainable_variables, self._averages):
             if average is not None:
                 self._write(θ, ops.convert_to_tensor(average))
 

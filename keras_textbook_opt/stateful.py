@@ -19,6 +19,7 @@ from keras_textbook_opt import fused, gradients, moving, rows, state
 from keras_textbook_opt.gradients import compute_dtype, path_of
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.state import State
+from keras_textbook_opt.swapping import SwappableAverage
 
 
 class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
@@ -162,7 +163,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             for average, variable in zip(averages, variables):
                 if average is not None:
                     average.assign(ops.cast(variable, average.dtype))
-            self._model_variables_moving_average.extend(averages)
+            self._averages.extend(averages)
         if self.gradient_accumulation_steps:
             self._accumulated_gradients.extend(
                 self.add_variable_from_reference(v, "gradient_accumulator")
@@ -173,7 +174,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _in_order(self) -> list:
         """All state, in the order of an optimizer that is built at once."""
-        averages = getattr(self, "_model_variables_moving_average", [])
+        averages = getattr(self, "_averages", [])
         beside = [
             *(average for average in averages if average is not None),
             *getattr(self, "_accumulated_gradients", []),
@@ -304,17 +305,40 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """Names of the state that is beside no variable; first, the count of steps."""
         return [n for n, v in state.named(self._variables).items() if _is_own(v)]
 
+    @property
+    def _model_variables_moving_average(self) -> list:
+        """Keras's name for the averages, under which its callback swaps them."""
+        return [
+            SwappableAverage(self, variable, average)
+            if average is not None and gradients.is_narrow(variable)
+            else average
+            for variable, average in zip(self._trainable_variables, self._averages)
+        ]
+
+    @_model_variables_moving_average.setter
+    def _model_variables_moving_average(self, averages: list) -> None:
+        self._averages = averages
+
     # Reading and writing a variable with its carry.
 
-    def _read(self, place, g: Rows | None = None):
-        """`place` in its compute dtype, with its carry; of the rows of `g` if given."""
+    def _read(self, place, g: Rows | None = None, held=None):
+        """`place` in its compute dtype, with its carry; of the rows of `g` if given.
+
+        A carry counts while `place` is what was left there, and not after an assignment
+        from outside. What `place` held before is `held`, if given.
+        """
         carry = self._state.carries.get(self._var_key(place))
         if g is not None:
             place = rows.take(place, g)
             carry = None if carry is None else rows.take(carry, g)
-        if gradients.is_narrow(place):
-            place = ops.cast(place, "float32")
-        return place if carry is None else place + carry
+        if not gradients.is_narrow(place):
+            return place
+        held = ops.cast(place if held is None else held, "float32")
+        if carry is None:
+            return held
+        exact = held + carry
+        left = fused.rounded(exact, keras.backend.standardize_dtype(place.dtype))
+        return ops.where(ops.equal(left, held), exact, held)
 
     def _write(self, place, value) -> None:
         """`place ← value`; what `place` has no bits for goes to its carry."""
