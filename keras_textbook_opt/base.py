@@ -29,6 +29,7 @@ from keras_textbook_opt.gradients import Scaled, compute_dtype, path_of
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.state.exclusions import Exclusions
 from keras_textbook_opt.stateful import StatefulOptimizer
+from keras_textbook_opt.step import Steps
 
 
 def accepts_lr(init, then: tuple[str, ...] = ()):
@@ -66,7 +67,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
     "Decoupled Weight Decay Regularization").
 
     Args:
-        learning_rate: `η`, a float >= 0, a
+        learning_rate: `η`, a float >= 0 (or an array or a tensor of one element), a
             `keras.optimizers.schedules.LearningRateSchedule` (called with the number
             of steps taken), or a callable without arguments that returns `η`. `lr` is
             accepted as another name.
@@ -159,6 +160,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             compensate=hyperparameters.boolean("compensate", compensate),
             name=optional(hyperparameters.text, "name", name),
         )
+        self._steps = Steps()
 
     # The four hooks.
 
@@ -326,28 +328,39 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         """Keras decays every row; `update_step` knows which rows are to decay."""
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        """Keras passes on the learning rate; here, every scalar that the step needs."""
+        """Keras computes for each variable what is the same for all of them."""
         dtypes = {compute_dtype(v) for v in trainable_variables}
-        scalars = {dtype: self._scalars(learning_rate, dtype) for dtype in dtypes}
-        if replicas.are_left():
-            pairs = [(g, v.value) for g, v in zip(grads, trainable_variables)]
-            self._distributed_tf_update_step(
-                self._distribution_strategy, pairs, scalars
-            )
-        else:
-            super()._backend_update_step(grads, trainable_variables, scalars)
+        if type(self).update_step is not TextbookOptimizer.update_step:
+            grads = [gradients.plain(g) for g in grads]
+        widest = "float64" if "float64" in dtypes else "float32"
+        η = ops.cast(learning_rate, widest)
+        scalars = {dtype: self._scalars(η, dtype) for dtype in dtypes}
+        with self._steps.taking(η, scalars):
+            if replicas.are_left():
+                pairs = [(g, v.value) for g, v in zip(grads, trainable_variables)]
+                strategy = self._distribution_strategy
+                self._distributed_tf_update_step(strategy, pairs, η)
+            else:
+                super()._backend_update_step(grads, trainable_variables, η)
 
     def _scalars(self, learning_rate, dtype):
-        η = ops.cast(learning_rate, dtype)
+        η = ops.cast(hyperparameters.scalar("learning_rate", learning_rate), dtype)
         t = ops.cast(self.iterations + 1, dtype)
         return η, self.step_size(η, t)
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        """Decay `variable`, then update it and its slots: one variable's step."""
+        """Decay `variable`, then update it and its slots: one variable's step.
+
+        A subclass with a learning rate for each variable passes it on:
+        `super().update_step(gradient, variable, learning_rate * 0.1)`.
+
+        Args:
+            gradient: The variable's gradient, clipped: a tensor or `tf.IndexedSlices`.
+            variable: The variable, a `keras.Variable` or what the backend has under it.
+            learning_rate: `η`, a scalar tensor.
+        """
         dtype = compute_dtype(variable)
-        if not isinstance(learning_rate, dict):
-            learning_rate = {dtype: self._scalars(learning_rate, dtype)}
-        η, step_size = learning_rate[dtype]
+        η, step_size = self._steps.scalars(learning_rate, dtype, self._scalars)
         g = gradients.structured(gradient)
         if rows.are_merged_for(self):
             g = g.merged()
@@ -406,7 +419,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             average.assign_add(ops.cast(rest, average.dtype) * difference)
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        """Keras pairs by position, and assigns an average that is wider than 16 bits."""
+        """Keras pairs by position, and assigns averages wider than 16 bits as is."""
         for θ, average in self._averaged(trainable_variables):
             self._write(θ, ops.copy(average))
 
@@ -420,7 +433,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
     @property
     def learning_rate(self):
         """`η` of the next step; a float, a schedule or a callable may be assigned."""
-        return super().learning_rate
+        return hyperparameters.scalar("learning_rate", super().learning_rate)
 
     @learning_rate.setter
     def learning_rate(self, learning_rate):
@@ -507,8 +520,9 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
 
 
 def _concrete(learning_rate):
-    """An array or a tensor as its value; a tensor of a graph as it is."""
+    """An array or a tensor as its value; a tensor of a graph as a scalar."""
     if ops.is_tensor(learning_rate) or hasattr(learning_rate, "__array__"):
+        learning_rate = hyperparameters.scalar("learning_rate", learning_rate)
         try:
             return ops.convert_to_numpy(learning_rate)[()]
         except (NotImplementedError, TypeError):
@@ -519,6 +533,8 @@ def _concrete(learning_rate):
 def _checked_learning_rate(learning_rate):
     if callable(learning_rate):
         return learning_rate
+    if not hasattr(learning_rate, "assign"):
+        learning_rate = _concrete(learning_rate)
     return hyperparameters.real("learning_rate", learning_rate, at_least=0)
 
 

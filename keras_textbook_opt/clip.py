@@ -1,25 +1,37 @@
 """The three clips, on gradients that are merged and summed over the replicas.
 
 Each keeps the kind of a gradient: `Rows` stay `Rows`. A clip by norm is one
-multiplication by a scalar.
+multiplication by a scalar, the scale `c/max(‖g‖₂, c)`. Where the squares of `‖g‖₂` or
+the scale leave the range of the dtype, the scale is `p·q` with `q = c/max(‖g·p‖₂, c·p)`
+and a `p` such that neither does, and `g` is scaled twice by `√p·√q`. So a clip is right
+for every finite `g` and every `c`, down to the smallest normal number (1e-38 in
+float32), below which most kernels take a number for zero.
 """
 
+import functools
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_textbook_opt import fused
 
+# `c/‖g‖` may be too small for one factor, even where `‖g‖²` is not too large.
+SMALL = 2.0**-32
+# Norms up to so many times `c`, or 1, are ordinary: their scale is one factor.
+ORDINARY, LARGEST = 2.0**40, 2.0**62
+# What an extraordinary norm is multiplied by before it is computed.
+SHRINKING = {"float32": 2.0**-80, "float64": 2.0**-530}
+
 
 def by_norm(gradients, c: float):
     """`g ← g·c/max(‖g‖₂, c)` for each gradient `g` of the list."""
-    scales = ops.unstack(c / ops.maximum(norms(gradients), c), num=len(gradients))
-    return [_scaled(g, scale) for g, scale in zip(gradients, scales)]
+    return _clipped(gradients, c, together=False)
 
 
 def by_global_norm(gradients, c: float):
     """`g ← g·c/max(‖(g, g′, …)‖₂, c)` for each gradient `g` of the list."""
-    scale = c / ops.maximum(global_norm(gradients), c)
-    return [_scaled(g, scale) for g in gradients]
+    return _clipped(gradients, c, together=True)
 
 
 def by_value(gradients, c: float):
@@ -27,45 +39,101 @@ def by_value(gradients, c: float):
     return [g.with_values(ops.clip(g.values, -c, c)) for g in gradients]
 
 
-def norms(gradients):
-    """`‖g‖₂` for each gradient, as one vector."""
-    return _root(_squares(gradients), lambda: _norms_by_the_largest(gradients))
+def _clipped(gradients, c: float, together: bool):
+    """Clip by the norm of all gradients `together`, or of each, in one branch or none.
 
+    The branch leaves ordinary gradients as they are, and their scales to whoever takes
+    the step. A compiler would copy what comes out of a branch: it has scalars come out.
+    """
+    values = _Values([g.values for g in gradients], together)
+    if c < SMALL:
+        p = values.normalizers()
+        clipped = values.times(p, _scales(c, values.norms(p), p))
+        return [g.with_values(x) for g, x in zip(gradients, clipped)]
+    norms = values.norms()
+    ordinary = [n <= min(ORDINARY * max(c, 1), LARGEST) for n in norms]
+    all_are = ops.all(functools.reduce(ops.logical_and, ordinary))
+    shrinking = SHRINKING[values.dtype]
+    p = [
+        ops.where(o, ops.ones_like(n), ops.full_like(n, shrinking))
+        for o, n in zip(ordinary, norms)
+    ]
 
-def global_norm(gradients):
-    """`‖(g, g′, …)‖₂` over all gradients: the norm of their norms."""
-    return _root(
-        ops.sum(_squares(gradients)),
-        lambda: _norm_by_the_largest(_norms_by_the_largest(gradients)),
+    def one_factor():
+        return _scales(c, norms, [1.0] * len(norms))
+
+    def two_factors():
+        return _scales(c, values.norms(p), p)
+
+    if fused.compiles_branches():
+        q = ops.cond(all_are, one_factor, two_factors)
+        clipped = values.times(p, q)
+        return [g.with_values(x) for g, x in zip(gradients, clipped)]
+    clipped, scales = ops.cond(
+        all_are,
+        lambda: (values.arrays, one_factor()),
+        lambda: (values.times(p, two_factors()), [ops.ones_like(n) for n in norms]),
     )
+    return [
+        g.with_values(x) * ops.cast(scale, x.dtype)
+        for g, x, scale in zip(gradients, clipped, values.of_each(scales))
+    ]
 
 
-def _root(squares, otherwise):
-    """`√squares`; `otherwise()` where they overflow, which the norms may not."""
-    finite = ops.all(ops.isfinite(squares))
-    return ops.cond(finite, lambda: ops.sqrt(squares), otherwise)
+def _scales(c: float, norms, p):
+    """`c/max(‖g·p‖₂, c·p)`: what remains to multiply `g·p` by."""
+    return [c / ops.maximum(n, c * p_k) for n, p_k in zip(norms, p)]
 
 
-def _squares(gradients):
-    return 2 * _vector([fused.l2_loss(g.values) for g in gradients])
+class _Values:
+    """The values of gradients, with a norm of each, or one norm of all `together`.
 
+    Norms, and what is made of them, are columns: see `fused.column`.
+    """
 
-def _norms_by_the_largest(gradients):
-    return _vector([_norm_by_the_largest(g.values) for g in gradients])
+    def __init__(self, arrays: list, together: bool):
+        self.arrays, self.together = arrays, together
+        self.dtype = keras.backend.result_type(*(x.dtype for x in arrays))
 
+    def norms(self, p=None):
+        """`‖g‖₂`, or `‖g·p‖₂`."""
+        arrays = self.arrays
+        if p is not None:
+            arrays = [
+                ops.cast(x, self.dtype) * p_k for x, p_k in zip(arrays, self.of_each(p))
+            ]
+        squares = self._column([2 * fused.l2_loss(x) for x in arrays], ops.sum)
+        return [ops.sqrt(s) for s in squares]
 
-def _norm_by_the_largest(x):
-    """`M·‖x/M‖₂` with `M = max|x|`."""
-    largest = ops.max(ops.abs(x), initial=0.0)
-    usable = ops.logical_and(largest > 0, ops.isfinite(largest))
-    divisor = ops.where(usable, largest, ops.ones_like(largest))
-    return largest * ops.sqrt(2 * fused.l2_loss(x / divisor))
+    def normalizers(self):
+        """`1/max|g|`, as far as that is a normal number."""
+        tiny = float(np.finfo(self.dtype).smallest_normal)
+        sizes = [ops.max(ops.abs(x), initial=0.0) for x in self.arrays]
+        return [1 / ops.clip(m, tiny, 1 / tiny) for m in self._column(sizes, ops.max)]
 
+    def times(self, p, q):
+        """`g·p·q`, where `p·q` may be too small for the dtype, but `√p·√q` is not.
 
-def _vector(scalars):
-    dtype = keras.backend.result_type(*(s.dtype for s in scalars))
-    return ops.stack([ops.cast(s, dtype) for s in scalars])
+        Of two products, TensorFlow would multiply the scalars first; so one is a
+        quotient.
+        """
+        roots = [ops.sqrt(p_k) * ops.sqrt(q_k) for p_k, q_k in zip(p, q)]
+        inverses = [1 / root for root in roots]
+        return [
+            ops.cast(ops.cast(x, self.dtype) * root / inverse, x.dtype)
+            for x, root, inverse in zip(
+                self.arrays, self.of_each(roots), self.of_each(inverses)
+            )
+        ]
 
+    def of_each(self, column):
+        """One scalar for each array."""
+        if self.together:
+            return column * len(self.arrays)
+        return fused.scalars(column, len(self.arrays))
 
-def _scaled(gradient, scale):
-    return gradient * ops.cast(scale, gradient.values.dtype)
+    def _column(self, scalars, reduced):
+        scalars = [ops.cast(s, self.dtype) for s in scalars]
+        if self.together:
+            return [reduced(ops.stack(scalars))]
+        return fused.column(scalars)

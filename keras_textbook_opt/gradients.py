@@ -53,7 +53,12 @@ def like(original: Any, gradient: Rows | Scaled) -> Any:
     """`gradient` in the form that `original` has."""
     if isinstance(original, (Rows, Scaled)):
         return gradient
-    if rows.is_indexed_slices(original):
+    return plain(gradient)
+
+
+def plain(gradient: Rows | Scaled) -> Any:
+    """`gradient` as Keras has it: a tensor, or `tf.IndexedSlices` if sparse."""
+    if isinstance(gradient, Rows):
         return rows.assignable(gradient)
     return gradient.values
 

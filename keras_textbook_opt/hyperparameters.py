@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_textbook_opt import fused
 
@@ -83,6 +84,19 @@ def _in_float32(number: float) -> float:
     with np.errstate(over="ignore"):
         rounded = float(np.float32(number))
     return rounded if abs(rounded) >= np.finfo(np.float32).tiny else 0.0
+
+
+def scalar(name: str, value: Any) -> Any:
+    """`value`, a number or of one element; a `ValueError` if it has more, or none."""
+    if isinstance(value, (list, tuple)):
+        value = np.asarray(value)
+    shape = getattr(value, "shape", ())
+    if getattr(shape, "rank", 0) is None or None in shape:
+        return ops.reshape(value, ())
+    if math.prod(shape) != 1:
+        expected = f"a scalar, or of one element. Its shape is {tuple(shape)}"
+        raise ValueError(_message(name, expected, value))
+    return ops.reshape(value, ()) if len(shape) else value
 
 
 def integer(name: str, value: Any, *, at_least: int) -> int:

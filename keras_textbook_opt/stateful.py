@@ -32,19 +32,34 @@ from keras_textbook_opt.state.identity import Identity, identity, unique
 from keras_textbook_opt.state.lifecycle import State
 from keras_textbook_opt.state.matching import Match
 from keras_textbook_opt.state.slots import ACCUMULATOR, AVERAGE, CARRY, SLOT, Beside
+from keras_textbook_opt.swapping import SwappableAverage
 
 
 class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     """What `TextbookOptimizer` is built on: the variables beside the variables."""
 
-    def __init__(self, *args: Any, compensate: bool, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, learning_rate: Any, compensate: bool, **kwargs: Any):
+        super().__init__(learning_rate=learning_rate, **kwargs)
         self.compensate = compensate
         self._state = State()
         self._excluded = Exclusions()
         self._in_a_checkpoint = fused.in_a_checkpoint(
             self._list_of_variables, self._check_list_of_variables
         )
+        self._keep_in_32_bits(learning_rate)
+
+    def _keep_in_32_bits(self, learning_rate) -> None:
+        """Keras keeps a rate in `floatx`, where 16 bits take 1e-8 for zero."""
+        kept = self._learning_rate
+        if isinstance(kept, keras.Variable) and gradients.is_narrow(kept):
+            self._untrack_variable(kept)
+            self._learning_rate = self.add_variable(
+                (),
+                keras.initializers.Constant(learning_rate),
+                dtype="float32",
+                aggregation="only_first_replica",
+                name="learning_rate",
+            )
 
     def create_slots(self, variables: list) -> None:
         """Call `add_slot(variable, name)` for each slot of each variable.
@@ -202,8 +217,6 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """What Keras has in lists: the variables, and all state, in their order."""
         everything = [*self._state.beside.values()]
         self._trainable_variables = variables[:]
-        if self.use_ema:
-            self._model_variables_moving_average = [b.average for b in everything]
         if self.gradient_accumulation_steps:
             self._accumulated_gradients = [b.accumulator for b in everything]
         if list(map(id, state)) != list(map(id, self._variables)):
@@ -324,9 +337,9 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             raise ValueError(
                 "Expected a model whose new variables are the last, since they were "
                 "appended to the list of the optimizer and Keras pairs the two by "
-                f"position. Received: {[path_of(v) for v in var_list]}. The steps since "
-                "then were wrong. Call `add_variables(model.trainable_variables)` in "
-                "the place of `add_variables` with the new ones alone."
+                f"position. Received: {[path_of(v) for v in var_list]}. The steps "
+                "since then were wrong. Call `add_variables(model.trainable_variables)`"
+                " in the place of `add_variables` with the new ones alone."
             )
         super().finalize_variable_values(var_list)
 
@@ -379,7 +392,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """Set the values of `variables`, a list in their order.
 
         Raises:
-            ValueError: A value is missing or of another shape. Nothing has changed then.
+            ValueError: A value is missing or of another shape. Nothing has changed.
         """
         values = [np.asarray(weight) for weight in weights]
         if self.built:
@@ -518,17 +531,41 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             )
         return _moved(self, counterparts[0])
 
+    @property
+    def _model_variables_moving_average(self) -> list:
+        """Keras's name for the averages, under which its callback swaps them."""
+        if not (self.use_ema and self.built):
+            raise AttributeError("Expected an optimizer that is built with `use_ema`")
+        self._settle()
+        return [
+            SwappableAverage(self, variable, beside.average)
+            if beside.average is not None and gradients.is_narrow(variable)
+            else beside.average
+            for variable, beside in zip(
+                self._trainable_variables, self._state.beside.values()
+            )
+        ]
+
     # Reading and writing a variable with its carry.
 
-    def _read(self, place, g: Rows | None = None):
-        """`place` in its compute dtype, with its carry; of the rows of `g` if given."""
+    def _read(self, place, g: Rows | None = None, held=None):
+        """`place` in its compute dtype, with its carry; of the rows of `g` if given.
+
+        A carry counts while `place` is what was left there, and not after an assignment
+        from outside. What `place` held before is `held`, if given.
+        """
         carry = self._state.of(self._var_key(place)).carry
         if g is not None:
             place = rows.take(place, g)
             carry = None if carry is None else rows.take(carry, g)
-        if gradients.is_narrow(place):
-            place = ops.cast(place, "float32")
-        return place if carry is None else place + carry
+        if not gradients.is_narrow(place):
+            return place
+        held = ops.cast(place if held is None else held, "float32")
+        if carry is None:
+            return held
+        exact = held + carry
+        left = fused.rounded(exact, keras.backend.standardize_dtype(place.dtype))
+        return ops.where(ops.equal(left, held), exact, held)
 
     def _write(self, place, value) -> None:
         """`place ← value`; what `place` has no bits for goes to its carry."""

@@ -107,7 +107,7 @@ class Chain(keras.Model):
 
 
 def made(history: History, in_order: bool) -> list[tuple[int, keras.layers.Layer]]:
-    """The layers with their places in the model, in the order in which they are made."""
+    """The layers with their places in the model, in the order they are made in."""
     layers = []
     for k in (0, 1, 2) if in_order else (2, 1, 0):
         name = f"layer_{'abc'[k]}" if history.names == "by hand" else None

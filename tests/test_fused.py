@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given
+from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum, fused
 from tests.oracle import Oracle
@@ -77,6 +78,65 @@ def reached(recipe: Recipe, values, gradients) -> Oracle:
     for step in gradients:
         oracle.step(step)
     return oracle
+
+
+# The edges of the hyperparameters' ranges.
+
+EDGES: dict[str, list] = {
+    "beta_1": [0.0, 1e-6, 0.1, 0.49, 0.5, 0.9, 0.9999999],
+    "beta_2": [0.0, 1e-6, 0.1, 0.49, 0.5, 0.9, 0.999, 0.9999999],
+    "epsilon": [2e-38, 1e-30, 1e-8, 1.0, 1e30],
+    "momentum": [0.0, 1e-30, 1e-6, 0.5, 0.9, 0.9999999, 1.0],
+    "learning_rate": [0.0, 2e-38, 1e-20, 1e-8, 0.1, 1e6, 1e20],
+}
+OF = {
+    SGD: {},
+    Momentum: {"nesterov": [False, True]},
+    Adam: {"amsgrad": [False, True]},
+}
+NAMES = {SGD: [], Momentum: ["momentum"], Adam: ["beta_1", "beta_2", "epsilon"]}
+
+
+@st.composite
+def at_the_edges(draw, cls: type):
+    """Arguments, and gradients: a spike for some elements, then small ones."""
+    arguments = {
+        name: draw(st.sampled_from(EDGES[name]))
+        for name in ["learning_rate", *NAMES[cls]]
+    }
+    arguments |= {name: draw(st.sampled_from(of)) for name, of in OF[cls].items()}
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    spike = draw(st.sampled_from([1e8, 1e12, 1e18]))
+    sizes = [draw(st.sampled_from([0, 1e-12, 1e-6, 1e-3, 1.0])) for _ in range(6)]
+    sizes[draw(st.integers(0, 3))] = spike
+    signs = rng.choice([-1, 1], size=4)
+    return arguments, [signs * rng.uniform(0.5, 1, size=4) * size for size in sizes]
+
+
+@pytest.mark.parametrize("cls", [SGD, Momentum, Adam])
+@given(data=st.data(), dtype=st.sampled_from(["float32", "float64"]))
+def test_kernel_and_equation_agree_at_the_edges(cls, data, dtype):
+    """To 2e-6 of each element: gradients keep their signs, so that nothing cancels."""
+    arguments, gradients = data.draw(at_the_edges(cls))
+    fast = taken(cls(**arguments), gradients, dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "backend", None)
+        plain = taken(cls(**arguments), gradients, dtype)
+    unit = 2e-6 if dtype == "float32" else 1e-14
+    for after, expected in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(after, expected, rtol=unit, atol=2e-38)
+
+
+def taken(optimizer, gradients, dtype: str) -> list[np.ndarray]:
+    """The variable, which starts at 0, and its slots after each step."""
+    θ = keras.Variable(np.zeros(4), dtype=dtype)
+    optimizer.build([θ])
+    slots = [v for v in optimizer.variables if v.shape == (4,)]
+    after = []
+    for g in gradients:
+        optimizer.apply([tf.constant(g, dtype)], [θ])
+        after += [v.numpy() for v in (θ, *slots)]
+    return after
 
 
 KERNELS = [

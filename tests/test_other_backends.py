@@ -1,10 +1,17 @@
-"""The formulas are true on Keras's other backends, where TensorFlow is not imported."""
+"""What does not need TensorFlow is true on Keras's other backends, without it."""
+
+import importlib.util
 
 import pytest
 
 from tests.processes import run
 
+BACKENDS = ["numpy", "jax"]
+if importlib.util.find_spec("torch"):
+    BACKENDS.append("torch")
 
-@pytest.mark.parametrize("backend", ["numpy", "jax"])
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_dense_steps_on_another_backend_follow_the_equations(backend):
+    """So are clips of every magnitude, and what is promised of 16 bits."""
     run(("tests.programs.dense_steps", backend))

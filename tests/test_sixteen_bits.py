@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum
 from tests.oracle import Oracle, Sparse
+from tests.programs import sixteen_bits
 from tests.recipes import EXACT, LAZY, Recipe
 from tests.trainer import Trainer, trainer
 
@@ -49,8 +50,14 @@ def held(x: Any, dtype: str) -> np.ndarray:
 
 def state_of(optimizer, name: str) -> dict[str, keras.Variable]:
     """The variables that `optimizer` keeps under `name`, by the path of their own."""
-    named = {getattr(v, "state_name", "/"): v for v in optimizer.variables}
-    return {k.partition("/")[2]: v for k, v in named.items() if k.startswith(name)}
+    found = {}
+    for θ, beside in zip(
+        optimizer._trainable_variables, optimizer._state.beside.values()
+    ):
+        kept = {kind.removeprefix("slots/"): v for kind, v in beside.kept().items()}
+        if name.strip("/") in kept:
+            found[θ.path] = kept[name.strip("/")]
+    return found
 
 
 def carry_of(optimizer, variable) -> np.ndarray:
@@ -256,6 +263,42 @@ def test_the_built_in_adam_does_not_move_in_bfloat16_and_ours_does():
     expected = adam_steps(Adam, "float32")
     np.testing.assert_allclose(adam_steps(Adam, "bfloat16"), expected, atol=4e-3)
     np.testing.assert_allclose(expected, [0.0, -1.0, -0.5], atol=1e-5)
+
+
+# What is set from outside.
+
+
+def test_a_carry_counts_until_the_variable_is_set_from_outside():
+    sixteen_bits.check()
+
+
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.parametrize("recipe", [EXACT[0], EXACT[4], LAZY[1], LAZY[2]], ids=str)
+@given(run=runs(), size=st.sampled_from([0.0, 1e-3, 5.0]))
+def test_it_does_not_count_after_an_assignment(recipe, mode, run, size):
+    """Then the path is that of an optimizer which found the variable like this."""
+    subject = trainer(recipe, mode, SPECS, TABLES)
+    values, gradients = run
+    values = [held(1000 * value, d) for value, (_, d) in zip(values, SPECS)]
+    subject.run(values, gradients)
+    assigned = [held(size * value, d) for value, (_, d) in zip(values, SPECS)]
+    for variable, value in zip(subject.variables, assigned, strict=True):
+        variable.assign(value)
+    for beside in subject.optimizer._state.beside.values():
+        for slot in beside.slots.values():
+            slot.assign(np.zeros(slot.shape))
+    subject.optimizer.iterations.assign(0)
+    oracle = Oracle(recipe, assigned)
+    for step in gradients:
+        oracle.step(step)
+        subject.step(step)
+    for k, (variable, (_, dtype)) in enumerate(zip(subject.variables, SPECS)):
+        atol = 1e-5 * oracle.reach[k] + SMALLEST[dtype]
+        if dtype != "float32":
+            # A carry that might be of this value, too, is taken for its own.
+            atol += HALF_ULP[dtype] * np.abs(assigned[k])
+        both = whole(subject.optimizer, variable)
+        assert np.all(np.abs(both - oracle.variables[k]) <= atol)
 
 
 # What it costs.

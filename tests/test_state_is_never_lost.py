@@ -378,8 +378,7 @@ def test_what_has_grown_has_the_order_of_what_was_built_at_once(recipe: Recipe):
     optimizer.add_variables(θ[1:])
     at_once.build(θ)
     own, other = (
-        [getattr(v, "state_name", v.name) for v in each.variables]
-        for each in (optimizer, at_once)
+        [variable.name for variable in each.variables] for each in (optimizer, at_once)
     )
     assert own == other
 

@@ -58,7 +58,11 @@ class Trainer:
         for variable, value in zip(self.variables, values):
             variable.assign(value)
         for step in gradients:
-            self._step([self._tensors(g, d) for g, (_, d) in zip(step, self.specs)])
+            self.step(step)
+
+    def step(self, gradients: list) -> None:
+        """Take one step from where the variables are."""
+        self._step([self._tensors(g, d) for g, (_, d) in zip(gradients, self.specs)])
 
     def _tensors(self, g, dtype: str):
         if isinstance(g, Sparse):

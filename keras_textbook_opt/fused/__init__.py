@@ -50,6 +50,28 @@ def _applicable(table: str, optimizer: Any, θ: Any, slots: Any) -> Any:
     return getattr(backend, table).get(name)
 
 
+def compiles_branches() -> bool:
+    """Whether what is traced here becomes one program, the branches with it."""
+    if keras.backend.backend() == "jax":
+        return True
+    return backend is not None and backend.under_xla()
+
+
+def column(scalars: list) -> list:
+    """Scalars as a list of tensors that are quick to compute with, element by element.
+
+    One vector serves all, but for JAX, which takes long to compile its assembly.
+    """
+    return scalars if keras.backend.backend() == "jax" else [ops.stack(scalars)]
+
+
+def scalars(column: list, count: int) -> list:
+    """The `count` scalars of a `column`."""
+    if keras.backend.backend() == "jax":
+        return column
+    return ops.unstack(column[0], num=count)
+
+
 def l2_loss(x: Any) -> Any:
     """`Σx²/2`, a scalar of the dtype of `x`."""
     return ops.sum(ops.square(x)) / 2 if backend is None else backend.l2_loss(x)

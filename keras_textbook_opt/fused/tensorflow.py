@@ -18,15 +18,22 @@ from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 def applies(optimizer, θ, slots) -> bool:
     """Whether the optimizer's kernel serves `θ` as well as the equation does.
 
-    The kernels compute in the dtype of `θ`, for which 16 bits are too few. Adam's
-    rounds `v + (1 − β₂)·(g² − v)`, which does not forget a large `v` if `β₂` is small.
-    XLA has no kernel with three slots (AMSGrad).
+    The kernels compute in the dtype of `θ`, for which 16 bits are too few. XLA has no
+    kernel with three slots (AMSGrad).
+
+    Adam's computes `m + (1 − β₁)·(g − m)`, which rounds off a part of `m`, where the
+    equation rounds off the same part of `β₁·m`. After a spike of the gradient that is
+    all there is: `m = 0` where `β₁ = 0` and `m` should be `g`. From `β₁ = 1/2` on, it
+    is one bit at most. The same is true of `v` and `β₂`. One difference is left: where
+    `g²` is beyond the dtype (`|g| > 1.8e19`), `v` is infinite, after which the equation
+    leaves `θ` where it is, and the kernel makes it NaN.
     """
-    if getattr(optimizer, "beta_2", 1.0) < 0.5:
+    betas = [getattr(optimizer, name, 1.0) for name in ("beta_1", "beta_2")]
+    if min(betas) < 0.5:
         return False
     if keras.backend.standardize_dtype(θ.dtype) not in ("float32", "float64"):
         return False
-    return len(slots) < 3 or not _under_xla()
+    return len(slots) < 3 or not under_xla()
 
 
 def sgd(optimizer, g, θ, η) -> None:
@@ -82,7 +89,7 @@ def l2_loss(x):
 
 def rounded(x, dtype):
     """`x` as `dtype` holds it. XLA may drop a cast there and back as of no effect."""
-    if _under_xla():
+    if under_xla():
         held = xla.reduce_precision(x, *BITS[dtype])
         if dtype == "float16":
             # It takes the subnormals of float16, multiples of 2⁻²⁴, for zero.
@@ -126,7 +133,8 @@ class Text(tf.train.experimental.PythonState):
         self._read(tf.compat.as_text(text))
 
 
-def _under_xla() -> bool:
+def under_xla() -> bool:
+    """Whether what is traced here is compiled by XLA."""
     return not tf.executing_eagerly() and GraphOrParentsInXlaContext(
         tf.compat.v1.get_default_graph()
     )

@@ -1,8 +1,8 @@
 """A saved state: names and arrays in a file, and the list of what they are.
 
-An entry stands under a name such as `m/dense/kernel`. Under `names` stands the list: for
-each variable its `Identity`, and the key of each entry beside it. A file of a built-in
-has no list: its entries are numbered.
+An entry stands under a name such as `m/dense/kernel`. Under `names` stands the list:
+the `Identity` of each variable, and the kinds of the entries beside it. A file of a
+built-in has no list: its entries are numbered.
 """
 
 from __future__ import annotations
@@ -106,9 +106,7 @@ class Saved:
         )
 
 
-def _names(
-    variables: Iterable[Identity], beside: Iterable[Iterable[str]]
-) -> list[str]:
+def _names(variables: Iterable[Identity], beside: Iterable[Iterable[str]]) -> list[str]:
     labels = unique(variable.path for variable in variables)
     pairs = zip(labels, beside)
     return unique(name_of(kind, label) for label, kinds in pairs for kind in kinds)

@@ -85,8 +85,8 @@ def _place(path: str, here: list[Identity]) -> int | None:
     like = [h for h, variable in enumerate(here) if matching.alike(path, variable.path)]
     if not same and len(like) > 1:
         raise ValueError(
-            f"Expected one variable like '{path}', which is excluded from weight decay. "
-            f"Received: {', '.join(here[h].path for h in like)}. Say which with "
+            f"Expected one variable like '{path}', which is excluded from weight "
+            f"decay. Received: {', '.join(here[h].path for h in like)}. Say which with "
             "`exclude_from_weight_decay` before the optimizer is built."
         )
     return next(iter(same or like), None)

@@ -1,8 +1,8 @@
 """Which variable is which: by its place in a list, by its path, by what it holds.
 
-Keras numbers paths anew in each process and puts weights where a model's structure says,
-so that a path alone can mislead. What a variable holds does not: whoever has the weights
-of a saved variable is that variable.
+Keras numbers paths anew in each process, and puts weights where a model's structure
+says, so that a path alone can mislead. What a variable holds does not: whoever has the
+weights of a saved variable is that variable.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def mismatches_are_skipped() -> bool:
-    """Whether `load_weights(..., skip_mismatch=True)` is loading: layers alone hear it."""
+    """Whether `load_weights(..., skip_mismatch=True)` is what is loading."""
     frame = next(_frames("saving_lib", "_load_state"), None)
     return frame is not None and bool(frame.f_locals.get("skip_mismatch"))
 
@@ -37,7 +37,7 @@ def _frames(module: str, function: str) -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if frame.f_code.co_name == function and name.startswith("keras."):
-            if name.endswith(module):
-                yield frame
+        in_module = name.startswith("keras.") and name.endswith(module)
+        if in_module and frame.f_code.co_name == function:
+            yield frame
         frame = frame.f_back

@@ -63,7 +63,7 @@ class State:
 
 
 def named(state: State, here: Sequence[Identity]) -> list[tuple[str, str, Any]]:
-    """Name, kind and variable of all that is beside variables, in the order of `kept`."""
+    """Name, kind and variable of all beside variables, in the order of `kept`."""
     found = {}
     for label, beside in zip(unique(v.path for v in here), state.beside.values()):
         for kind, variable in beside.kept().items():

@@ -101,9 +101,7 @@ def of_own(saved: Saved, own: dict[str, keras.Variable]) -> Plan:
     return plan
 
 
-def by_number(
-    saved: Saved, state: Sequence[tuple[str, str, Any]], own: int
-) -> Plan:
+def by_number(saved: Saved, state: Sequence[tuple[str, str, Any]], own: int) -> Plan:
     """A plan for the numbered entries of a built-in.
 
     Args:
@@ -256,11 +254,13 @@ def _zeros(variable: keras.Variable) -> Callable[[], Any]:
 
 
 def refuse(problems: list[str]) -> NoReturn:
+    """Raise the error that names every problem."""
     raise ValueError(
         "Expected the saved state of an optimizer like this one, built on variables "
-        f"like these. Received one in which:\n{_listed(problems)}\nNothing was assigned. "
-        "Load it into the model that it was saved with, or call `load_weights(..., "
-        "skip_mismatch=True)`: what fits is then taken, and the rest starts afresh."
+        f"like these. Received one in which:\n{_listed(problems)}\n"
+        "Nothing was assigned. Load it into the model that it was saved with, or call "
+        "`load_weights(..., skip_mismatch=True)`: what fits is then taken, and the rest "
+        "starts afresh."
     )
 
 

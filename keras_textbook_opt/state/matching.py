@@ -71,7 +71,8 @@ def what_fits(saved: Sequence[Identity], here: Sequence[Identity]) -> Match:
                 for s, other in enumerate(saved)
                 if s not in match.values() and alike(other.path, variable.path)
             ]
-            match |= {h: s for s in free[:1]}
+            if free:
+                match[h] = free[0]
     return {h: s for h, s in match.items() if saved[s].shape == here[h].shape}
 
 
@@ -104,7 +105,8 @@ def by_contents(
             sibling = f"{home}/{name}" if home else None
             beside = [s for s in places if saved[s].path == sibling]
             kept = [s for s in places if match is not None and match.get(h) == s]
-            found |= {h: s for s in (beside or kept)[:1]}
+            if beside or kept:
+                found[h] = (beside or kept)[0]
     mended = (match or {}) | found
     one_to_one = len(set(mended.values())) == len(mended)
     if match is None:

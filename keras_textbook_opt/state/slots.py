@@ -25,7 +25,7 @@ class Beside:
     carry: keras.Variable | None = None
 
     def kept(self) -> dict[str, keras.Variable]:
-        """Each variable by its kind: `slots/m`, `average`, `carry`, …"""
+        """Each variable by its kind: `slots/m`, `average`, `carry` and so on."""
         others = {
             AVERAGE: self.average,
             ACCUMULATOR: self.accumulator,

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_textbook_opt import SGD, Adam, Momentum
 from tests.oracle import Oracle
+from tests.programs import clips, sixteen_bits
 from tests.recipes import EXACT, Recipe
 
 WITH_FEATURES = [
@@ -108,4 +109,6 @@ if __name__ == "__main__":
         check(recipe)
     for recipe in WITH_FEATURES:
         check_features_of_keras(recipe)
+    clips.check()
+    sixteen_bits.check()
     assert "tensorflow" not in sys.modules
