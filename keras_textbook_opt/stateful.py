@@ -38,6 +38,11 @@ from keras_textbook_opt.swapping import SwappableAverage
 class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     """What `TextbookOptimizer` is built on: the variables beside the variables."""
 
+    built: bool
+    _learning_rate: Any
+    _trainable_variables: list
+    _variables: list
+
     def __init__(self, *, learning_rate: Any, compensate: bool, **kwargs: Any):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.compensate = compensate
@@ -60,6 +65,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 aggregation="only_first_replica",
                 name="learning_rate",
             )
+            self._set_state(self._variables[:])
 
     def create_slots(self, variables: list) -> None:
         """Call `add_slot(variable, name)` for each slot of each variable.
@@ -146,7 +152,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._take(lifecycle.in_order_of_file(self._state, variables))
         self.built = True
         try:
-            with fused.outside_the_graph(self):
+            with fused.outside_the_step(self):
                 self._load_what_waits()
         except ValueError:
             self._forget(own)
@@ -220,10 +226,15 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if self.gradient_accumulation_steps:
             self._accumulated_gradients = [b.accumulator for b in everything]
         if list(map(id, state)) != list(map(id, self._variables)):
-            self._variables = fused.tracked(self, "_variables", state)
-            condition, _ = self._tracker.config["variables"]
-            self._tracker.config["variables"] = condition, self._variables
-            self._tracker.stored_ids["variables"] = set(map(id, state))
+            self._set_state(state)
+
+    @no_automatic_dependency_tracking
+    def _set_state(self, state: list) -> None:
+        """A new list: TensorFlow lets one that a checkpoint has tracked only grow."""
+        self._variables = fused.tracked(self, "_variables", state)
+        condition, _ = self._tracker.config["variables"]
+        self._tracker.config["variables"] = condition, self._variables
+        self._tracker.stored_ids["variables"] = set(map(id, state))
 
     def _own_variables(self) -> list:
         """State that is beside no variable, such as the count of steps."""
@@ -477,7 +488,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         unsettled = self._state.unsettled
         if unsettled is not None:
             self._state.unsettled = None
-            with fused.outside_the_graph(self):
+            with fused.outside_the_step(self):
                 match = lifecycle.settle(self._state, *unsettled, self._identities())
             self._move_exclusions(unsettled[0], match)
 

@@ -1,5 +1,7 @@
 """A clip takes the norm of the whole gradient, of any magnitude."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -51,7 +53,9 @@ def test_gradients_of_any_magnitude_are_clipped_to_the_same_length(
         for exponent, shape in zip(exponents, shapes, strict=True)
     ]
     gradients[0] /= 2  # a row is there twice, and its sum is to be finite
-    signs = [np.float32([1, -1])] + [rng.choice([-1, 1], size=s) for s in shapes[1:]]
+    signs = [np.array([1, -1], np.float32)] + [
+        rng.choice([-1, 1], size=s) for s in shapes[1:]
+    ]
     gradients = [g * sign.astype("float32") for g, sign in zip(gradients, signs)]
     table = Sparse(indices, gradients[0])
     subject = trainer(Recipe(SGD, {clip: c}), mode, SPECS, TABLES)
@@ -78,9 +82,11 @@ def test_gradients_of_float64_may_be_larger_still(clip, mode, seed, exponents):
     ]
     subject = trainer(Recipe(SGD, {clip: C}), mode, specs)
     subject.run([np.zeros(shape) for shape, _ in specs], [gradients])
-    norms = [np.linalg.norm(g.astype(np.longdouble).ravel()) for g in gradients]
+    norms: list[Any] = [
+        np.linalg.norm(g.astype(np.longdouble).ravel()) for g in gradients
+    ]
     if clip == "global_clipnorm":
-        norms = [np.linalg.norm(norms)] * 3
+        norms = [np.linalg.norm(np.array(norms))] * 3
     for variable, g, norm in zip(subject.variables, gradients, norms, strict=True):
         expected = -0.1 * (g * (C / max(norm, C))).astype("float64")
         np.testing.assert_allclose(

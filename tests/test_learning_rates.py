@@ -99,7 +99,7 @@ def test_a_rate_of_another_shape_is_refused_and_nothing_moves(cls, shape):
 def by_layer(cls: type, factors: dict[str, float]) -> type:
     """A subclass with a factor of the learning rate for each variable's name."""
 
-    class ByLayer(cls):  # type: ignore[misc,valid-type]
+    class ByLayer(cls):
         def update_step(self, gradient, variable, learning_rate):
             assert ops.is_tensor(learning_rate) and learning_rate.shape == ()
             factor = factors[variable.name.split(":")[0]]
@@ -130,7 +130,7 @@ def test_the_step_size_is_computed_once_a_dtype_and_step(cls):
         (by_layer(cls, dict.fromkeys(DTYPES, 0.5)), len(DTYPES)),
     ]:
 
-        class Counting(subclass):  # type: ignore[misc,valid-type]
+        class Counting(subclass):  # type: ignore[misc, valid-type]
             count = 0
 
             def step_size(self, η, t):

@@ -210,7 +210,7 @@ def test_a_checkpoint_has_the_layout_of_the_built_in_and_a_list(tmp_path):
     ours, theirs = (
         tf.train.list_variables(str(tmp_path / name)) for name in ("ours", "keras")
     )
-    more = ("optimizer/_in_a_checkpoint/.ATTRIBUTES/py_state", [])
+    more: tuple[str, list] = ("optimizer/_in_a_checkpoint/.ATTRIBUTES/py_state", [])
     assert sorted([*theirs, more]) == sorted(ours)
     for name, optimizer in optimizers.items():
         (other,) = optimizers.keys() - {name}

@@ -84,9 +84,14 @@ def rounded(x: Any, dtype: str) -> Any:
     return backend.rounded(x, dtype)
 
 
-def outside_the_graph(optimizer: Any) -> AbstractContextManager[Any]:
-    """Where an assignment happens now, also while a graph is traced for replicas."""
-    return nullcontext() if backend is None else backend.outside_the_graph(optimizer)
+def outside_the_graph() -> AbstractContextManager[Any]:
+    """Where an operation happens now, also while a graph is traced."""
+    return nullcontext() if backend is None else backend.outside_the_graph()
+
+
+def outside_the_step(optimizer: Any) -> AbstractContextManager[Any]:
+    """The same, on all replicas of `optimizer`, also within the step of one of them."""
+    return nullcontext() if backend is None else backend.outside_the_step(optimizer)
 
 
 def tracked(optimizer: Any, name: str, variables: list) -> list:

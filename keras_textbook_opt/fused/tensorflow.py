@@ -98,12 +98,14 @@ def rounded(x, dtype):
     return tf.cast(tf.cast(x, dtype), x.dtype)
 
 
-@contextlib.contextmanager
-def outside_the_graph(optimizer):
-    """TensorFlow's scope for what is done once, when a graph is traced.
+def outside_the_graph():
+    """TensorFlow's scope for what is done once, when a graph is traced."""
+    return tf.init_scope()
 
-    Within a replica's step, that is outside of the replicas, where all are assigned.
-    """
+
+@contextlib.contextmanager
+def outside_the_step(optimizer):
+    """That scope, across the replicas, where an assignment reaches all of them."""
     with tf.init_scope():
         if tf.distribute.has_strategy() or optimizer._distribution_strategy is None:
             yield

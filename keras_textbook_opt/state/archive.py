@@ -31,7 +31,7 @@ class Entry:
 
     def __init__(self, store: Any, key: str):
         self._store, self._key = store, key
-        group = getattr(store, "_h5_entry_group", ())  # Keras's store reads it whole
+        group: Any = getattr(store, "_h5_entry_group", {})  # the store would read it
         header = group[key] if key in group else store[key]
         self.shape = tuple(header.shape)
         self.dtype = str(getattr(header, "attrs", {}).get("dtype", header.dtype))

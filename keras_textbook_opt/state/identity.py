@@ -53,17 +53,18 @@ class Identity(NamedTuple):
         return contents is not None and contents == here.contents(here.dtype)
 
     def to_json(self) -> list[Any]:
-        sample = self.sample
-        if sample is not None:
-            sample = base64.b64encode(sample.astype("<f4").tobytes()).decode()
-        return [*self[:-1], sample]
+        text = None
+        if self.sample is not None:
+            text = base64.b64encode(self.sample.astype("<f4").tobytes()).decode()
+        return [*self[:-1], text]
 
     @classmethod
     def from_json(cls, written: list[Any]) -> Identity:
-        path, shape, *others, sample = written
-        if sample is not None:
-            sample = np.frombuffer(base64.b64decode(sample), "<f4")
-        return cls(path, tuple(shape), *others, sample)
+        path, shape, dtype, trainable, decays, text = written
+        sample = None
+        if text is not None:
+            sample = np.frombuffer(base64.b64decode(text), "<f4")
+        return cls(path, tuple(shape), dtype, trainable, decays, sample)
 
 
 def identity(variable: Any, decays: bool = True) -> Identity:

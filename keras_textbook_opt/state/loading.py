@@ -259,8 +259,8 @@ def refuse(problems: list[str]) -> NoReturn:
         "Expected the saved state of an optimizer like this one, built on variables "
         f"like these. Received one in which:\n{_listed(problems)}\n"
         "Nothing was assigned. Load it into the model that it was saved with, or call "
-        "`load_weights(..., skip_mismatch=True)`: what fits is then taken, and the rest "
-        "starts afresh."
+        "`load_weights(..., skip_mismatch=True)`: what fits is then taken, and the "
+        "rest starts afresh."
     )
 
 
