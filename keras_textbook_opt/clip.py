@@ -9,6 +9,7 @@ float32), below which most kernels take a number for zero.
 """
 
 import functools
+from typing import final
 
 import keras
 import numpy as np
@@ -85,6 +86,7 @@ def _scales(c: float, norms, p):
     return [c / ops.maximum(n, c * p_k) for n, p_k in zip(norms, p)]
 
 
+@final
 class _Values:
     """The values of gradients, with a norm of each, or one norm of all `together`.
 

@@ -13,7 +13,13 @@ import keras_textbook_opt
 from keras_textbook_opt import TextbookOptimizer
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/moving.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/moving.md",
+    "docs/state.md",
+]
 
 PUBLIC = [getattr(keras_textbook_opt, name) for name in keras_textbook_opt.__all__]
 CLASSES = [each for each in PUBLIC if inspect.isclass(each)]

@@ -1,0 +1,1 @@
+"""What an optimizer keeps: beside which variable, and in which file."""
