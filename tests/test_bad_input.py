@@ -205,7 +205,7 @@ def test_sgd_sends_momentum_to_momentum(momentum):
         ((0.01, 0.9, True), "Momentum(0.01, momentum=0.9, nesterov=True)"),
         ((SCHEDULE, 0.5), "Momentum(ExponentialDecay, momentum=0.5)"),
     ],
-    ids=["two", "three", "schedule"],
+    ids=["momentum", "nesterov", "a schedule"],
 )
 def test_sgd_sends_a_momentum_by_position_to_momentum(arguments, shown):
     with pytest.raises(ValueError, match=r"keras_textbook_opt\.Momentum") as refusal:
