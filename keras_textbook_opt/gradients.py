@@ -56,11 +56,11 @@ def like(original: Any, gradient: Rows | Scaled) -> Any:
     return plain(gradient)
 
 
-def plain(gradient: Rows | Scaled) -> Any:
+def plain(gradient: Any) -> Any:
     """`gradient` as Keras has it: a tensor, or `tf.IndexedSlices` if sparse."""
-    if isinstance(gradient, Rows):
-        return rows.assignable(gradient)
-    return gradient.values
+    if isinstance(gradient, Scaled):
+        return gradient.values
+    return rows.assignable(gradient)
 
 
 def compute_dtype(variable: Any) -> str:
