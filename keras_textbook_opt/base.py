@@ -205,6 +205,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         optimizer = super().from_config(config, custom_objects=custom_objects)
         if excluded:
             optimizer._excluded = Exclusions.from_config(excluded)
+            optimizer._exclude()
         optimizer._state.order_of_file = tuple(variables)
         return optimizer
 

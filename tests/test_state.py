@@ -217,7 +217,7 @@ def test_a_checkpoint_has_the_layout_of_the_built_in_and_a_list(tmp_path):
         twin = built(type(optimizer)(0.1))
         checkpoint = tf.train.Checkpoint(optimizer=twin)
         checkpoint.read(str(tmp_path / other)).expect_partial()
-        assert_same(values(twin), values(optimizer))
+        assert_same(values(twin), values(optimizers[other]))
 
 
 # Loading.
