@@ -148,12 +148,15 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             return
         self._check_variables(variables)
         self._find_exclusions(variables)
+        with fused.outside_the_step(self):
+            self._build(variables)
+
+    def _build(self, variables: list) -> None:
         own = self._variables[:]
         self._take(lifecycle.in_order_of_file(self._state, variables))
         self.built = True
         try:
-            with fused.outside_the_step(self):
-                self._load_what_waits()
+            self._load_what_waits()
         except ValueError:
             self._forget(own)
             raise
@@ -320,6 +323,15 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             ValueError: The lists are not those of this optimizer.
         """
         self._settle()
+        if not self.built and self._state.waiting is not None:
+            raise ValueError(
+                "Expected an optimizer that is built before `stateless_apply`. "
+                "Received: one with a loaded state that waits for its variables, as "
+                "the loader of `.h5` files leaves it within a `LossScaleOptimizer`. "
+                "Load the model again (a step that fails takes its weights on JAX), "
+                "and compile it with `model.optimizer.inner_optimizer` before the "
+                "first step; in a loop of your own, call `build(variables)`."
+            )
         here, values = self._trainable_variables, list(trainable_variables)
         shapes = [tuple(variable.shape) for variable in here]
         if self.built and [tuple(value.shape) for value in values] != shapes:

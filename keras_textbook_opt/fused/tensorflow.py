@@ -12,6 +12,7 @@ from typing import final
 import keras
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
+from tensorflow.python.distribute import distribute_lib
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 
@@ -105,13 +106,22 @@ def outside_the_graph():
 
 @contextlib.contextmanager
 def outside_the_step(optimizer):
-    """That scope, across the replicas, where an assignment reaches all of them."""
+    """That scope, across the replicas, where an assignment reaches all of them.
+
+    In a replica's step, the scope alone would stay in the context of that replica.
+    """
+    strategy = optimizer._distribution_strategy
     with tf.init_scope():
-        if tf.distribute.has_strategy() or optimizer._distribution_strategy is None:
+        if strategy is None or tf.distribute.in_cross_replica_context():
             yield
         else:
-            with optimizer._distribution_strategy.scope():
-                yield
+            mode = distribute_lib._CrossReplicaThreadMode(strategy)
+            distribute_lib._push_per_thread_mode(mode)
+            try:
+                with strategy.scope():
+                    yield
+            finally:
+                distribute_lib._pop_per_thread_mode()
 
 
 def tracked(optimizer, name, variables):

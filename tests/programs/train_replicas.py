@@ -82,8 +82,9 @@ class Loop:
 
         return share(IDS), share(TARGETS)
 
-    def train(self, model: keras.Model, optimizer: Any) -> None:
-        optimizer.build(model.trainable_variables)
+    def train(self, model: keras.Model, optimizer: Any, builds: bool = True) -> None:
+        if builds:
+            optimizer.build(model.trainable_variables)
 
         def step(ids, targets) -> None:
             exclude_biases(optimizer)  # Once more in each replica.
