@@ -1,0 +1,11 @@
+"""On JAX, fits with averages follow each other; state is sharded as its variable.
+
+Keras gives the buffers of a fit away to its steps: an average that has replaced a
+variable must not share one with it.
+"""
+
+from tests.processes import run
+
+
+def test_averages_and_shards_on_jax():
+    run(("tests.programs.jax_devices",))
