@@ -332,7 +332,8 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         """Keras computes for each variable what is the same for all of them."""
         dtypes = {compute_dtype(v) for v in trainable_variables}
         if type(self).update_step is not TextbookOptimizer.update_step:
-            grads = [gradients.plain(g) for g in grads]
+            merged = [gradients.structured(g).merged() for g in grads]
+            grads = [gradients.plain(g) for g in merged]
         widest = "float64" if "float64" in dtypes else "float32"
         η = ops.cast(learning_rate, widest)
         scalars = {dtype: self._scalars(η, dtype) for dtype in dtypes}

@@ -12,6 +12,7 @@ import math
 import numbers
 import re
 import reprlib
+import warnings
 from typing import Any
 
 import keras
@@ -118,6 +119,13 @@ def sparse_update(value: Any) -> str:
     """`value`; a `ValueError` unless it is `"exact"` or `"lazy"`."""
     if not isinstance(value, str) or value not in ("exact", "lazy"):
         raise ValueError(_message("sparse_update", "'exact' or 'lazy'", value))
+    backend = keras.backend.backend()
+    if value == "lazy" and backend != "tensorflow":
+        warnings.warn(
+            "`sparse_update='lazy'` is the same as 'exact' here: with the "
+            f"{backend} backend, the gradient of an embedding names all of its rows.",
+            stacklevel=4,
+        )
     return value
 
 

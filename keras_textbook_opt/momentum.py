@@ -27,7 +27,8 @@ class Momentum(TextbookOptimizer):
         sparse_update: What a sparse gradient means for a row that it does not name:
             `"exact"`, `gᵢ = 0`: `mᵢ` decays and `θᵢ` moves on, as with the dense
             gradient; `"lazy"`: `mᵢ` and `θᵢ` stay as they are, and the step costs the
-            rows touched.
+            rows touched. TensorFlow alone has such gradients: elsewhere `"lazy"` is
+            `"exact"`, and warns.
         clipnorm, global_clipnorm, clipvalue, weight_decay, use_ema, ema_momentum,
             ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps,
             compensate, name: See `TextbookOptimizer`.

@@ -6,35 +6,52 @@ and routes of its state, drawn together.
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests import histories
 from tests.histories import History
+from tests.processes import run
 
-histories_of_models = st.builds(
-    History,
-    kind=st.sampled_from(histories.KINDS),
-    names=st.sampled_from(histories.NAMES),
-    event=st.sampled_from(histories.EVENTS),
-    frozen=st.sampled_from([0, 1, 2]),
-    policy=st.sampled_from(histories.POLICIES),
-    optimizer=st.sampled_from(list(histories.OPTIMIZERS)),
-    options=st.sampled_from(list(histories.OPTIONS)),
-    excluded=st.sampled_from([None, 0, 1, 2]),
-    made_in_order=st.booleans(),
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+DRAWN = st.builds(
+    History, **{name: st.sampled_from(of) for name, of in histories.DRAWN.items()}
 )
 
 
 @pytest.mark.parametrize("route", histories.ROUTES)
-@given(history=histories_of_models)
+@hypothesis.settings(max_examples=60 if THOROUGH else 3)
+@hypothesis.example(history=History(kind="subclass", made_in_order=False))
+@hypothesis.example(history=History(event="unfrozen, appended", excluded=1))
+@given(history=DRAWN)
 def test_training_goes_on(route: str, history: History):
     assume(histories.can_take(history, route))
     model = histories.lived(history)
     with tempfile.TemporaryDirectory() as folder:
         other = histories.ROUTES[route](model, history, Path(folder))
     histories.assert_goes_on(model, other)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_training_goes_on_with_another_backend(backend: str):
+    if not importlib.util.find_spec(backend):
+        pytest.skip(f"{backend} is an extra, and not installed")
+    count, seed = ("40", "1") if THOROUGH else ("2", "0")
+    run(("tests.programs.state_histories", backend, count, seed))
+
+
+@pytest.mark.parametrize("route", [".h5", "tf.train.Checkpoint"])
+def test_what_is_by_position_alone_is_refused_where_it_is_not_known(route, tmp_path):
+    """A layer was frozen after it was trained, and the optimizer was not told."""
+    history = History(event="frozen", frozen=1)
+    model = histories.lived(history)
+    with pytest.raises(ValueError, match=r"[Ee]xpected.*\n?.*(values|checkpoint)"):
+        other = histories.ROUTES[route](model, history, tmp_path)
+        other.optimizer.build(other.trainable_variables)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 os.environ["KERAS_BACKEND"] = sys.argv[1]
 
@@ -103,12 +104,23 @@ def moving_average(values: list[list[np.ndarray]], β: float) -> list[np.ndarray
     return average
 
 
+def check_that_lazy_says_that_it_is_exact() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Momentum(sparse_update="exact")
+        assert not caught
+        Momentum(sparse_update="lazy")
+        Adam(sparse_update="lazy")
+    assert ["is the same as 'exact'" in str(each.message) for each in caught] == [1, 1]
+
+
 if __name__ == "__main__":
     assert keras.backend.backend() == sys.argv[1]
     for recipe in EXACT:
         check(recipe)
     for recipe in WITH_FEATURES:
         check_features_of_keras(recipe)
+    check_that_lazy_says_that_it_is_exact()
     clips.check()
     assert "tensorflow" not in sys.modules
     sixteen_bits.check()  # with `fit`, for which Keras imports TensorFlow
