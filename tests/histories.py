@@ -71,6 +71,20 @@ class History:
     made_in_order: bool = True
 
 
+# What a test draws from, by the name of the field.
+DRAWN: dict[str, list] = {
+    "kind": KINDS,
+    "names": NAMES,
+    "event": EVENTS,
+    "frozen": [0, 1, 2],
+    "policy": POLICIES,
+    "optimizer": list(OPTIMIZERS),
+    "options": list(OPTIONS),
+    "excluded": [None, 0, 1, 2],
+    "made_in_order": [True, False],
+}
+
+
 @keras.saving.register_keras_serializable(package="histories")
 class Chain(keras.Model):
     """Three layers in attributes, which Keras saves under the names of those."""
@@ -274,12 +288,14 @@ if keras.backend.backend() == "tensorflow":
 
 
 def can_take(history: History, route: str) -> bool:
-    """Whether Keras can send a model on this route at all, and the state is known."""
-    if route == ".h5" and (
-        history.kind == "subclass"
-        or history.policy == "bfloat16"
-        or history.event == "frozen"  # by position, and of variables that are not there
-    ):
+    """Whether Keras can send a model on this route at all, and the state is known.
+
+    What is by position alone needs `add_variables` after a layer was frozen.
+    """
+    by_position = route in (".h5", "tf.train.Checkpoint")
+    if by_position and history.event == "frozen":
+        return False
+    if route == ".h5" and (history.kind == "subclass" or history.policy == "bfloat16"):
         return False
     if keras.backend.backend() == "jax" and history.event == "frozen":
         return False  # Keras pairs by position: `add_variables` is needed
