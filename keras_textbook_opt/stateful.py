@@ -157,6 +157,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self.built = True
         try:
             self._load_what_waits()
+            self._check_count()
         except ValueError:
             self._forget(own)
             raise
@@ -379,6 +380,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._iterations.assign(0)
         state = self._state
         state.waiting, state.unsettled, state.parked = None, None, []
+        state.skipped = None
         for beside in state.beside.values():
             beside.reset()
 
@@ -431,23 +433,25 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             return
         own = self._named_own()
         plan = loading.of_own(saved, own)
-        lenient = keras_loaders.mismatches_are_skipped()
+        self._state.skipped = keras_loaders.skipped()
         if self.built:
-            rest = self._planned(saved.without_own(len(own)), lenient)
-            plan = plan.followed_by(rest)
-        plan.execute_what_fits() if lenient else plan.execute()
+            plan = plan.followed_by(self._planned(saved.without_own(len(own))))
+        self._execute(plan)
         if self.built:
             self._note(saved, plan.match)
         else:
             waiting = saved.without_own(len(own))
             self._state.waiting = waiting.held() if waiting else None
-            self._state.skips_mismatches = lenient
+
+    def _execute(self, plan: loading.Plan) -> None:
+        lenient = self._state.skipped is not None
+        plan.execute_what_fits() if lenient else plan.execute()
 
     def _note(self, saved: Saved, match: Match) -> None:
         lifecycle.note(self._state, saved, match, self._identities())
         self._move_exclusions(saved.variables, match)
 
-    def _planned(self, saved: Saved, lenient: bool) -> loading.Plan:
+    def _planned(self, saved: Saved) -> loading.Plan:
         """What to do with what was saved beside the variables."""
         state, here = self._state, self._identities()
         beside = [*state.beside.values()]
@@ -455,15 +459,25 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             return loading.afresh(beside)
         if saved.numbered:
             own = len(self._own_variables())
-            return loading.by_number(saved, lifecycle.named(state, here), own)
-        plan = loading.of_what_fits if lenient else loading.of_all
-        return plan(saved, here, beside)
+            plan = loading.by_number(saved, lifecycle.named(state, here), own)
+            if plan.problems and state.skipped is not None:
+                plan.assignments = loading.afresh(beside).assignments
+            return plan
+        if state.skipped is None:
+            return loading.of_all(saved, here, beside)
+        return loading.of_what_fits(saved, here, beside, self._doubted())
+
+    def _doubted(self) -> set[int]:
+        """The places of variables whose layers could not be loaded."""
+        ids = keras_loaders.variables_of(self._state.skipped)
+        variables = enumerate(self._trainable_variables)
+        return {h for h, variable in variables if id(variable) in ids}
 
     def _load_what_waits(self) -> None:
-        waiting, lenient = self._state.waiting, self._state.skips_mismatches
+        waiting = self._state.waiting
         if waiting is not None:
-            plan = self._planned(waiting, lenient)
-            plan.execute_what_fits() if lenient else plan.execute()
+            plan = self._planned(waiting)
+            self._execute(plan)
             self._note(waiting, plan.match)
             self._state.waiting = None
 
@@ -481,7 +495,16 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         saved = tuple(map(Identity.from_json, json.loads(listed)))
         if not saved:
             return
-        if self.built and len(saved) != len(self._trainable_variables):
+        self._state.unsettled = saved, {k: k for k in range(len(saved))}
+        if self.built:
+            self._check_count()
+
+    def _check_count(self) -> None:
+        if self._state.unsettled is None or self._state.skipped is not None:
+            return
+        saved, match = self._state.unsettled
+        if len(match) != len(self._trainable_variables):
+            self._state.unsettled = None
             here = ", ".join(path_of(v) for v in self._trainable_variables)
             there = ", ".join(variable.path for variable in saved)
             raise ValueError(
@@ -490,7 +513,6 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 f"an optimizer of {here}. Build the optimizer on those variables "
                 "before the restore; `add_variables` then takes it to others."
             )
-        self._state.unsettled = saved, {k: k for k in range(len(saved))}
 
     def _identities(self) -> list[Identity]:
         return [identity(variable) for variable in self._trainable_variables]
@@ -498,11 +520,16 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _settle(self) -> None:
         """Let what the variables hold decide, once their weights are there."""
         unsettled = self._state.unsettled
-        if unsettled is not None:
+        if self.built and unsettled is not None:
             self._state.unsettled = None
+            saved, here = unsettled[0], self._identities()
+            beside = [*self._state.beside.values()]
             with fused.outside_the_step(self):
-                match = lifecycle.settle(self._state, *unsettled, self._identities())
-            self._move_exclusions(unsettled[0], match)
+                match = lifecycle.settle(self._state, *unsettled, here)
+                doubted = self._doubted()
+                self._execute(loading.of_doubts(saved, here, beside, match, doubted))
+            self._state.skipped = None
+            self._move_exclusions(saved, match)
 
     @classmethod
     def from_keras(cls, optimizer):

@@ -11,10 +11,21 @@ from types import FrameType
 from typing import Any
 
 
-def mismatches_are_skipped() -> bool:
-    """Whether `load_weights(..., skip_mismatch=True)` is what is loading."""
+def skipped() -> dict[int, Any] | None:
+    """What `load_weights(..., skip_mismatch=True)` could not load; `None` elsewhere.
+
+    More comes in while the loading goes on.
+    """
     frame = next(_frames("saving_lib", "_load_state"), None)
-    return frame is not None and bool(frame.f_locals.get("skip_mismatch"))
+    if frame is None or not frame.f_locals["skip_mismatch"]:
+        return None
+    return frame.f_locals["error_msgs"]
+
+
+def variables_of(skipped: dict[int, Any] | None) -> set[int]:
+    """The ids of the variables of the layers that could not be loaded."""
+    layers = [layer for layer, _ in (skipped or {}).values()]
+    return {id(v) for layer in layers for v in getattr(layer, "variables", ())}
 
 
 def legacy_values_behind_a_wrapper(optimizer: Any) -> list[Any] | None:

@@ -25,7 +25,8 @@ class State:
         beside: In the order of the variables.
         slots_in_order: All slots, in the order in which `create_slots` named them.
         waiting: A state that was loaded before its variables were there.
-        skips_mismatches: Whether what of it does not fit may start afresh.
+        skipped: Where what does not fit may start afresh: what could not be loaded, as
+            long as a state waits or is not settled.
         parked: The state of variables that were frozen when it was saved, and are not
             among the variables here.
         unsettled: What was loaded by names, until what the variables hold confirms it.
@@ -40,7 +41,7 @@ class State:
         self.beside: dict[Any, Beside] = {}
         self.slots_in_order: list[keras.Variable] = []
         self.waiting: Saved | None = None
-        self.skips_mismatches = False
+        self.skipped: dict[int, Any] | None = None
         self.parked: list[tuple[Identity, dict[str, Any]]] = []
         self.unsettled: tuple[tuple[Identity, ...], Match] | None = None
         self.appended = False
@@ -112,6 +113,8 @@ def note(state: State, loaded: Saved, match: Match, here: Sequence[Identity]) ->
     state.parked = list(zip(parked.variables, parked.beside))
     certain = all(loaded.variables[s].is_held_by(here[h]) for h, s in match.items())
     state.unsettled = None if certain else (loaded.variables, match)
+    if certain:
+        state.skipped = None
 
 
 def settle(

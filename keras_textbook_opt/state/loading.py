@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, final
 
@@ -141,41 +141,83 @@ def of_all(saved: Saved, here: Sequence[Identity], beside: Sequence[Beside]) -> 
     if match is None:
         return Plan(problems=_differences(saved, here, beside))
     plan = Plan(match=match)
-    for h, (label, kept) in enumerate(zip(_labels(here), beside)):
-        part = of_one(label, saved.beside[match[h]], kept)
+    for part in _parts(saved, here, beside, match):
         plan.assignments += part.assignments
         plan.problems += part.problems
     return plan
 
 
 def of_what_fits(
-    saved: Saved, here: Sequence[Identity], beside: Sequence[Beside]
+    saved: Saved,
+    here: Sequence[Identity],
+    beside: Sequence[Beside],
+    doubted: Container[int] = (),
 ) -> Plan:
     """A plan in which what does not fit starts afresh, and is among the problems.
 
-    A layer of which one variable does not fit did not get its weights. Its other
-    variables then get their state only if they hold what they held when it was saved.
+    Args:
+        saved: What was saved.
+        here: The variables, in their order.
+        beside: What is kept beside them.
+        doubted: The places of variables that may not have got their weights. They get
+            their state only if they hold what they held when it was saved.
     """
     match = matching.what_fits(saved.variables, here)
-    plan = Plan(match=matching.by_contents(saved.variables, here, match) or match)
-    parts = [
-        of_one(label, saved.beside[plan.match[h]] if h in plan.match else {}, kept)
-        for h, (label, kept) in enumerate(zip(_labels(here), beside))
-    ]
-    unfit = {matching.layer(v.path) for v, part in zip(here, parts) if part.problems}
-    for h, (variable, part, kept) in enumerate(zip(here, parts, beside)):
-        s = plan.match.get(h)
-        held = s is not None and saved.variables[s].is_held_by(variable)
-        if not part.problems and (held or matching.layer(variable.path) not in unfit):
-            plan.assignments += part.assignments
-        else:
+    plan = Plan(match=dict(match))
+    for h, (part, kept) in enumerate(zip(_parts(saved, here, beside, match), beside)):
+        if h in doubted and part.assignments and not part.problems:
+            part.problems += _doubts(saved.variables[match[h]], here[h])
+        if part.problems:
             plan.match.pop(h, None)
             plan.reset(kept)
-            plan.problems += part.problems or [f"{variable.path} has other weights"]
-    taken = set(plan.match.values())
-    left = [v.path for s, v in enumerate(saved.variables) if s not in taken]
-    plan.problems += [f"the state of {path} is not expected" for path in left]
+            plan.problems += part.problems
+        else:
+            plan.assignments += part.assignments
+    plan.problems += _left(saved, match)
     return plan
+
+
+def of_doubts(
+    saved: Sequence[Identity],
+    here: Sequence[Identity],
+    beside: Sequence[Beside],
+    match: Match,
+    doubted: Container[int],
+) -> Plan:
+    """A plan that takes back the state of variables that did not get their weights."""
+    plan = Plan()
+    for h, s in match.items():
+        if h in doubted and beside[h].kept():
+            problems = _doubts(saved[s], here[h])
+            plan.problems += problems
+            if problems:
+                plan.reset(beside[h])
+    return plan
+
+
+def _doubts(saved: Identity, here: Identity) -> list[str]:
+    return [] if saved.is_held_by(here) else [f"{here.path} has other weights"]
+
+
+def _parts(
+    saved: Saved, here: Sequence[Identity], beside: Sequence[Beside], match: Match
+) -> list[Plan]:
+    """A plan for each of the variables."""
+    return [
+        of_one(label, saved.beside[match[h]] if h in match else {}, kept)
+        for h, (label, kept) in enumerate(zip(_labels(here), beside))
+    ]
+
+
+def _left(saved: Saved, match: Match) -> list[str]:
+    """What no variable here takes."""
+    taken = set(match.values())
+    return [
+        f"{name_of(kind, label)} is not expected"
+        for s, label in enumerate(_labels(saved.variables))
+        if s not in taken
+        for kind in saved.beside[s]
+    ]
 
 
 def of_one(label: str, entries: dict[str, Any], kept: Beside) -> Plan:
@@ -199,14 +241,10 @@ def _labels(variables: Sequence[Identity]) -> list[str]:
 def _differences(
     saved: Saved, here: Sequence[Identity], beside: Sequence[Beside]
 ) -> list[str]:
-    names = saved.names()
-    expected = [
-        name_of(kind, label)
-        for label, kept in zip(_labels(here), beside)
-        for kind in kept.kept()
-    ]
-    problems = [f"{name} is missing" for name in expected if name not in set(names)]
-    problems += [f"{n} is not expected" for n in names if n not in set(expected)]
+    match = matching.what_fits(saved.variables, here)
+    parts = _parts(saved, here, beside, match)
+    problems = [problem for part in parts for problem in part.problems]
+    problems += _left(saved, match)
     return problems or [
         "the variables stand in another order, and their paths do not tell which is "
         f"which: saved {', '.join(v.path for v in saved.variables)}; here "

@@ -62,7 +62,7 @@ def _alike_paths(saved: Sequence[Identity], here: Sequence[Identity]) -> Match:
 
 
 def what_fits(saved: Sequence[Identity], here: Sequence[Identity]) -> Match:
-    """As many as can be told: the same paths, and then paths alike, in their order."""
+    """As many as can be told: by what they hold, else by paths in their order."""
     match = by_names(saved, here) or same_paths(saved, here)
     for h, variable in enumerate(here):
         if h not in match:
@@ -73,7 +73,10 @@ def what_fits(saved: Sequence[Identity], here: Sequence[Identity]) -> Match:
             ]
             if free:
                 match[h] = free[0]
-    return {h: s for h, s in match.items() if saved[s].shape == here[h].shape}
+    found = _found(saved, here, match)
+    count = Counter(found.values())
+    found = {h: s for h, s in found.items() if count[s] == 1}
+    return {h: s for h, s in match.items() if count[s] != 1} | found
 
 
 def alike(path: str, other: str) -> bool:
@@ -94,6 +97,20 @@ def by_contents(
     One that holds what several held is where its siblings are, the variables of its
     layer, else where `match` has it. Without a `match` all must be found so.
     """
+    found = _found(saved, here, match)
+    mended = (match or {}) | found
+    one_to_one = len(set(mended.values())) == len(mended)
+    if match is None:
+        trained = {s for s, variable in enumerate(saved) if variable.trainable}
+        complete = len(found) == len(here) and trained <= set(found.values())
+        return found if one_to_one and complete else None
+    return mended if one_to_one else match
+
+
+def _found(
+    saved: Sequence[Identity], here: Sequence[Identity], match: Match | None
+) -> Match:
+    """Those that are known by what they hold."""
     held = _holders(saved, here)
     if match is not None and all(match.get(h) in held[h] for h in held):
         return match
@@ -107,13 +124,7 @@ def by_contents(
             kept = [s for s in places if match is not None and match.get(h) == s]
             if beside or kept:
                 found[h] = (beside or kept)[0]
-    mended = (match or {}) | found
-    one_to_one = len(set(mended.values())) == len(mended)
-    if match is None:
-        trained = {s for s, variable in enumerate(saved) if variable.trainable}
-        complete = len(found) == len(here) and trained <= set(found.values())
-        return found if one_to_one and complete else None
-    return mended if one_to_one else match
+    return found
 
 
 def _holders(saved: Sequence[Identity], here: Sequence[Identity]) -> dict[int, list]:
