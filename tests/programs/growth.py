@@ -1,17 +1,12 @@
 """A model whose list of trainable variables changes, and the optimizer that follows it.
 
 Each fit after a change is compared with that of a new optimizer, which was built on the
-new list and given its state by hand. Run on the backend that the first argument names.
+new list and given its state by hand. Everything runs on any backend of Keras.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-
-if __name__ == "__main__":
-    os.environ["KERAS_BACKEND"] = sys.argv[1]
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -223,19 +218,14 @@ def check_newcomers_alone(place: int) -> None:
             return
         results.append(weights_of(each))
     assert keras.backend.backend() != "jax" or place == 1
-    assert_same(*results, "appended")
+    assert_same(results[0], results[1], "appended")
 
 
 def check() -> None:
     thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
-    for case in CASES if thorough else CASES[1:5:3] + CASES[2:3]:
+    for case in CASES if thorough else CASES[4:]:
         check_story(case)
     for event in ("frozen", "unfrozen"):
         check_averages_stay_in_their_layers(event, compiled=True)
     for place in (0, 1):
         check_newcomers_alone(place)
-
-
-if __name__ == "__main__":
-    assert keras.backend.backend() == sys.argv[1]
-    check()

@@ -1,20 +1,14 @@
 """Under `mixed_float16` Keras wraps the optimizer, and its state travels all the same.
 
-Run on the backend that the first argument names.
+Everything runs on any backend of Keras.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-if __name__ == "__main__":
-    os.environ["KERAS_BACKEND"] = sys.argv[1]
-
 from typing import Any
 
 import keras
@@ -122,14 +116,7 @@ def mixed_float16() -> Iterator[None]:
 
 
 def check() -> None:
-    for file in FILES:
-        check_goes_on("Momentum", file)
-    check_goes_on("Adam", ".h5")
-    for name in OPTIMIZERS:
-        check_an_infinite_gradient_leaves_the_state(name)
-
-
-if __name__ == "__main__":
-    assert keras.backend.backend() == sys.argv[1]
     with mixed_float16():
-        check()
+        for file in FILES:
+            check_goes_on("Momentum", file)
+        check_an_infinite_gradient_leaves_the_state("Adam")

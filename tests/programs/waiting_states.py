@@ -112,7 +112,7 @@ def check_the_rate_of_a_callback(case: tuple[str, str], eager: bool) -> None:
     model = loaded(case, eager=eager)
     callback = keras.callbacks.LearningRateScheduler(rate)
     fit(model, epochs=2, callbacks=[callback])
-    np.testing.assert_array_equal(seen, np.float32([0.01, 0.25]))
+    np.testing.assert_array_equal(seen, np.array([0.01, 0.25], np.float32))
     assert float(value(model.optimizer.learning_rate)) == 0.125
 
 
