@@ -9,11 +9,16 @@ import functools
 import inspect
 from pathlib import Path
 
+import h5py
 import keras
+import numpy as np
 import pytest
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.saving import saving_lib
 
 import keras_textbook_opt
 from keras_textbook_opt import TextbookOptimizer
+from keras_textbook_opt.state import keras_loaders
 
 PACKAGE = Path(keras_textbook_opt.__file__).parent
 KERAS = keras.optimizers.Optimizer
@@ -291,6 +296,73 @@ def test_an_override_says_why_in_one_line(name):
     docstring = ast.get_docstring(method)
     assert docstring and len(docstring.splitlines()) == 1
     assert docstring.endswith(".")
+
+
+# What state/ reads off Keras's loaders, and has no other way to know.
+
+READ_OFF_FRAMES = [
+    (saving_lib._load_state, {"skip_mismatch", "error_msgs"}),
+    (legacy_h5_format.load_model_from_hdf5, {"f", "model"}),
+]
+
+
+@pytest.mark.parametrize(("loader", "names"), READ_OFF_FRAMES)
+def test_a_loader_has_the_names_that_are_read_off_its_frame(loader, names):
+    code = loader.__code__
+    assert names <= {*code.co_varnames, *code.co_cellvars}
+    read = SOURCES["keras_loaders.py"]
+    module = loader.__module__.rpartition(".")[2]
+    assert f'_frames("{module}", "{loader.__name__}")' in read
+    assert all(f'f_locals["{name}"]' in read for name in names)
+
+
+def test_what_could_not_be_loaded_is_in_the_frame_with_its_error(tmp_path):
+    """Before the optimizer is, by the id of the layer."""
+
+    class Looks(keras.optimizers.SGD):
+        def load_own_variables(self, store):
+            seen.append(dict(keras_loaders.skipped() or {}))
+
+    def model(width):
+        layer = keras.layers.Dense(width)
+        made = keras.Sequential([keras.Input((2,)), layer])
+        made.compile(Looks())
+        return made
+
+    seen: list[dict] = []
+    model(3).save_weights(tmp_path / "of.weights.h5")
+    other = model(4)
+    with pytest.warns(UserWarning, match="could not be loaded"):
+        other.load_weights(tmp_path / "of.weights.h5", skip_mismatch=True)
+    with pytest.raises(ValueError, match="could not be loaded"):
+        other.load_weights(tmp_path / "of.weights.h5")
+    ((key, (layer, error)),) = seen[0].items()
+    assert layer is other.layers[0] and key == id(layer)
+    assert isinstance(error, ValueError)
+    assert seen[1:] == [{}]
+    assert keras_loaders.skipped() is None
+
+
+def test_the_legacy_loader_has_the_function_that_reads_an_optimizers_values():
+    name = "load_optimizer_weights_from_hdf5_group"
+    assert list(inspect.signature(getattr(legacy_h5_format, name)).parameters) == [
+        "group"
+    ]
+    assert f'f_globals["{name}"]' in SOURCES["keras_loaders.py"]
+
+
+def test_a_store_has_its_group_of_the_file(tmp_path):
+    """An entry that is taken from the store itself is read whole."""
+    store = saving_lib.H5IOStore(tmp_path / "store.h5", mode="w")
+    store.make("here")["a"] = np.zeros(3)
+    store.close()
+    store = saving_lib.H5IOStore(tmp_path / "store.h5", mode="r")
+    for path, keys in (("here", ["a"]), ("nowhere", [])):
+        group = store.get(path)._h5_entry_group
+        assert list(group) == keys
+        assert all(isinstance(group[key], h5py.Dataset) for key in keys)
+    assert store.archive is None
+    store.close()
 
 
 def test_the_checks_see_what_they_look_for():
