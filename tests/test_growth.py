@@ -1,19 +1,15 @@
-"""An optimizer that was given the model's new list is as one built on that list."""
+"""An optimizer that was given the model's new list is as one built on that list.
+
+TensorFlow here; the other backends run the same program in test_other_backends.py.
+"""
 
 from __future__ import annotations
-
-import importlib.util
 
 import pytest
 
 from keras_textbook_opt import Adam
-from tests.processes import run
 from tests.programs import growth
 from tests.programs.growth import CASES, Case
-
-OTHER_BACKENDS = ["jax"]
-if importlib.util.find_spec("torch"):
-    OTHER_BACKENDS.append("torch")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
@@ -30,11 +26,6 @@ def test_averages_stay_in_their_layers(event: str, compiled: bool):
 @pytest.mark.parametrize("place", [0, 1])
 def test_newcomers_alone_are_appended(place: int):
     growth.check_newcomers_alone(place)
-
-
-@pytest.mark.parametrize("backend", OTHER_BACKENDS)
-def test_so_it_is_on_another_backend(backend: str):
-    run(("tests.programs.growth", backend))
 
 
 @pytest.mark.parametrize("place", [0, 1])

@@ -13,5 +13,8 @@ if importlib.util.find_spec("torch"):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_dense_steps_on_another_backend_follow_the_equations(backend):
-    """So are clips of every magnitude, and what is promised of 16 bits."""
+    """So are clips of every magnitude, what is promised of 16 bits, and two of state.
+
+    That is, of a list of variables that changes, and where Keras scales the loss.
+    """
     run(("tests.programs.dense_steps", backend))

@@ -1,20 +1,14 @@
 """Where Keras scales the loss of a model, its state is saved and goes on all the same.
 
 On JAX, the loader of `.h5` files is the exception, and its first step says so.
+These backends run the same program in test_other_backends.py.
 """
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 
-from tests.processes import run
 from tests.programs import scaled_losses
-
-OTHER_BACKENDS = ["jax"]
-if importlib.util.find_spec("torch"):
-    OTHER_BACKENDS.append("torch")
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +28,3 @@ def test_training_goes_on(name: str, file: str):
 @pytest.mark.parametrize("name", scaled_losses.OPTIMIZERS)
 def test_an_infinite_gradient_leaves_the_state(name: str):
     scaled_losses.check_an_infinite_gradient_leaves_the_state(name)
-
-
-@pytest.mark.parametrize("backend", OTHER_BACKENDS)
-def test_so_it_is_on_another_backend(backend: str):
-    run(("tests.programs.scaled_losses", backend))

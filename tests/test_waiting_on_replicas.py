@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import processes
-from tests.programs.waiting_cases import OPTIMIZERS, WAYS
+from tests.programs.waiting_cases import CASES
 
 pytestmark = pytest.mark.xdist_group("replicas")
 TOLERANCE = 1e-6  # As in test_replicas.py: the rows are added in another order.
@@ -22,8 +22,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("name", "way"), CASES)
 def test_replicas_go_on_as_one_device_does(folder: Path, name: str, way: str):
     errors = json.loads((folder / "errors.json").read_text())
     assert f"{name}/{way}" not in errors, errors[f"{name}/{way}"]

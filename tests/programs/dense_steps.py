@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_textbook_opt import SGD, Adam, Momentum
 from tests.oracle import Oracle
-from tests.programs import clips, sixteen_bits
+from tests.programs import clips, growth, scaled_losses, sixteen_bits
 from tests.recipes import EXACT, Recipe
 
 WITH_FEATURES = [
@@ -124,3 +124,6 @@ if __name__ == "__main__":
     clips.check()
     assert "tensorflow" not in sys.modules
     sixteen_bits.check()  # with `fit`, for which Keras imports TensorFlow
+    if keras.backend.backend() != "numpy":
+        growth.check()
+        scaled_losses.check()

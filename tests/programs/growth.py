@@ -223,7 +223,7 @@ def check_newcomers_alone(place: int) -> None:
 
 def check() -> None:
     thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
-    for case in CASES if thorough else CASES[4:]:
+    for case in CASES if thorough else CASES[1:5:3]:
         check_story(case)
     for event in ("frozen", "unfrozen"):
         check_averages_stay_in_their_layers(event, compiled=True)

@@ -20,6 +20,7 @@ OPTIMIZERS: dict[str, Any] = {
     "Momentum": lambda: Momentum(0.05, use_ema=True, ema_momentum=0.5),
     "Adam": lambda: Adam(0.01, amsgrad=True),
 }
+EAGERLY = keras.backend.backend() != "jax"  # which compiles a branch each time
 FILES = [".keras", ".h5", ".weights.h5"]
 
 
@@ -31,7 +32,7 @@ def new_model(name: str, seed: int) -> keras.Model:
 
 
 def compiled(model: keras.Model, optimizer: Any) -> keras.Model:
-    model.compile(optimizer, keras.losses.MeanSquaredError(), run_eagerly=True)
+    model.compile(optimizer, keras.losses.MeanSquaredError(), run_eagerly=EAGERLY)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     return model
 
@@ -55,7 +56,7 @@ def sent(model: keras.Model, name: str, file: str, folder: Path) -> keras.Model:
         return other
     model.save(folder / f"model{file}")
     other = keras.saving.load_model(folder / f"model{file}")
-    other.run_eagerly = True
+    other.run_eagerly = EAGERLY
     return other
 
 

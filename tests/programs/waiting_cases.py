@@ -13,10 +13,10 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "Adam": lambda: Adam(0.1, amsgrad=True, gradient_accumulation_steps=2),
 }
 # Whether the optimizer is built before, what trains, and what loads.
-WAYS = [
-    "waiting, loop, load_weights",
-    "waiting, loop, load_own_variables",
-    "waiting, fit, load_weights",
-    "built, loop, load_own_variables",
-    "built, fit, load_weights",
+CASES = [
+    ("Momentum", "waiting, loop, load_weights"),
+    ("Momentum", "waiting, fit, load_weights"),
+    ("Momentum", "built, loop, load_own_variables"),
+    ("Adam", "waiting, loop, load_own_variables"),
+    ("Adam", "built, fit, load_weights"),
 ]
