@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -136,9 +137,11 @@ def save(saved: Saved, store: Any) -> None:
 def _keys(names: Iterable[str]) -> list[str]:
     """Where each name is stored, such that no two are one, or one the other's folder.
 
-    A bare `%`, which no escaped part ends with, marks the name of a folder.
+    A bare `%`, which no escaped part ends with, marks the name of a folder, and two of
+    them a folder with the name of the list.
     """
     escaped = ["/".join(map(_escaped, name.split("/"))) for name in names]
+    escaped = [re.sub(f"^{LIST}/", f"{LIST}%%/", key) for key in escaped]
     folders = {LIST}
     for key in escaped:
         parts = key.split("/")
@@ -207,6 +210,16 @@ def _by_their_names(store: Any, names: list[str]) -> Saved:
         Identity(path, next(iter(kept.values())).shape) for path, kept in paths.items()
     ]
     return Saved(own, tuple(variables), tuple(paths.values()))
+
+
+def narrowed(value: np.ndarray, dtype: str) -> np.ndarray:
+    """A float64 as `dtype`, for an integer only if it is one."""
+    if value.dtype != "float64":
+        return value
+    with np.errstate(invalid="ignore"):
+        new = value.astype(dtype)
+    is_float = keras.backend.is_float_dtype(dtype)
+    return new if is_float or np.array_equal(new, value) else value
 
 
 def _check_archive(store: Any) -> None:

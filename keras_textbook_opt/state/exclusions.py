@@ -52,8 +52,8 @@ class Exclusions:
         labels = unique(map(path_of, among))
         label_of = {id(variable): label for variable, label in zip(among, labels)}
         paths = [label_of.get(id(v), path_of(v)) for v in self.variables]
-        plain = [bare(label) for label in labels]
-        mistaken = any(plain.count(bare(path)) > 1 for path in paths)
+        plain = [bare(path_of(variable)) for variable in among]
+        mistaken = any(plain.count(bare(path_of(v))) > 1 for v in self.variables)
         together = self.among if self.awaited else {}
         if mistaken:
             trainable = (getattr(variable, "trainable", True) for variable in among)
@@ -71,25 +71,28 @@ class Exclusions:
         here = _identities(unique(map(path_of, variables)))
         among = [Identity(path, (), trainable=t) for path, t in self.among.items()]
         match = matching.by_names(among, here)
-        places = {path: _place(path, here) for path in self.awaited if match is None}
-        for h, s in (match or {}).items():
-            if among[s].path in self.awaited:
-                places[among[s].path] = h
-        found = {path: h for path, h in places.items() if h is not None}
-        self.variables += [variables[h] for h in found.values()]
-        self.awaited = [path for path in self.awaited if path not in found]
+        if match is None:
+            paths = [path_of(variable) for variable in variables]
+            places = {path: self._places(path, paths, here) for path in self.awaited}
+        else:
+            places = {among[s].path: [h] for h, s in match.items()}
+        found = {path: places.get(path, []) for path in self.awaited}
+        self.variables += [variables[h] for some in found.values() for h in some]
+        self.awaited = [path for path in self.awaited if not found[path]]
 
-
-def _place(path: str, here: list[Identity]) -> int | None:
-    same = [h for h, variable in enumerate(here) if variable.path == path]
-    like = [h for h, variable in enumerate(here) if matching.alike(path, variable.path)]
-    if not same and len(like) > 1:
-        raise ValueError(
-            f"Expected one variable like '{path}', which is excluded from weight "
-            f"decay. Received: {', '.join(here[h].path for h in like)}. Say which with "
-            "`exclude_from_weight_decay` before the optimizer is built."
-        )
-    return next(iter(same or like), None)
+    def _places(self, path: str, paths: list[str], here: list[Identity]) -> list[int]:
+        """Where `path` is; one that several have may stand for all of them alone."""
+        same = [h for h, other in enumerate(paths) if other == path]
+        labelled = [h for h, variable in enumerate(here) if variable.path == path]
+        like = [h for h, v in enumerate(here) if matching.alike(path, v.path)]
+        found = same or labelled or like
+        if len(found) not in (0, self.awaited.count(path)):
+            raise ValueError(
+                f"Expected one variable like '{path}', which is excluded from weight "
+                f"decay. Received: {', '.join(here[h].path for h in found)}. Say which "
+                "with `exclude_from_weight_decay` before the optimizer is built."
+            )
+        return found
 
 
 def _identities(paths: Sequence[str]) -> list[Identity]:
