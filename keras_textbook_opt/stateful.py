@@ -421,9 +421,10 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """
         values = [np.asarray(weight) for weight in weights]
         if self.built:
+            dtypes = [variable.dtype for variable in self.variables]
             values = [
-                value.astype(variable.dtype) if value.dtype == "float64" else value
-                for value, variable in itertools.zip_longest(values, self.variables)
+                value if dtype is None else archive.narrowed(value, dtype)
+                for value, dtype in itertools.zip_longest(values, dtypes)
                 if value is not None
             ]
         self._load(archive.read({str(k): value for k, value in enumerate(values)}))
