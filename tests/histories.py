@@ -343,6 +343,7 @@ def assert_same_state(first: Any, second: Any, pairs: list[tuple[Any, Any]]) -> 
 
 
 def state_beside(optimizer: Any, variable: Any) -> dict[str, np.ndarray]:
+    assert optimizer.variables  # who looks at the state settles whose it is
     beside = optimizer._state.of(optimizer._var_key(variable))
     decays = {"decays": np.asarray(bool(optimizer._use_weight_decay(variable)))}
     return {name: value(v) for name, v in beside.kept().items()} | decays
