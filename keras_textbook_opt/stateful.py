@@ -436,10 +436,12 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         plan = loading.of_own(saved, own)
         self._state.skipped = keras_loaders.skipped()
         if self.built:
-            plan = plan.followed_by(self._planned(saved.without_own(len(own))))
+            here = self._identities()
+            rest = self._planned(saved.without_own(len(own)), here)
+            plan = plan.followed_by(rest)
         self._execute(plan)
         if self.built:
-            self._note(saved, plan.match)
+            self._note(saved, plan.match, here)
         else:
             waiting = saved.without_own(len(own))
             self._state.waiting = waiting.held() if waiting else None
@@ -448,14 +450,13 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         lenient = self._state.skipped is not None
         plan.execute_what_fits() if lenient else plan.execute()
 
-    def _note(self, saved: Saved, match: Match) -> None:
-        lifecycle.note(self._state, saved, match, self._identities())
+    def _note(self, saved: Saved, match: Match, here: list[Identity]) -> None:
+        lifecycle.note(self._state, saved, match, here)
         self._move_exclusions(saved.variables, match)
 
-    def _planned(self, saved: Saved) -> loading.Plan:
+    def _planned(self, saved: Saved, here: list[Identity]) -> loading.Plan:
         """What to do with what was saved beside the variables."""
-        state, here = self._state, self._identities()
-        beside = [*state.beside.values()]
+        state, beside = self._state, [*self._state.beside.values()]
         if not saved:  # of an optimizer that was not built
             return loading.afresh(beside)
         if saved.numbered:
@@ -477,9 +478,10 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _load_what_waits(self) -> None:
         waiting = self._state.waiting
         if waiting is not None:
-            plan = self._planned(waiting)
+            here = self._identities()
+            plan = self._planned(waiting, here)
             self._execute(plan)
-            self._note(waiting, plan.match)
+            self._note(waiting, plan.match, here)
             self._state.waiting = None
 
     def _load_from_legacy_file(self) -> None:
