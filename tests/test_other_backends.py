@@ -13,8 +13,9 @@ if importlib.util.find_spec("torch"):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_dense_steps_on_another_backend_follow_the_equations(backend):
-    """So are clips of every magnitude, what is promised of 16 bits, and two of state.
+    """So are clips of every magnitude, what is promised of 16 bits, and three of state.
 
-    That is, of a list of variables that changes, and where Keras scales the loss.
+    That is, of a list of variables that changes, of a state that waits, and where Keras
+    scales the loss.
     """
     run(("tests.programs.dense_steps", backend))

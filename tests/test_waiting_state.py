@@ -1,18 +1,15 @@
-"""A state that waits for its variables shows what it has, and bears to be changed."""
+"""A state that waits for its variables shows what it has, and bears to be changed.
+
+On JAX and PyTorch `test_other_backends` says so.
+"""
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 
-from tests.processes import run
 from tests.programs import waiting_states
 from tests.programs.waiting_states import CASES, CHECKS
 
-OTHER_BACKENDS = ["jax"]
-if importlib.util.find_spec("torch"):
-    OTHER_BACKENDS.append("torch")
 of_every_case = pytest.mark.parametrize("case", CASES, ids="".join)
 
 
@@ -26,8 +23,3 @@ def test_it_shows_the_count_of_the_file_and_the_rate_of_a_schedule(case):
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__[6:])
 def test_the_later_word_of_the_user_wins(check, case, eager: bool):
     check(case, eager)
-
-
-@pytest.mark.parametrize("backend", OTHER_BACKENDS)
-def test_so_it_does_on_another_backend(backend: str):
-    run(("tests.programs.waiting_states", backend))

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_textbook_opt import SGD, Adam, Momentum
 from tests.oracle import Oracle
-from tests.programs import clips, growth, scaled_losses, sixteen_bits
+from tests.programs import clips, growth, scaled_losses, sixteen_bits, waiting_states
 from tests.recipes import EXACT, Recipe
 
 WITH_FEATURES = [
@@ -127,3 +127,4 @@ if __name__ == "__main__":
     if keras.backend.backend() != "numpy":
         growth.check()
         scaled_losses.check()
+        waiting_states.check()
