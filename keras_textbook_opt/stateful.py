@@ -171,12 +171,8 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._exclude()
 
     def _move_exclusions(self, saved: tuple[Identity, ...], match: Match) -> None:
-        """Those of a config go where the state that was saved with it goes."""
-        if self._excluded.restored and saved:
-            variables = self._trainable_variables
-            self._excluded.variables = [
-                variables[h] for h, s in match.items() if not saved[s].decays
-            ]
+        if self._excluded.written:
+            self._excluded.move(self._trainable_variables, saved, match)
             self._exclude()
 
     def _exclude(self) -> None:
@@ -503,6 +499,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._check_count()
 
     def _check_count(self) -> None:
+        """Was the checkpoint that was restored one of as many variables?"""
         if self._state.unsettled is None or self._state.skipped is not None:
             return
         saved, match = self._state.unsettled

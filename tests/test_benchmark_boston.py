@@ -267,7 +267,7 @@ def test_a_run_writes_to_build_unless_told_where(quick, monkeypatch, results_fol
 
 def test_make_writes_to_the_committed_results_only_for_results():
     def said(*targets):
-        command = ["make", "--dry-run", *targets]
+        command = ["make", "--dry-run", "--no-print-directory", *targets]
         return subprocess.run(
             command, cwd=ROOT, check=True, capture_output=True, text=True
         ).stdout

@@ -160,3 +160,22 @@ def test_where_all_of_one_name_are_excluded_it_is_known():
     restored = Momentum.from_config(optimizer.get_config())
     restored.build(θ)
     assert not any(restored._use_weight_decay(v) for v in θ)
+
+
+@pytest.mark.parametrize("of_the_run", [[], [0], [1, 2], [2]])
+def test_a_file_of_another_run_changes_no_exclusion_of_a_config(of_the_run: list[int]):
+    """Whose own exclusions are settings of that run."""
+    θ = [keras.Variable([1.0 + k, 2.0], name=f"v{k}") for k in range(3)]
+
+    def built(excluded: list[int]) -> Momentum:
+        optimizer = Momentum(0.5, weight_decay=0.5)
+        optimizer.exclude_from_weight_decay(var_list=[θ[k] for k in excluded])
+        optimizer.build(θ)
+        return optimizer
+
+    store: dict[str, np.ndarray] = {}
+    built(of_the_run).save_own_variables(store)
+    restored = Momentum.from_config(built([2]).get_config())
+    restored.build(θ)
+    restored.load_own_variables(store)
+    assert [restored._use_weight_decay(v) for v in θ] == [True, True, False]

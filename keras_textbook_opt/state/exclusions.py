@@ -9,6 +9,7 @@ from typing import Any, final
 from keras_textbook_opt.gradients import path_of
 from keras_textbook_opt.state import matching
 from keras_textbook_opt.state.identity import Identity, bare, unique
+from keras_textbook_opt.state.matching import Match
 
 
 @final
@@ -22,14 +23,14 @@ class Exclusions:
         awaited: Paths out of a config, of variables that are not there yet.
         among: The paths of all variables there, where one could be mistaken, and for
             each whether it was to be trained.
-        restored: Whether they come from a config.
+        written: The paths of the excluded ones in the config that these come from.
     """
 
     variables: list[Any] = field(default_factory=list)
     names: tuple[str, ...] = ()
     awaited: list[str] = field(default_factory=list)
     among: dict[str, bool] = field(default_factory=dict)
-    restored: bool = False
+    written: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.variables or self.names or self.awaited)
@@ -40,7 +41,7 @@ class Exclusions:
             names=tuple(config["names"]),
             awaited=list(config["paths"]),
             among=dict(config.get("variables", {})),
-            restored=True,
+            written=frozenset(config["paths"]),
         )
 
     def to_config(self, among: Sequence[Any]) -> dict[str, Any]:
@@ -79,6 +80,27 @@ class Exclusions:
         found = {path: places.get(path, []) for path in self.awaited}
         self.variables += [variables[h] for some in found.values() for h in some]
         self.awaited = [path for path in self.awaited if not found[path]]
+
+    def move(
+        self, variables: Sequence[Any], saved: Sequence[Identity], match: Match
+    ) -> None:
+        """Go where the state goes that was saved together with the config.
+
+        A state of another run, which excluded others, says nothing of these.
+
+        Args:
+            variables: Those of the optimizer, in their order.
+            saved: Those that the state was saved with.
+            match: Which of the saved ones each of `variables` is.
+        """
+        labels = unique(variable.path for variable in saved)
+        undecayed = {label for label, v in zip(labels, saved) if not v.decays}
+        if undecayed and undecayed == self.written.intersection(labels):
+            matched = {id(variables[h]) for h in match}
+            self.variables = [
+                *(variables[h] for h, s in match.items() if not saved[s].decays),
+                *(v for v in self.variables if id(v) not in matched),
+            ]
 
     def _places(self, path: str, paths: list[str], here: list[Identity]) -> list[int]:
         """Where `path` is; one that several have may stand for all of them alone."""

@@ -49,7 +49,7 @@ class State:
         self.changed_at: int | None = None
 
     def of(self, key: Any) -> Beside:
-        return self.beside.get(key, Beside())
+        return self.beside.get(key) or Beside()
 
     def kept(self) -> list[keras.Variable]:
         """All of it, in the order of the built-ins, which is by kind."""

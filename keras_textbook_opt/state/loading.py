@@ -14,7 +14,7 @@ from keras_textbook_opt.state import matching
 from keras_textbook_opt.state.archive import Saved
 from keras_textbook_opt.state.identity import Identity, unique
 from keras_textbook_opt.state.matching import Match
-from keras_textbook_opt.state.slots import CARRY, Beside, name_of
+from keras_textbook_opt.state.slots import CARRY, Beside, name_of, zeros
 
 
 @final
@@ -124,7 +124,7 @@ def by_number(saved: Saved, state: Sequence[tuple[str, str, Any]], own: int) -> 
         plan.assign(name, variable, _widened(entry, variable))
     if len(kept) < len(state):
         carries = [variable for _, kind, variable in state if kind == CARRY]
-        plan.assignments += [(carry, _zeros(carry)) for carry in carries]
+        plan.assignments += [(carry, zeros(carry)) for carry in carries]
     return plan
 
 
@@ -285,10 +285,6 @@ class Widened:
 def _widened(entry: Any, variable: keras.Variable) -> Any:
     narrow = entry.dtype in ("float16", "bfloat16")
     return Widened(entry) if narrow and variable.dtype == "float32" else entry
-
-
-def _zeros(variable: keras.Variable) -> Callable[[], Any]:
-    return lambda: keras.ops.zeros(variable.shape, variable.dtype)
 
 
 def refuse(problems: list[str]) -> NoReturn:

@@ -37,13 +37,20 @@ class Beside:
     def initial(self, kind: str) -> Callable[[], Any]:
         """What makes the value that `kind` starts with."""
         variable = self.kept()[kind]
-        initializer = self.initializers.get(kind, ops.zeros)
+        initializer = self.initializers.get(kind)
+        if initializer is None:
+            return zeros(variable)
         return lambda: initializer(variable.shape, dtype=variable.dtype)
 
     def reset(self) -> None:
         """Every slot as its initializer makes it, and zeros for the rest."""
         for kind, variable in self.kept().items():
             variable.assign(self.initial(kind)())
+
+
+def zeros(variable: keras.Variable) -> Callable[[], Any]:
+    """What makes zeros like `variable`."""
+    return lambda: ops.zeros(variable.shape, variable.dtype)
 
 
 def name_of(kind: str, label: str) -> str:
