@@ -46,10 +46,11 @@ crash: $(STAMP) ## Kill runs and damage files at random moments and offsets: min
 	$(BIN)/python -m pytest -m crash -rA tests/test_crashes.py $(ARGS)
 
 .PHONY: check
-check: $(STAMP) ## Lint, check the format and the types
+check: $(STAMP) ## Lint, check the format, the types and the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 .PHONY: format
 format: $(STAMP) ## Format the code and fix what the linter can

@@ -3,8 +3,8 @@
 from importlib.metadata import version
 
 from keras_textbook_opt.adam import Adam
-from keras_textbook_opt.base import TextbookOptimizer
 from keras_textbook_opt.momentum import Momentum
+from keras_textbook_opt.optimizer import TextbookOptimizer
 from keras_textbook_opt.sgd import SGD
 
 __all__ = ["SGD", "Adam", "Momentum", "TextbookOptimizer", "__version__"]

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_textbook_opt import fused, hyperparameters
-from keras_textbook_opt.base import TextbookOptimizer, accepts_lr
+from keras_textbook_opt import hyperparameters
+from keras_textbook_opt.backends import equation
+from keras_textbook_opt.optimizer import TextbookOptimizer, accepts_lr
 from keras_textbook_opt.rows import Rows, linear
 
 
@@ -121,7 +122,7 @@ class Adam(TextbookOptimizer):
         # η̂ ← η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)
         return η * ops.sqrt(one_minus_power(β_2, t)) / one_minus_power(β_1, t)
 
-    @fused.equation("adam")
+    @equation("adam")
     def apply_dense(self, g, θ, η_hat, m, v, v_hat=None):
         β_1, β_2 = (rounded(β, g.dtype) for β in (self.beta_1, self.beta_2))
         ε = self.epsilon

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_textbook_opt import fused
+from keras_textbook_opt import backends
 
 # `c/‖g‖` may be too small for one factor, even where `‖g‖²` is not too large.
 SMALL = 2.0**-32
@@ -46,6 +46,8 @@ def _clipped(gradients, c: float, together: bool):
     The branch leaves ordinary gradients as they are, and their scales to whoever takes
     the step. A compiler would copy what comes out of a branch: it has scalars come out.
     """
+    if (scales := backends.active.clip_scales(gradients, c, together)) is not None:
+        return [g * scale for g, scale in zip(gradients, scales)]
     values = _Values([g.values for g in gradients], together)
     if c < SMALL:
         p = values.normalizers()
@@ -66,7 +68,7 @@ def _clipped(gradients, c: float, together: bool):
     def two_factors():
         return _scales(c, values.norms(p), p)
 
-    if fused.compiles_branches():
+    if backends.active.compiles_branches():
         q = ops.cond(all_are, one_factor, two_factors)
         clipped = values.times(p, q)
         return [g.with_values(x) for g, x in zip(gradients, clipped)]
@@ -90,7 +92,7 @@ def _scales(c: float, norms, p):
 class _Values:
     """The values of gradients, with a norm of each, or one norm of all `together`.
 
-    Norms, and what is made of them, are columns: see `fused.column`.
+    Norms, and what is made of them, are columns: see `Backend.column`.
     """
 
     def __init__(self, arrays: list, together: bool):
@@ -104,7 +106,9 @@ class _Values:
             arrays = [
                 ops.cast(x, self.dtype) * p_k for x, p_k in zip(arrays, self.of_each(p))
             ]
-        squares = self._column([2 * fused.l2_loss(x) for x in arrays], ops.sum)
+        squares = self._column(
+            [2 * backends.active.l2_loss(x) for x in arrays], ops.sum
+        )
         return [ops.sqrt(s) for s in squares]
 
     def normalizers(self):
@@ -132,10 +136,10 @@ class _Values:
         """One scalar for each array."""
         if self.together:
             return column * len(self.arrays)
-        return fused.scalars(column, len(self.arrays))
+        return backends.active.scalars(column, len(self.arrays))
 
     def _column(self, scalars, reduced):
         scalars = [ops.cast(s, self.dtype) for s in scalars]
         if self.together:
             return [reduced(ops.stack(scalars))]
-        return fused.column(scalars)
+        return backends.active.column(scalars)

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_textbook_opt import fused
+from keras_textbook_opt import backends
 
 # How other libraries, and Keras before, write what is written so here.
 SPELLINGS = {
@@ -119,11 +119,11 @@ def sparse_update(value: Any) -> str:
     """`value`; a `ValueError` unless it is `"exact"` or `"lazy"`."""
     if not isinstance(value, str) or value not in ("exact", "lazy"):
         raise ValueError(_message("sparse_update", "'exact' or 'lazy'", value))
-    backend = keras.backend.backend()
-    if value == "lazy" and backend != "tensorflow":
+    if value == "lazy" and not backends.active.has_rows:
         warnings.warn(
             "`sparse_update='lazy'` is the same as 'exact' here: with the "
-            f"{backend} backend, the gradient of an embedding names all of its rows.",
+            f"{keras.backend.backend()} backend, the gradient of an embedding names "
+            "all of its rows.",
             stacklevel=4,
         )
     return value
@@ -182,7 +182,7 @@ def shown(value: Any) -> str:
     """A setting as a user would write it; a schedule or a callable by its name."""
     if isinstance(value, keras.Variable):
         try:
-            with fused.outside_the_graph():
+            with backends.active.outside_the_graph():
                 return str(keras.ops.convert_to_numpy(value.value))
         except Exception:
             return "…"  # The value is not known while a step is traced.

@@ -4,8 +4,9 @@ from typing import Any, final
 
 import keras
 
-from keras_textbook_opt import fused, hyperparameters
-from keras_textbook_opt.base import TextbookOptimizer, accepts_lr
+from keras_textbook_opt import hyperparameters
+from keras_textbook_opt.backends import equation
+from keras_textbook_opt.optimizer import TextbookOptimizer, accepts_lr
 from keras_textbook_opt.rows import Rows, linear
 
 
@@ -99,7 +100,7 @@ class Momentum(TextbookOptimizer):
         for variable in variables:
             self.add_slot(variable, "m")
 
-    @fused.equation("momentum")
+    @equation("momentum")
     def apply_dense(self, g, θ, η, m):
         β = self.momentum
         # m ← β·m − η·g

@@ -40,14 +40,17 @@ class Rows(NamedTuple):
     def __truediv__(self, divisor: Any) -> Rows:
         return self.with_values(self.values / divisor)
 
-    def __add__(self, dense: Any) -> Rows:
-        """This gradient on top of a dense sum of earlier ones: the rows not zero."""
-        total = dense
-        if 0 not in dense.shape:  # Where nothing is, TensorFlow takes no rows.
-            total = tf.tensor_scatter_nd_add(dense, self.indices[:, None], self.values)
+    @classmethod
+    def of(cls, slices: tf.IndexedSlices) -> Rows:
+        return cls(slices.indices, slices.values)
+
+    @classmethod
+    def mean(cls, total: Any, count: int) -> Rows:
+        """`Σg/count`, of a dense `Σg`: its rows that are not zero."""
+        total = tf.convert_to_tensor(total)
         other_axes = list(range(1, len(total.shape)))
         touched = tf.where(tf.reduce_any(total != 0, axis=other_axes))[:, 0]
-        return Rows(touched, tf.gather(total, touched), unique=True)
+        return cls(touched, tf.gather(total, touched) / count, unique=True)
 
     def merged(self) -> Rows:
         """The same gradient with each row once."""
@@ -63,7 +66,8 @@ class Rows(NamedTuple):
             return tf.zeros(shape, self.values.dtype)
         return tf.scatter_nd(self.indices[:, None], self.values, shape)
 
-    def to_indexed_slices(self) -> tf.IndexedSlices:
+    def assignable(self) -> tf.IndexedSlices:
+        """The same gradient as TensorFlow writes it."""
         return tf.IndexedSlices(self.values, self.indices)
 
     def fit(self, count: int) -> Any:
@@ -103,7 +107,7 @@ def take(variable: Any, g: Rows) -> Any:
 
 def assignable(value: Any) -> Any:
     """`value` as `Optimizer.assign` takes it: rows as `tf.IndexedSlices`."""
-    return value.to_indexed_slices() if isinstance(value, Rows) else value
+    return value.assignable() if isinstance(value, Rows) else value
 
 
 def index_tensor(indices: Any) -> Any:

@@ -5,8 +5,9 @@ from typing import Any, final
 
 import keras
 
-from keras_textbook_opt import fused, hyperparameters
-from keras_textbook_opt.base import TextbookOptimizer, accepts_lr
+from keras_textbook_opt import hyperparameters
+from keras_textbook_opt.backends import equation
+from keras_textbook_opt.optimizer import TextbookOptimizer, accepts_lr
 from keras_textbook_opt.rows import Rows, linear
 
 
@@ -98,7 +99,7 @@ class SGD(TextbookOptimizer):
     def create_slots(self, variables: list) -> None:
         """None: `θ` is all the state there is."""
 
-    @fused.equation("sgd")
+    @equation("sgd")
     def apply_dense(self, g, θ, η):
         # θ ← θ − η·g
         return θ - η * g

@@ -17,8 +17,7 @@ import numpy as np
 from keras import ops
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
-from keras_textbook_opt import fused, gradients, moving, rows
-from keras_textbook_opt.gradients import compute_dtype, path_of
+from keras_textbook_opt import backends, checks, moving, rows
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.state import (
     archive,
@@ -33,12 +32,14 @@ from keras_textbook_opt.state.lifecycle import State
 from keras_textbook_opt.state.matching import Match
 from keras_textbook_opt.state.slots import ACCUMULATOR, AVERAGE, CARRY, SLOT, Beside
 from keras_textbook_opt.swapping import SwappableAverage
+from keras_textbook_opt.variables import compute_dtype, dtype_of, is_narrow, path_of
 
 
 class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     """What `TextbookOptimizer` is built on: the variables beside the variables."""
 
     built: bool
+    _accumulated_gradients: list
     _learning_rate: Any
     _trainable_variables: list
     _variables: list
@@ -48,7 +49,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self.compensate = compensate
         self._state = State()
         self._excluded = Exclusions()
-        self._in_a_checkpoint = fused.in_a_checkpoint(
+        self._in_a_checkpoint = backends.active.in_a_checkpoint(
             self._list_of_variables, self._check_list_of_variables
         )
         self._keep_in_32_bits(learning_rate)
@@ -56,7 +57,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _keep_in_32_bits(self, learning_rate) -> None:
         """Keras keeps a rate in `floatx`, where 16 bits take 1e-8 for zero."""
         kept = self._learning_rate
-        if isinstance(kept, keras.Variable) and gradients.is_narrow(kept):
+        if isinstance(kept, keras.Variable) and is_narrow(kept):
             self._untrack_variable(kept)
             self._learning_rate = self.add_variable(
                 (),
@@ -119,7 +120,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     ):
         """Create a variable like another, in float32 where that one has 16 bits."""
         dtype = compute_dtype(reference_variable)
-        if dtype == keras.backend.standardize_dtype(reference_variable.dtype):
+        if dtype == dtype_of(reference_variable):
             return super().add_variable_from_reference(
                 reference_variable, name, initializer
             )
@@ -148,7 +149,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             return
         self._check_variables(variables)
         self._find_exclusions(variables)
-        with fused.outside_the_step(self):
+        with backends.active.outside_the_step(self):
             self._build(variables)
 
     def _build(self, variables: list) -> None:
@@ -205,7 +206,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self.create_slots(updated)
         for variable in updated:
             beside = state.beside[self._var_key(variable)]
-            narrow = self.compensate and gradients.is_narrow(variable)
+            narrow = self.compensate and is_narrow(variable)
             if narrow and beside.carry is None:
                 beside.carry = self.add_variable_from_reference(variable, CARRY)
         self._set_lists(variables, [*own, *state.kept()])
@@ -231,7 +232,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     @no_automatic_dependency_tracking
     def _set_state(self, state: list) -> None:
         """A new list: TensorFlow lets one that a checkpoint has tracked only grow."""
-        self._variables = fused.tracked(self, "_variables", state)
+        self._variables = backends.active.tracked(self, "_variables", state)
         condition, _ = self._tracker.config["variables"]
         self._tracker.config["variables"] = condition, self._variables
         self._tracker.stored_ids["variables"] = set(map(id, state))
@@ -340,13 +341,9 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             )
         return super().stateless_apply(optimizer_variables, grads, values)
 
-    def finalize_variable_values(self, var_list) -> None:
-        """End a training: with `use_ema`, the averages replace the variables.
-
-        Raises:
-            ValueError: The training was not on the variables that it seemed to be on.
-        """
-        var_list, changed_at = list(var_list), self._state.changed_at
+    def _check_training_ends(self, var_list: list) -> None:
+        """Was the training on the variables that it seemed to be on?"""
+        changed_at = self._state.changed_at
         if changed_at is not None and self._steps_taken() > changed_at:
             raise ValueError(
                 "Expected the model to be compiled again after `add_variables`. "
@@ -361,12 +358,11 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 "since then were wrong. Call `add_variables(model.trainable_variables)`"
                 " in the place of `add_variables` with the new ones alone."
             )
-        super().finalize_variable_values(var_list)
 
     def _check_variables(self, variables) -> None:
         for variable in variables:
             if not self._overwrite_variable_with_gradient(variable):
-                gradients.check_variable(variable)
+                checks.check_variable(variable)
 
     def reset_state(self) -> None:
         """Start afresh: step 0, and every slot as `create_slots` made it.
@@ -524,7 +520,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._state.unsettled = None
             saved, here = unsettled[0], self._identities()
             beside = [*self._state.beside.values()]
-            with fused.outside_the_step(self):
+            with backends.active.outside_the_step(self):
                 match = lifecycle.settle(self._state, *unsettled, here)
                 doubted = self._doubted()
                 self._execute(loading.of_doubts(saved, here, beside, match, doubted))
@@ -589,7 +585,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._settle()
         return [
             SwappableAverage(self, variable, beside.average)
-            if beside.average is not None and gradients.is_narrow(variable)
+            if beside.average is not None and is_narrow(variable)
             else beside.average
             for variable, beside in zip(
                 self._trainable_variables, self._state.beside.values()
@@ -598,31 +594,34 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     # Reading and writing a variable with its carry.
 
+    def _beside(self, variable) -> Beside:
+        return self._state.of(self._var_key(variable))
+
     def _read(self, place, g: Rows | None = None, held=None):
         """`place` in its compute dtype, with its carry; of the rows of `g` if given.
 
         A carry counts while `place` is what was left there, and not after an assignment
         from outside. What `place` held before is `held`, if given.
         """
-        carry = self._state.of(self._var_key(place)).carry
+        carry = self._beside(place).carry
         if g is not None:
             place = rows.take(place, g)
             carry = None if carry is None else rows.take(carry, g)
-        if not gradients.is_narrow(place):
+        if not is_narrow(place):
             return place
         held = ops.cast(place if held is None else held, "float32")
         if carry is None:
             return held
         exact = held + carry
-        left = fused.rounded(exact, keras.backend.standardize_dtype(place.dtype))
+        left = backends.active.rounded(exact, dtype_of(place))
         return ops.where(ops.equal(left, held), exact, held)
 
     def _write(self, place, value) -> None:
         """`place ← value`; what `place` has no bits for goes to its carry."""
-        carry = self._state.of(self._var_key(place)).carry
+        carry = self._beside(place).carry
         if carry is not None:
             exact = value.values if isinstance(value, Rows) else value
-            held = fused.rounded(exact, keras.backend.standardize_dtype(place.dtype))
+            held = backends.active.rounded(exact, dtype_of(place))
             rest = ops.where(ops.isfinite(held), exact - held, 0.0)
             if isinstance(value, Rows):
                 value, rest = value.with_values(held), value.with_values(rest)

@@ -1,44 +1,288 @@
-"""What one step computes once for all of its variables."""
+"""The order of one step, and all that is overridden of Keras's for it.
+
+    gradients → check → drop None → unscale → sum over replicas → merge repeated rows
+              → accumulate → clip → decay weights → apply_dense | apply_sparse
+              → EMA → constraint → iterations + 1
+
+Keras checks for `None`, unscales, constrains and counts, in `apply`; what is between is
+here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple, final
+import abc
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_textbook_opt import backends, checks, clip, gradients, hyperparameters, rows
+from keras_textbook_opt.gradients import Dense
+from keras_textbook_opt.rows import Rows
+from keras_textbook_opt.stateful import StatefulOptimizer
+from keras_textbook_opt.variables import compute_dtype, is_narrow, path_of
 
 
 class Step(NamedTuple):
-    """A step with the learning rate `rate`, and its scalars by compute dtype."""
+    """What one step computes once for all of its variables.
 
-    rate: Any
-    scalars: dict[str, Any]
-
-
-@final
-class Steps:
-    """The steps that are being taken, one for each replica.
-
-    `update_step` knows its step by the learning rate: by the tensor itself, not by its
-    value. With another rate, as a subclass passes on that has one for each layer, it
-    computes its own scalars.
+    Args:
+        rate: The learning rate, in the widest compute dtype.
+        scalars: For each compute dtype, `η` and what `step_size` returns for it.
     """
 
-    def __init__(self) -> None:
-        self._taken: list[Step] = []
+    rate: Any
+    scalars: dict[str, tuple[Any, Any]]
 
-    @contextmanager
-    def taking(self, rate: Any, scalars: dict[str, Any]) -> Iterator[None]:
-        """While the step with these scalars is taken."""
-        step = Step(rate, scalars)
-        self._taken.append(step)
-        try:
-            yield
-        finally:
-            self._taken = [other for other in self._taken if other is not step]
 
-    def scalars(self, rate: Any, dtype: str, compute: Callable[[Any, str], Any]) -> Any:
-        """The scalars of the step with `rate`, or those that `compute` returns."""
-        for step in self._taken:
-            if step.rate is rate:
-                return step.scalars[dtype]
-        return compute(rate, dtype)
+class SteppingOptimizer(StatefulOptimizer, abc.ABC):
+    """An optimizer that knows the order of a step, and no equation."""
+
+    sparse_update = "exact"
+
+    def apply(self, grads, trainable_variables=None) -> None:
+        """Take one step: update each variable with its gradient.
+
+        Args:
+            grads: A list with one gradient for each variable: a tensor, an array, a
+                list of numbers, `tf.IndexedSlices` or `None`, of the variable's shape
+                and of a floating-point dtype.
+            trainable_variables: The variables, in the order of their gradients; those
+                that the optimizer was built with if `None`.
+
+        Raises:
+            ValueError: A gradient does not fit its variable. Nothing has changed then.
+        """
+        grads = list(grads)
+        self._settle()
+        self._state.changed_at = None
+        variables = trainable_variables
+        if variables is None:
+            variables = self._trainable_variables
+        else:
+            trainable_variables = variables = list(variables)
+        checks.check_are_variables(variables)
+        if self.built:
+            self._check_are_known(variables)
+            self._follow_order(variables)
+        failing: list = []
+        if self.built or trainable_variables is not None:
+            grads = self._checked_gradients(grads, variables, failing)
+        with rows.after(failing):
+            super().apply(grads, trainable_variables)
+
+    def _check_are_known(self, variables):
+        known = self._trainable_variables_indices
+        unknown = [path_of(v) for v in variables if self._var_key(v) not in known]
+        if unknown:
+            raise ValueError(
+                "Expected variables that the optimizer was built with. Received: "
+                f"unknown variable {', '.join(map(repr, unknown))}. If a layer was "
+                "frozen when the optimizer was built, or LoRA was enabled since, call "
+                "`optimizer.add_variables(model.trainable_variables)`, and compile the "
+                "model again with this optimizer: a step that was compiled before goes "
+                "on with the variables of then"
+            )
+
+    def _checked_gradients(self, grads, variables, failing):
+        if grads and len(grads) != len(variables):
+            raise ValueError(
+                f"Expected {len(variables)} gradients, one for each variable. "
+                f"Received: {len(grads)}"
+            )
+        takes_any = map(self._overwrite_variable_with_gradient, variables)
+        updated = [not overwritten for overwritten in takes_any]
+        if all(updated):
+            return checks.checked_all(grads, variables, failing)
+        return [
+            checks.checked_all([g], [v], failing)[0] if is_updated else g
+            for g, v, is_updated in zip(grads, variables, updated)
+        ]
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        """Keras clips before it sums over replicas, and branches within a replica."""
+        variables = list(trainable_variables)
+        grads = [gradients.structured(g) for g in grads]
+        grads = backends.active.summed(self, grads, variables)
+        branches = self.gradient_accumulation_steps or self.ema_overwrite_frequency
+        backends.active.take(
+            self, lambda grads: self._take_step(grads, variables), grads, bool(branches)
+        )
+
+    def _take_step(self, grads, variables):
+        """All of a step, on gradients that are sums over the replicas."""
+        steps = self.gradient_accumulation_steps
+        if steps:
+            totals = [self._beside(θ).accumulator for θ in variables]
+            backends.active.accumulate(self, totals, grads)
+            self._once_in(
+                steps,
+                self._iterations,
+                lambda: self._update_with_means(grads, totals, variables),
+            )
+        else:
+            self._update_all(grads, variables)
+        if self.use_ema:
+            # average ← average + (1 − μ)·(θ − average), with μ = 0 at first
+            first = ops.equal(self.iterations, 0)
+            rest = ops.where(first, 1.0, 1 - self.ema_momentum)
+            everything = self._trainable_variables
+            backends.active.average(self, self._averaged(everything), rest)
+            if self.ema_overwrite_frequency:
+                self._once_in(
+                    self.ema_overwrite_frequency,
+                    self.iterations,
+                    lambda: self._overwrite_with_averages(everything),
+                )
+
+    def _once_in(self, steps: int, taken, assign):
+        """Call `assign` in each step whose number is a multiple of `steps`."""
+        is_due = ops.equal((taken + 1) % steps, 0)
+        variables = [*self._trainable_variables, *self._variables]
+        backends.active.either(is_due, assign, lambda: None, variables)
+
+    def _update_with_means(self, grads, totals, variables):
+        steps = self.gradient_accumulation_steps
+        means = [type(g).mean(total, steps) for g, total in zip(grads, totals)]
+        self._update_all(means, variables)
+        for total in self._accumulated_gradients:
+            total.assign(ops.zeros(total.shape, total.dtype))
+
+    def _update_all(self, grads, variables):
+        dtypes = {compute_dtype(θ) for θ in variables}
+        rate = self.learning_rate
+        η = ops.cast(rate, "float64" if "float64" in dtypes else "float32")
+        step = Step(η, {dtype: self._scalars(η, dtype) for dtype in dtypes})
+        pairs = list(zip(self._clip_gradients(grads), variables))
+        backends.active.run(self, pairs, step)
+
+    def _clip_gradients(self, grads):
+        """Keras takes the repeats of a row for rows, and a clip densifies."""
+        clips = [
+            (clip.by_norm, self.clipnorm),
+            (clip.by_global_norm, self.global_clipnorm),
+            (clip.by_value, self.clipvalue),
+        ]
+        for clipped, c in clips:
+            if c is not None:
+                present = [g for g in grads if g is not None]
+                merged = [gradients.structured(g).merged() for g in present]
+                of = iter(clipped(merged, c))
+                grads = [g if g is None else gradients.like(g, next(of)) for g in grads]
+        return grads
+
+    def _scalars(self, learning_rate, dtype: str):
+        η = ops.cast(hyperparameters.scalar("learning_rate", learning_rate), dtype)
+        t = ops.cast(self.iterations + 1, dtype)
+        return η, self.step_size(η, t)
+
+    # The step of one variable.
+
+    def _update(self, g: Dense | Rows, θ, step: Step) -> None:
+        """Update `θ` as `update_step` says, which a subclass may override."""
+        if type(self).update_step is not SteppingOptimizer.update_step:
+            self.update_step(gradients.plain(g.merged()), θ, step.rate)
+        else:
+            self._step_one(g, θ, *step.scalars[compute_dtype(θ)])
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """Decay `variable`, then update it and its slots: one variable's step.
+
+        A subclass with a learning rate for each variable passes it on:
+        `super().update_step(gradient, variable, learning_rate * 0.1)`.
+
+        Args:
+            gradient: The variable's gradient, clipped: a tensor or `tf.IndexedSlices`.
+            variable: The variable, a `keras.Variable` or what the backend has under it.
+            learning_rate: `η`, a scalar tensor.
+        """
+        scalars = self._scalars(learning_rate, compute_dtype(variable))
+        self._step_one(gradients.structured(gradient), variable, *scalars)
+
+    def _step_one(self, g: Dense | Rows, θ, η, step_size) -> None:
+        if rows.are_merged_for(self):
+            g = g.merged()
+        if self.weight_decay and self._use_weight_decay(θ):
+            self._decay(θ, g, η * self.weight_decay)
+        slots = self._beside(θ).slots.values()
+        if isinstance(g, Rows):
+            new = self.apply_sparse(g, θ, step_size, *slots)
+            new = _as_tuple(new, 1 + len(slots))
+        else:
+            new = self.dense_step(g, θ, step_size, *slots)
+        for place, value in zip((θ, *slots), new, strict=True):
+            if value is not place:
+                self._write(place, value)
+
+    @property
+    def _equation(self) -> str | None:
+        """The name of the equation of `apply_dense`; `None` for one of a user's own."""
+        own = type(self).update_step is not SteppingOptimizer.update_step
+        return None if own else getattr(type(self).apply_dense, "equation", None)
+
+    def dense_step(self, g: Dense, θ, η, *slots) -> tuple:
+        """The equation on every element of `θ` and its slots.
+
+        Returns the new values, or the places themselves where a kernel has filled them.
+        """
+        name = getattr(type(self).apply_dense, "equation", None)
+        kernel = backends.active.kernel(name, self, θ, slots)
+        if kernel is not None:
+            kernel(self, g, θ, η, *slots)
+            return θ, *slots
+        new = self.apply_dense(g.values, self._read(θ), η, *slots)
+        return _as_tuple(new, 1 + len(slots))
+
+    def row_step(self, g: Rows, θ, η, *slots) -> tuple:
+        """The equation on the rows that `g` touches; the others stay as they are."""
+        name = getattr(type(self).apply_dense, "equation", None)
+        kernel = backends.active.row_kernel(name, self, θ, slots)
+        if kernel is not None:
+            kernel(self, g, θ, η, *slots)
+            return θ, *slots
+        g = g.merged()
+        old = [self._read(place, g) for place in (θ, *slots)]
+        new = _as_tuple(self.apply_dense(g.values, old[0], η, *old[1:]), len(old))
+        return tuple(g.with_values(value) for value in new)
+
+    def _decay(self, θ, g, ηλ) -> None:
+        """`θ ← θ − η·λ·θ`, on the touched rows alone where the update is lazy."""
+        if isinstance(g, Rows) and self.sparse_update == "lazy":
+            old = self._read(θ, g)
+            self._write(θ, g.with_values(old - ηλ * old))
+        elif is_narrow(θ):
+            old = self._read(θ)
+            self._write(θ, old - ηλ * old)
+        else:
+            self.assign_sub(θ, ηλ * θ)
+
+    # Averages.
+
+    def finalize_variable_values(self, var_list) -> None:
+        """End a training: with `use_ema`, the averages replace the variables.
+
+        Raises:
+            ValueError: The training was not on the variables that it seemed to be on.
+        """
+        var_list = list(var_list)
+        self._check_training_ends(var_list)
+        self._overwrite_with_averages(var_list)
+
+    def _overwrite_with_averages(self, variables) -> None:
+        for θ, average in self._averaged(variables):
+            self._write(θ, ops.copy(average))
+
+    def _averaged(self, variables) -> list[tuple]:
+        """The variables that have an average, each with it."""
+        pairs = [(θ, self._beside(θ).average) for θ in variables]
+        return [(θ, average) for θ, average in pairs if average is not None]
+
+
+def _as_tuple(values, count: int) -> tuple:
+    is_one = isinstance(values, Rows) or not isinstance(values, tuple)
+    values = (values,) if is_one else values
+    if len(values) != count:
+        raise ValueError(
+            "Expected the equation to return the new variable and then its new slots: "
+            f"{count} in all. Received: {len(values)}"
+        )
+    return values

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_textbook_opt import SGD, Momentum, reference
+from keras_textbook_opt import SGD, Momentum
+from tests import reference
 from tests.recipes import Recipe
 
 SLOTS = {"SGD": [], "Momentum": ["m"], "Adam": ["m", "v"]}

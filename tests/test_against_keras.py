@@ -7,7 +7,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_textbook_opt import SGD, Adam, Momentum, reference
+from keras_textbook_opt import SGD, Adam, Momentum
+from tests import reference
 from tests.recipes import EXACT
 
 SHAPE = (6, 3)

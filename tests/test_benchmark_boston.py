@@ -295,6 +295,8 @@ def test_ctrl_c_keeps_the_experiments_that_were_complete(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
+        # In the background, a shell has its commands ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(SWEEP[0].title, process.stderr)
     process.send_signal(signal.SIGINT)

@@ -9,7 +9,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_textbook_opt import SGD, reference
+from keras_textbook_opt import SGD
+from tests import reference
 from tests.oracle import Sparse
 from tests.recipes import MODES, Recipe
 from tests.trainer import trainer

@@ -6,7 +6,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_textbook_opt import Adam, reference
+from keras_textbook_opt import Adam
+from tests import reference
 from tests.oracle import Oracle
 from tests.recipes import EXACT, MODES
 from tests.trainer import assert_follows, trainer

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_textbook_opt import SGD, Adam, Momentum, reference
+from keras_textbook_opt import SGD, Adam, Momentum
+from tests import reference
 from tests.oracle import Oracle, Sparse
 from tests.recipes import FEW_EXACT as EXACT
 from tests.recipes import FEW_LAZY as LAZY

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer, adam, fused, rows
+from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer, adam, rows
+from keras_textbook_opt.backends import tensorflow_kernels as kernels
 from tests import (
     processes,
     test_clips,
     test_equations,
     test_keras_features,
-    test_keras_internals,
     test_keras_loops,
     test_sparse,
 )
@@ -119,10 +119,10 @@ FAULTS = {
         {},
     ),
     "a clip's scale is lost on the way to the kernel": Fault(
-        fused.backend, "_scaled", lambda η, g: η, dense, equation(SGD, clipnorm=0.5)
+        kernels, "_scaled", lambda η, g: η, dense, equation(SGD, clipnorm=0.5)
     ),
     "the largest v is forgotten": Fault(
-        fused.backend.KERNELS,
+        kernels.KERNELS,
         "adam",
         lambda optimizer, g, θ, η, m, v, v_hat: None,
         dense,
@@ -155,13 +155,6 @@ FAULTS = {
         lambda self, variable: True,
         test_keras_features.test_what_is_excluded_from_weight_decay_does_not_decay,
         {"recipe": EXACT[0], "exclusion": "a variable"},
-    ),
-    "Keras sums over the replicas where it did": Fault(
-        TextbookOptimizer,
-        "_backend_update_step",
-        lambda self, *arguments: None,
-        test_keras_internals.test_the_order_of_one_step,
-        {},
     ),
     **{
         f"{key} is missing from the config": Fault(

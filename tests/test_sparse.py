@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum
-from keras_textbook_opt.reference import densify
 from tests.oracle import Oracle, Sparse
 from tests.programs.own_hooks import OwnEquation, OwnRows
 from tests.recipes import EXACT, FEW_EXACT, FEW_LAZY, LAZY, MODES, Recipe
+from tests.reference import densify
 from tests.trainer import assert_follows, trainer
 
 SPECS = (

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from keras_textbook_opt.gradients import path_of
 from keras_textbook_opt.state import matching
 from keras_textbook_opt.state.identity import Identity, bare, unique
 from keras_textbook_opt.state.matching import Match
+from keras_textbook_opt.variables import path_of
 
 
 @final

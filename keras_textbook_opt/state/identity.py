@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_textbook_opt.gradients import path_of
+from keras_textbook_opt.variables import path_of
 
 SAMPLED = 16
 

@@ -9,12 +9,12 @@ from typing import Any, final
 import keras
 from keras import ops
 
-from keras_textbook_opt.gradients import path_of
 from keras_textbook_opt.state import loading, matching
 from keras_textbook_opt.state.archive import Saved
 from keras_textbook_opt.state.identity import Identity, identity, unique
 from keras_textbook_opt.state.matching import Match
 from keras_textbook_opt.state.slots import Beside, name_of
+from keras_textbook_opt.variables import path_of
 
 
 @final

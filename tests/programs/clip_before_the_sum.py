@@ -4,20 +4,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from keras_textbook_opt import TextbookOptimizer
+from keras_textbook_opt import TextbookOptimizer, backends
 from tests.programs import train_replicas
 from tests.programs.replica_cases import loop
 
 clipped = TextbookOptimizer._clip_gradients
-summed = TextbookOptimizer._summed_over_replicas
+backend: Any = type(backends.active)
+summed = backend.summed
 
 
-def clipped_and_summed(self, grads, variables):
-    return summed(self, clipped(self, grads), variables)
+def clipped_and_summed(self, optimizer, gradients, variables):
+    return summed(self, optimizer, clipped(optimizer, gradients), variables)
 
 
 if __name__ == "__main__":
-    TextbookOptimizer._summed_over_replicas = clipped_and_summed
+    backend.summed = clipped_and_summed
     TextbookOptimizer._clip_gradients = lambda self, grads: grads
     planted: Any = train_replicas
     planted.CASES = [loop("SGD", clipnorm=0.2)]

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_textbook_opt import SGD, reference
+from keras_textbook_opt import SGD
+from tests import reference
 
 SHAPES = [(3, 2), (4,)]
 EVERY_C = [1.2e-38, 1e-30, 1e-7, 0.5, 1e6, 3e38]

@@ -6,13 +6,8 @@ as `apply_dense` does, and assigns what `apply_dense` would return.
 
 from __future__ import annotations
 
-import contextlib
-from typing import final
-
 import keras
 import tensorflow as tf
-from tensorflow.compiler.tf2xla.python import xla
-from tensorflow.python.distribute import distribute_lib
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 
@@ -46,7 +41,7 @@ def sgd(optimizer, g, θ, η) -> None:
 
 def sgd_on_rows(optimizer, g, θ, η) -> None:
     """`θᵢ ← θᵢ − η·gᵢ`."""
-    θ.scatter_sub((g * η).to_indexed_slices())
+    θ.scatter_sub((g * η).assignable())
 
 
 def momentum(optimizer, g, θ, η, m) -> None:
@@ -83,68 +78,6 @@ def adam(optimizer, g, θ, η_hat, m, v, v_hat=None) -> None:
         tf.raw_ops.ResourceApplyAdamWithAmsgrad(vhat=v_hat.handle, **arguments)
 
 
-def l2_loss(x):
-    """`Σx²/2`, without the tensor `x²`."""
-    return tf.nn.l2_loss(x)
-
-
-def rounded(x, dtype):
-    """`x` as `dtype` holds it. XLA may drop a cast there and back as of no effect."""
-    if under_xla():
-        held = xla.reduce_precision(x, *BITS[dtype])
-        if dtype == "float16":
-            # It takes the subnormals of float16, multiples of 2⁻²⁴, for zero.
-            held = tf.where(tf.abs(x) < 2.0**-14, tf.round(x * 2.0**24) / 2.0**24, held)
-        return held
-    return tf.cast(tf.cast(x, dtype), x.dtype)
-
-
-def outside_the_graph():
-    """TensorFlow's scope for what is done once, when a graph is traced."""
-    return tf.init_scope()
-
-
-@contextlib.contextmanager
-def outside_the_step(optimizer):
-    """That scope, across the replicas, where an assignment reaches all of them.
-
-    In a replica's step, the scope alone would stay in the context of that replica.
-    """
-    strategy = optimizer._distribution_strategy
-    with tf.init_scope():
-        if strategy is None or tf.distribute.in_cross_replica_context():
-            yield
-        else:
-            mode = distribute_lib._CrossReplicaThreadMode(strategy)
-            distribute_lib._push_per_thread_mode(mode)
-            try:
-                with strategy.scope():
-                    yield
-            finally:
-                distribute_lib._pop_per_thread_mode()
-
-
-def tracked(optimizer, name, variables):
-    """The list in TensorFlow's wrapper, in the place of the one that had the name."""
-    wrapped = tf.__internal__.tracking.wrap(variables)
-    optimizer._track_trackable(wrapped, name, overwrite=True)
-    return wrapped
-
-
-@final
-class Text(tf.train.experimental.PythonState):
-    """What `write()` returns when a checkpoint is saved goes to `read` at a restore."""
-
-    def __init__(self, write, read):
-        self._write, self._read = write, read
-
-    def serialize(self):
-        return self._write()
-
-    def deserialize(self, text):
-        self._read(tf.compat.as_text(text))
-
-
 def under_xla() -> bool:
     """Whether what is traced here is compiled by XLA."""
     return not tf.executing_eagerly() and GraphOrParentsInXlaContext(
@@ -156,7 +89,5 @@ def _scaled(η, g):
     return η if g.scale is None else η * g.scale
 
 
-# Bits of exponent and mantissa.
-BITS = {"float16": (5, 10), "bfloat16": (8, 7)}
 KERNELS = {"sgd": sgd, "momentum": momentum, "adam": adam}
 ROW_KERNELS = {"sgd": sgd_on_rows}

@@ -10,7 +10,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_textbook_opt import SGD, Adam, Momentum, fused
+from keras_textbook_opt import SGD, Adam, Momentum, backends
+from keras_textbook_opt.backends.plain import Plain
 from tests.oracle import Oracle
 from tests.recipes import EXACT, Recipe
 from tests.test_equations import SPECS, dense_runs
@@ -41,7 +42,7 @@ def test_kernel_and_equation_agree_on_dense_gradients(recipe, mode, formulas, ru
     fast, plain = trainer(recipe, mode, SPECS), formulas(recipe, mode, SPECS)
     fast.run(values, gradients)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "backend", None)
+        patch.setattr(backends, "active", Plain())
         plain.run(values, gradients)
     assert_agree(fast, plain, reached(recipe, values, gradients))
 
@@ -54,7 +55,7 @@ def test_kernel_and_equation_agree_on_rows(recipe, formulas, run):
     plain = formulas(recipe, "graph", SPARSE_SPECS, TABLES)
     fast.run(values, gradients)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "backend", None)
+        patch.setattr(backends, "active", Plain())
         plain.run(values, gradients)
     assert_agree(fast, plain, reached(recipe, values, gradients))
 
@@ -120,7 +121,7 @@ def test_kernel_and_equation_agree_at_the_edges(cls, data, dtype):
     arguments, gradients = data.draw(at_the_edges(cls))
     fast = taken(cls(**arguments), gradients, dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "backend", None)
+        patch.setattr(backends, "active", Plain())
         plain = taken(cls(**arguments), gradients, dtype)
     unit = 2e-6 if dtype == "float32" else 1e-14
     for after, expected in zip(fast, plain, strict=True):

@@ -1,11 +1,4 @@
-"""The abstract optimizer: slots, dispatch, and the order of one step.
-
-    gradients → merge repeated rows → unscale → sum over replicas, merge again
-              → clip → decay weights → apply_dense | apply_sparse
-              → EMA → constraint → iterations + 1
-
-All that is overridden of Keras's private methods is overridden here.
-"""
+"""The abstract optimizer: its settings and its hooks."""
 
 from __future__ import annotations
 
@@ -17,19 +10,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_textbook_opt import (
-    clip,
-    fused,
-    gradients,
-    hyperparameters,
-    replicas,
-    rows,
-)
-from keras_textbook_opt.gradients import Scaled, compute_dtype, path_of
+from keras_textbook_opt import hyperparameters, rows
+from keras_textbook_opt.gradients import Dense
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.state.exclusions import Exclusions
-from keras_textbook_opt.stateful import StatefulOptimizer
-from keras_textbook_opt.step import Steps
+from keras_textbook_opt.step import SteppingOptimizer
+from keras_textbook_opt.variables import path_of
 
 
 def accepts_lr(init, then: tuple[str, ...] = ()):
@@ -57,7 +43,7 @@ def accepts_lr(init, then: tuple[str, ...] = ()):
     return accepting
 
 
-class TextbookOptimizer(StatefulOptimizer, abc.ABC):
+class TextbookOptimizer(SteppingOptimizer, abc.ABC):
     """An optimizer is its slots and its equation; this class is all the rest.
 
     A subclass writes `create_slots` (the state beside each variable) and `apply_dense`
@@ -112,8 +98,6 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         [0.5, 2.5]
     """
 
-    sparse_update = "exact"
-
     @accepts_lr
     def __init__(
         self,
@@ -160,7 +144,6 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             compensate=hyperparameters.boolean("compensate", compensate),
             name=optional(hyperparameters.text, "name", name),
         )
-        self._steps = Steps()
 
     # The four hooks.
 
@@ -185,7 +168,7 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
         Here every absent row has `gᵢ = 0` and the equation runs on it all the same.
         A class that overrides this gets each row once, in any order.
         """
-        return self.dense_step(Scaled(g.to_dense(θ.shape)), θ, η, *slots)
+        return self.dense_step(Dense(g.to_dense(θ.shape)), θ, η, *slots)
 
     def get_config(self) -> dict[str, Any]:
         """All arguments of the constructor, such that `from_config` makes a twin."""
@@ -217,218 +200,6 @@ class TextbookOptimizer(StatefulOptimizer, abc.ABC):
             t: The number of the step, starting at 1, of the same dtype.
         """
         return η
-
-    # The order of one step.
-
-    def apply(self, grads, trainable_variables=None) -> None:
-        """Take one step: update each variable with its gradient.
-
-        Args:
-            grads: A list with one gradient for each variable: a tensor, an array, a
-                list of numbers, `tf.IndexedSlices` or `None`, of the variable's shape
-                and of a floating-point dtype.
-            trainable_variables: The variables, in the order of their gradients; those
-                that the optimizer was built with if `None`.
-
-        Raises:
-            ValueError: A gradient does not fit its variable. Nothing has changed then.
-        """
-        grads = list(grads)
-        self._settle()
-        self._state.changed_at = None
-        variables = trainable_variables
-        if variables is None:
-            variables = self._trainable_variables
-        else:
-            trainable_variables = variables = list(variables)
-        gradients.check_are_variables(variables)
-        if self.built:
-            self._check_are_known(variables)
-            self._follow_order(variables)
-        checks: list = []
-        if self.built or trainable_variables is not None:
-            grads = self._checked_gradients(grads, variables, checks)
-        with rows.after(checks):
-            super().apply(grads, trainable_variables)
-
-    def _check_are_known(self, variables):
-        known = self._trainable_variables_indices
-        unknown = [path_of(v) for v in variables if self._var_key(v) not in known]
-        if unknown:
-            raise ValueError(
-                "Expected variables that the optimizer was built with. Received: "
-                f"unknown variable {', '.join(map(repr, unknown))}. If a layer was "
-                "frozen when the optimizer was built, or LoRA was enabled since, call "
-                "`optimizer.add_variables(model.trainable_variables)`, and compile the "
-                "model again with this optimizer: a step that was compiled before goes "
-                "on with the variables of then"
-            )
-
-    def _checked_gradients(self, grads, variables, checks):
-        if grads and len(grads) != len(variables):
-            raise ValueError(
-                f"Expected {len(variables)} gradients, one for each variable. "
-                f"Received: {len(grads)}"
-            )
-        return [
-            g
-            if g is None or self._overwrite_variable_with_gradient(v)
-            else gradients.checked(g, v, checks)
-            for g, v in zip(grads, variables)
-        ]
-
-    def _backend_apply_gradients(self, grads, trainable_variables):
-        """Keras clips, then sums over the replicas. The clip of a sum wants the sum."""
-        keras_step = super()._backend_apply_gradients
-        grads = self._summed_over_replicas(grads, trainable_variables)
-
-        def step(grads):
-            grads = [gradients.structured(g) for g in grads]
-            if self.gradient_accumulation_steps:
-                grads = [g if isinstance(g, Rows) else g.values for g in grads]
-            keras_step(grads, trainable_variables)
-
-        branches = self.gradient_accumulation_steps or self.ema_overwrite_frequency
-        if branches and replicas.forbid_a_branch():
-            replicas.leave(step, grads)
-        else:
-            step(grads)
-
-    def _summed_over_replicas(self, grads, variables):
-        strategy = getattr(self, "_distribution_strategy", None)
-        if strategy is None or strategy.num_replicas_in_sync == 1:
-            return grads
-        grads_and_vars = list(zip(map(rows.assignable, grads), variables))
-        return [g for g, _ in super()._all_reduce_sum_gradients(grads_and_vars)]
-
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        """Keras sums here, after the clip; `_backend_apply_gradients` has summed."""
-        return grads_and_vars
-
-    def _backend_increment_gradient_accumulators(self, grads, acc_grads):
-        """Keras adds a sparse gradient to its accumulator as a dense one."""
-        for gradient, accumulator in zip(grads, acc_grads):
-            self.assign_add(accumulator, rows.assignable(gradient))
-
-    def _clip_gradients(self, grads):
-        """Keras takes the repeats of a row for rows, and a clip densifies."""
-        clips = [
-            (clip.by_norm, self.clipnorm),
-            (clip.by_global_norm, self.global_clipnorm),
-            (clip.by_value, self.clipvalue),
-        ]
-        for clipped, c in clips:
-            if c is not None:
-                present = [g for g in grads if g is not None]
-                merged = [gradients.structured(g).merged() for g in present]
-                of = iter(clipped(merged, c))
-                grads = [g if g is None else gradients.like(g, next(of)) for g in grads]
-        return grads
-
-    def _apply_weight_decay(self, variables):
-        """Keras decays every row; `update_step` knows which rows are to decay."""
-
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        """Keras computes for each variable what is the same for all of them."""
-        dtypes = {compute_dtype(v) for v in trainable_variables}
-        if type(self).update_step is not TextbookOptimizer.update_step:
-            merged = [gradients.structured(g).merged() for g in grads]
-            grads = [gradients.plain(g) for g in merged]
-        widest = "float64" if "float64" in dtypes else "float32"
-        η = ops.cast(learning_rate, widest)
-        scalars = {dtype: self._scalars(η, dtype) for dtype in dtypes}
-        with self._steps.taking(η, scalars):
-            if replicas.are_left():
-                pairs = [(g, v.value) for g, v in zip(grads, trainable_variables)]
-                strategy = self._distribution_strategy
-                self._distributed_tf_update_step(strategy, pairs, η)
-            else:
-                super()._backend_update_step(grads, trainable_variables, η)
-
-    def _scalars(self, learning_rate, dtype):
-        η = ops.cast(hyperparameters.scalar("learning_rate", learning_rate), dtype)
-        t = ops.cast(self.iterations + 1, dtype)
-        return η, self.step_size(η, t)
-
-    def update_step(self, gradient, variable, learning_rate) -> None:
-        """Decay `variable`, then update it and its slots: one variable's step.
-
-        A subclass with a learning rate for each variable passes it on:
-        `super().update_step(gradient, variable, learning_rate * 0.1)`.
-
-        Args:
-            gradient: The variable's gradient, clipped: a tensor or `tf.IndexedSlices`.
-            variable: The variable, a `keras.Variable` or what the backend has under it.
-            learning_rate: `η`, a scalar tensor.
-        """
-        dtype = compute_dtype(variable)
-        η, step_size = self._steps.scalars(learning_rate, dtype, self._scalars)
-        g = gradients.structured(gradient)
-        if rows.are_merged_for(self):
-            g = g.merged()
-        if self.weight_decay and self._use_weight_decay(variable):
-            self._decay(variable, g, η * self.weight_decay)
-        slots = self._state.of(self._var_key(variable)).slots.values()
-        if isinstance(g, Rows):
-            new = self.apply_sparse(g, variable, step_size, *slots)
-            new = _as_tuple(new, 1 + len(slots))
-        else:
-            new = self.dense_step(g, variable, step_size, *slots)
-        for place, value in zip((variable, *slots), new, strict=True):
-            if value is not place:
-                self._write(place, value)
-
-    def dense_step(self, g: Scaled, θ, η, *slots) -> tuple:
-        """The equation on every element of `θ` and its slots.
-
-        Returns the new values, or the places themselves where a kernel has filled them.
-        """
-        kernel = fused.kernel(self, θ, slots)
-        if kernel is not None:
-            kernel(self, g, θ, η, *slots)
-            return θ, *slots
-        new = self.apply_dense(g.values, self._read(θ), η, *slots)
-        return _as_tuple(new, 1 + len(slots))
-
-    def row_step(self, g: Rows, θ, η, *slots) -> tuple:
-        """The equation on the rows that `g` touches; the others stay as they are."""
-        kernel = fused.row_kernel(self, θ, slots)
-        if kernel is not None:
-            kernel(self, g, θ, η, *slots)
-            return θ, *slots
-        g = g.merged()
-        old = [self._read(place, g) for place in (θ, *slots)]
-        new = _as_tuple(self.apply_dense(g.values, old[0], η, *old[1:]), len(old))
-        return tuple(g.with_values(value) for value in new)
-
-    def _decay(self, θ, g, ηλ) -> None:
-        """`θ ← θ − η·λ·θ`, on the touched rows alone where the update is lazy."""
-        if isinstance(g, Rows) and self.sparse_update == "lazy":
-            old = self._read(θ, g)
-            self._write(θ, g.with_values(old - ηλ * old))
-        elif gradients.is_narrow(θ):
-            old = self._read(θ)
-            self._write(θ, old - ηλ * old)
-        else:
-            self.assign_sub(θ, ηλ * θ)
-
-    def _update_model_variables_moving_average(self, trainable_variables):
-        """Keras averages in the dtype of the variable, where 16 bits lose the steps."""
-        # average ← average + (1 − μ)·(θ − average), with μ = 0 at first
-        rest = ops.where(ops.equal(self.iterations, 0), 1.0, 1 - self.ema_momentum)
-        for θ, average in self._averaged(trainable_variables):
-            difference = self._read(θ) - average
-            average.assign_add(ops.cast(rest, average.dtype) * difference)
-
-    def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        """Keras pairs by position, and assigns averages wider than 16 bits as is."""
-        for θ, average in self._averaged(trainable_variables):
-            self._write(θ, ops.copy(average))
-
-    def _averaged(self, variables) -> list[tuple]:
-        """The variables that have an average, each with it."""
-        pairs = [(θ, self._state.of(self._var_key(θ)).average) for θ in variables]
-        return [(θ, average) for θ, average in pairs if average is not None]
 
     # Keras's public settings.
 
@@ -538,14 +309,3 @@ def _checked_learning_rate(learning_rate):
     if not hasattr(learning_rate, "assign"):
         learning_rate = _concrete(learning_rate)
     return hyperparameters.real("learning_rate", learning_rate, at_least=0)
-
-
-def _as_tuple(values, count: int) -> tuple:
-    is_one = isinstance(values, Rows) or not isinstance(values, tuple)
-    values = (values,) if is_one else values
-    if len(values) != count:
-        raise ValueError(
-            "Expected the equation to return the new variable and then its new slots: "
-            f"{count} in all. Received: {len(values)}"
-        )
-    return values

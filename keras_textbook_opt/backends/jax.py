@@ -1,0 +1,44 @@
+"""JAX: a step becomes one program, in which a branch computes and cannot assign."""
+
+from __future__ import annotations
+
+from typing import final
+
+import jax
+import keras
+
+from keras_textbook_opt.backends.plain import Backend
+
+
+@final
+class Jax(Backend):
+    """What JAX does in its own way."""
+
+    def either(self, condition, then, otherwise, variables):
+        """Each function assigns in a scope of its own, and its branch returns that."""
+        if not isinstance(condition, jax.core.Tracer):
+            return then() if condition else otherwise()
+        old = [variable.value for variable in variables]
+
+        def branch(assigning):
+            def values(old):
+                scope = keras.StatelessScope(state_mapping=list(zip(variables, old)))
+                with scope:
+                    assigning()
+                return [scope.get_current_value(variable) for variable in variables]
+
+            return values
+
+        new = jax.lax.cond(condition, branch(then), branch(otherwise), old)
+        for variable, value in zip(variables, new):
+            variable.assign(value)
+
+    def compiles_branches(self):
+        return True
+
+    def column(self, scalars):
+        """JAX takes long to compile a stack of many scalars."""
+        return scalars
+
+    def scalars(self, column, count):
+        return column

@@ -1,0 +1,149 @@
+"""What a backend is asked, and the answers of `keras.ops` alone.
+
+NumPy has no others, and the other backends fall back on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, final
+
+import keras
+from keras import ops
+
+
+class Backend:
+    """What a backend is asked; by itself, one without kernels, replicas and rows.
+
+    Attributes:
+        has_rows: Whether the gradient of an embedding names rows.
+        scales_late: Whether a gradient may keep a scale of any size until its step,
+            which multiplies in float64 then.
+    """
+
+    has_rows = False
+    scales_late = False
+
+    # A step.
+
+    def run(self, optimizer: Any, updates: Sequence[tuple[Any, Any]], step: Any):
+        """Update all variables of a step.
+
+        Args:
+            optimizer: `optimizer._update(g, θ, step)` updates one of them.
+            updates: Pairs `g, θ`: a gradient, summed and clipped, and its variable.
+            step: What the step has computed once.
+        """
+        for g, θ in updates:
+            optimizer._update(g, θ, step)
+
+    def summed(self, optimizer: Any, gradients: list, variables: list) -> list:
+        """The gradients, each summed over the replicas."""
+        return gradients
+
+    def take(
+        self, optimizer: Any, step: Callable[[list], None], gradients: list, branches
+    ) -> None:
+        """Call `step(gradients)`, where it may branch if it `branches`."""
+        step(gradients)
+
+    def either(
+        self,
+        condition: Any,
+        then: Callable[[], None],
+        otherwise: Callable[[], None],
+        variables: Sequence[keras.Variable],
+    ) -> None:
+        """Call one of two functions, which assign some of `variables`."""
+        ops.cond(condition, then, otherwise)
+
+    def accumulate(self, optimizer: Any, totals: list, gradients: list) -> None:
+        """`Σg ← Σg + g` for each."""
+        for total, g in zip(totals, gradients):
+            optimizer.assign_add(total, g.assignable())
+
+    def average(self, optimizer: Any, pairs: list[tuple[Any, Any]], rest: Any) -> None:
+        """`average ← average + rest·(θ − average)` for each pair `θ, average`."""
+        for θ, average in pairs:
+            difference = optimizer._read(θ) - average
+            average.assign_add(ops.cast(rest, average.dtype) * difference)
+
+    def kernel(
+        self, name: str | None, optimizer: Any, θ: Any, slots: Sequence[Any]
+    ) -> Callable[..., None] | None:
+        """What computes the equation of this name in place; `None` if nothing does."""
+        return None
+
+    def row_kernel(
+        self, name: str | None, optimizer: Any, θ: Any, slots: Sequence[Any]
+    ) -> Callable[..., None] | None:
+        """The same on rows of `θ`, repeats included."""
+        return None
+
+    def fit(self, gradients: list, variables: list) -> bool:
+        """Whether it is known at once that each gradient is a tensor like its variable.
+
+        If not, they are looked at one by one.
+        """
+        return False
+
+    # Norms.
+
+    def clip_scales(self, gradients: list, c: float, together: bool) -> list | None:
+        """`c/max(‖g‖₂, c)` of each, or of all `together`; `None` if float32 is all.
+
+        The norms and scales are of float64, and right for gradients of any size.
+        """
+        return None
+
+    def l2_loss(self, x: Any) -> Any:
+        """`Σx²/2`, a scalar of the dtype of `x`."""
+        return ops.sum(ops.square(x)) / 2
+
+    def compiles_branches(self) -> bool:
+        """Whether what is traced here becomes one program, the branches with it."""
+        return False
+
+    def column(self, scalars: list) -> list:
+        """Scalars as a list of tensors that are quick to compute with."""
+        return [ops.stack(scalars)]
+
+    def scalars(self, column: list, count: int) -> list:
+        """The `count` scalars of a `column`."""
+        return ops.unstack(column[0], num=count)
+
+    # Numbers.
+
+    def rounded(self, x: Any, dtype: str) -> Any:
+        """`x`, of float32, as the narrower `dtype` holds it, again in float32."""
+        return ops.cast(ops.cast(x, dtype), "float32")
+
+    def product(self, x: Any, scale: Any) -> Any:
+        """`scale·x`."""
+        return x * scale
+
+    # State.
+
+    def outside_the_graph(self) -> AbstractContextManager[Any]:
+        """Where an operation happens now, also while a graph is traced."""
+        return nullcontext()
+
+    def outside_the_step(self, optimizer: Any) -> AbstractContextManager[Any]:
+        """The same, on all replicas, also within the step of one of them."""
+        return nullcontext()
+
+    def tracked(self, optimizer: Any, name: str, variables: list) -> list:
+        """`variables` as a checkpoint of `optimizer` will find them under `name`."""
+        return variables
+
+    def in_a_checkpoint(
+        self, write: Callable[[], str], read: Callable[[str], None]
+    ) -> Any:
+        """A text that TensorFlow's checkpoints save and restore; `None` elsewhere."""
+        return None
+
+
+@final
+class Plain(Backend):
+    """`keras.ops` and nothing else."""

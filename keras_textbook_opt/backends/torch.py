@@ -1,0 +1,186 @@
+"""PyTorch: one call for all variables of a step, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from keras.src.backend.common.stateless_scope import in_stateless_scope
+
+from keras_textbook_opt.backends import torch_lists
+from keras_textbook_opt.backends.plain import Backend
+from keras_textbook_opt.backends.torch_lists import Tensors
+from keras_textbook_opt.variables import compute_dtype
+
+
+def _sgd(optimizer, θ, slots, g, scales, η) -> None:
+    torch_lists.sgd(θ, g, scales, η=η)
+
+
+def _momentum(optimizer, θ, slots, g, scales, η) -> None:
+    β, nesterov = optimizer.momentum, optimizer.nesterov
+    (m,) = slots
+    torch_lists.momentum(θ, m, g, scales, η=η, β=β, nesterov=nesterov)
+
+
+def _adam(optimizer, θ, slots, g, scales, η_hat) -> None:
+    m, v, *v_hat = slots
+    torch_lists.adam(
+        *(θ, m, v, v_hat[0] if v_hat else None, g, scales),
+        η_hat=η_hat,
+        β_1=optimizer.beta_1,
+        β_2=optimizer.beta_2,
+        ε=optimizer.epsilon,
+    )
+
+
+EQUATIONS: dict[str, Callable[..., None]] = {
+    "sgd": _sgd,
+    "momentum": _momentum,
+    "adam": _adam,
+}
+
+
+@final
+class Torch(Backend):
+    """What PyTorch does in its own way."""
+
+    scales_late = True
+
+    def run(self, optimizer, updates, step):
+        equation = EQUATIONS.get(optimizer._equation)
+        if equation is None or not updates or in_stateless_scope():
+            return super().run(optimizer, updates, step)
+        gradients, variables = map(list, zip(*updates))
+        g, scales = _unscaled(gradients)
+        beside = [optimizer._beside(θ).slots.values() for θ in variables]
+        slots = [list(map(_tensor, column)) for column in zip(*beside)]
+        lists = _Lists.of(optimizer, variables, scales, g, *slots)
+        taken = lists.are_taken()
+        if not all(taken):
+            rest = [u for u, is_taken in zip(updates, taken) if not is_taken]
+            super().run(optimizer, rest, step)
+            lists = lists.only([k for k, is_taken in enumerate(taken) if is_taken])
+        λ = optimizer.weight_decay
+        decays = [λ and optimizer._use_weight_decay(θ) for θ in lists.variables]
+        for part_decays, part in lists.by(decays):
+            η, step_size = step.scalars[compute_dtype(part.variables[0])]
+            for factors, (θ, g, *slots) in part.pieces():
+                if part_decays:
+                    torch_lists.decay(θ, ηλ=η * λ)
+                equation(optimizer, θ, slots, g, factors, step_size)
+
+    def accumulate(self, optimizer, totals, gradients):
+        places = list(map(_tensor, totals))
+        g, scales = _unscaled(gradients)
+        if in_stateless_scope() or not all(torch_lists.takes(places, g)):
+            return super().accumulate(optimizer, totals, gradients)
+        torch_lists.accumulate(places, g, scales)
+
+    def average(self, optimizer, pairs, rest):
+        if in_stateless_scope() or not pairs:
+            return super().average(optimizer, pairs, rest)
+        variables, averages = map(list, zip(*pairs))
+        lists = _Lists.of(optimizer, variables, None, list(map(_tensor, averages)))
+        if not all(lists.are_taken()):
+            return super().average(optimizer, pairs, rest)
+        for _, part in lists.by([None] * len(pairs)):
+            for _, (θ, places) in part.pieces():
+                torch_lists.average(places, θ, μ=1 - rest.double())
+
+    def fit(self, gradients, variables):
+        return all(
+            type(g) is torch.Tensor
+            and type(θ) is torch.nn.Parameter
+            and g.dtype == θ.dtype
+            and g.shape == θ.shape
+            and g.device == θ.device
+            and g.layout == θ.layout
+            and not torch_lists.is_narrow(g)
+            for g, θ in zip(gradients, map(_tensor, variables))
+        )
+
+    def clip_scales(self, gradients, c, together):
+        if torch_lists.is_traced() or not gradients:
+            return None
+        g, scales = _unscaled(gradients)
+        norms = torch_lists.norms(g)
+        if scales is not None:
+            norms = norms * torch.as_tensor(scales, device=norms.device).abs()
+        if together:
+            norms = torch.linalg.vector_norm(norms).expand(len(g))
+        clips = torch_lists.clip_scales(norms, c)
+        return clips.tolist() if clips.device.type == "cpu" else list(clips)
+
+    def product(self, x, scale):
+        return torch_lists.product(x, scale)
+
+
+@final
+@dataclass
+class _Lists:
+    """Variables, and lists of tensors that go with them.
+
+    Args:
+        variables: As Keras has them.
+        carries: A tensor for each, or `None`.
+        scales: A factor for each gradient; `None` if all are 1.
+        tensors: The list of the variables' own tensors first, then the others.
+    """
+
+    variables: list
+    carries: list
+    scales: list | None
+    tensors: list[Tensors]
+
+    @classmethod
+    def of(cls, optimizer: Any, variables: list, scales: Any, *others: Tensors):
+        carries = [_tensor(optimizer._beside(θ).carry) for θ in variables]
+        return cls(variables, carries, scales, [list(map(_tensor, variables)), *others])
+
+    def are_taken(self) -> list[bool]:
+        return torch_lists.takes(*self.tensors)
+
+    def only(self, members: list[int]) -> _Lists:
+        def some(column: list) -> list:
+            return [column[k] for k in members]
+
+        return _Lists(
+            some(self.variables),
+            some(self.carries),
+            None if self.scales is None else some(self.scales),
+            [some(column) for column in self.tensors],
+        )
+
+    def by(self, keys: list[Hashable]) -> Iterator[tuple[Any, _Lists]]:
+        """Those of one dtype and one key together, with the key."""
+        members: dict[tuple, list[int]] = {}
+        for k, (key, θ) in enumerate(zip(keys, self.tensors[0])):
+            members.setdefault((key, θ.dtype), []).append(k)
+        for (key, _), some in members.items():
+            yield key, self if len(members) == 1 else self.only(some)
+
+    def pieces(self) -> Iterator[tuple[Any, list[Tensors]]]:
+        """Scales and lists, those of variables of 16 bits in float32 and in pieces."""
+        if not torch_lists.is_narrow(self.tensors[0][0]):
+            yield self.scales, self.tensors
+            return
+        θ, *others = self.tensors
+        carries = None if self.carries[0] is None else self.carries
+        yield from torch_lists.widened(θ, carries, self.scales, *others)
+
+
+def _tensor(variable: Any) -> Any:
+    """The tensor under a variable, which is written in place; `None` if none is."""
+    return getattr(variable, "_value", None)
+
+
+def _unscaled(gradients: list) -> tuple[Tensors, list | None]:
+    """The gradients and their scales; no scales where none has one."""
+    g = [each.unscaled for each in gradients]
+    scales = [each.scale for each in gradients]
+    if all(scale is None for scale in scales):
+        return g, None
+    return g, [1.0 if scale is None else scale for scale in scales]

@@ -1,0 +1,27 @@
+"""What a step asks of a variable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+def dtype_of(variable: Any) -> str:
+    """The dtype's name, such as `float32`."""
+    return keras.backend.standardize_dtype(variable.dtype)
+
+
+def compute_dtype(variable: Any) -> str:
+    """The dtype of the arithmetic on `variable`: its own, but float32 for 16 bits."""
+    return "float64" if dtype_of(variable) == "float64" else "float32"
+
+
+def is_narrow(variable: Any) -> bool:
+    """Whether `variable` has 16 bits, which are too few to compute in."""
+    return dtype_of(variable) in ("float16", "bfloat16")
+
+
+def path_of(variable: Any) -> str:
+    """What a `keras.Variable` calls its path; a `tf.Variable` has its name alone."""
+    return variable.path if hasattr(variable, "path") else variable.name
