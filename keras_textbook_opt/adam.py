@@ -1,16 +1,22 @@
 """Adam, and its variant AMSGrad."""
 
+from __future__ import annotations
+
 import math
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_textbook_opt import hyperparameters
 from keras_textbook_opt.backends import equation
-from keras_textbook_opt.optimizer import TextbookOptimizer, accepts_lr
+from keras_textbook_opt.hyperparameters import boolean, exact_or_lazy, real
+from keras_textbook_opt.optimizer import TextbookOptimizer
 from keras_textbook_opt.rows import Rows, linear
+from keras_textbook_opt.settings import LearningRate, Settings, SparseUpdate
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @final
@@ -30,7 +36,6 @@ class Adam(TextbookOptimizer):
 
     Args:
         learning_rate: `η` >= 0: a float, a schedule or a callable without arguments.
-            `lr` is accepted as another name.
         beta_1: `β₁`, a float in `[0, 1)`: the decay of the average of the gradient.
         beta_2: `β₂`, a float in `[0, 1)`: the decay of the average of its square.
         epsilon: `ε` > 0, the paper's "epsilon hat"; `keras.config.epsilon()` if `None`.
@@ -41,9 +46,7 @@ class Adam(TextbookOptimizer):
             dense gradient; `"lazy"`: all of them stay as they are, and the step costs
             the rows touched. TensorFlow alone has such gradients: elsewhere `"lazy"`
             is `"exact"`, and warns.
-        clipnorm, global_clipnorm, clipvalue, weight_decay, use_ema, ema_momentum,
-            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps,
-            compensate, name: See `TextbookOptimizer`.
+        settings: Those of every optimizer, by name: see `TextbookOptimizer`.
 
     Raises:
         ValueError: An argument is unknown, out of its range or of another type, or two
@@ -63,51 +66,24 @@ class Adam(TextbookOptimizer):
         Adam and Beyond", algorithm 2, here with the bias correction of Adam.
     """
 
-    @accepts_lr
     def __init__(
         self,
-        learning_rate: Any = 0.001,
+        learning_rate: LearningRate = 0.001,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float | None = 1e-8,
         amsgrad: bool = False,
-        sparse_update: str = "exact",
-        *,
-        clipnorm: float | None = None,
-        global_clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        weight_decay: float | None = None,
-        use_ema: bool = False,
-        ema_momentum: float = 0.99,
-        ema_overwrite_frequency: int | None = None,
-        loss_scale_factor: float | None = None,
-        gradient_accumulation_steps: int | None = None,
-        compensate: bool = True,
-        name: str | None = None,
-        **unknown: Any,
+        sparse_update: SparseUpdate = "exact",
+        **settings: Unpack[Settings],
     ):
-        super().__init__(
-            learning_rate=learning_rate,
-            clipnorm=clipnorm,
-            global_clipnorm=global_clipnorm,
-            clipvalue=clipvalue,
-            weight_decay=weight_decay,
-            use_ema=use_ema,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            loss_scale_factor=loss_scale_factor,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            compensate=compensate,
-            name=name,
-            **unknown,
-        )
+        super().__init__(learning_rate, **settings)
         if epsilon is None:
             epsilon = keras.config.epsilon()
-        self.beta_1 = hyperparameters.real("beta_1", beta_1, at_least=0, below=1)
-        self.beta_2 = hyperparameters.real("beta_2", beta_2, at_least=0, below=1)
-        self.epsilon = hyperparameters.real("epsilon", epsilon, above=0)
-        self.amsgrad = hyperparameters.boolean("amsgrad", amsgrad)
-        self.sparse_update = hyperparameters.sparse_update(sparse_update)
+        self.beta_1 = real("beta_1", beta_1, at_least=0, below=1)
+        self.beta_2 = real("beta_2", beta_2, at_least=0, below=1)
+        self.epsilon = real("epsilon", epsilon, above=0)
+        self.amsgrad = boolean("amsgrad", amsgrad)
+        self.sparse_update = exact_or_lazy(sparse_update)
 
     def create_slots(self, variables: list) -> None:
         for variable in variables:

@@ -7,7 +7,6 @@ not exist is answered with the one that was meant.
 from __future__ import annotations
 
 import difflib
-import inspect
 import math
 import numbers
 import re
@@ -115,7 +114,7 @@ def boolean(name: str, value: Any) -> bool:
     return value
 
 
-def sparse_update(value: Any) -> str:
+def exact_or_lazy(value: Any) -> str:
     """`value`; a `ValueError` unless it is `"exact"` or `"lazy"`."""
     if not isinstance(value, str) or value not in ("exact", "lazy"):
         raise ValueError(_message("sparse_update", "'exact' or 'lazy'", value))
@@ -143,22 +142,6 @@ def optional(check, name: str, value: Any, **limits: Any) -> Any:
 
 def _message(name: str, expected: str, received: Any) -> str:
     return f"`{name}` must be {expected}. Received: {name}={received!r}"
-
-
-def arguments(optimizer: type, base: type) -> dict[str, Any]:
-    """The arguments of the constructor with their defaults, down to those of `base`."""
-    found: dict[str, Any] = {}
-    for cls in optimizer.mro():
-        if "__init__" in vars(cls):
-            parameters = inspect.signature(vars(cls)["__init__"]).parameters.values()
-            _, *named = [p for p in parameters if p.kind not in _REST]
-            found |= {p.name: p.default for p in named if p.name not in found}
-            if cls is base or not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                break
-    return found
-
-
-_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def unknown(optimizer: type, names: dict[str, Any], known: Any) -> str:

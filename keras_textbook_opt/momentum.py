@@ -1,13 +1,19 @@
 """Gradient descent with momentum, Polyak's and Nesterov's."""
 
-from typing import Any, final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
 
 import keras
 
-from keras_textbook_opt import hyperparameters
 from keras_textbook_opt.backends import equation
-from keras_textbook_opt.optimizer import TextbookOptimizer, accepts_lr
+from keras_textbook_opt.hyperparameters import boolean, exact_or_lazy, real
+from keras_textbook_opt.optimizer import TextbookOptimizer
 from keras_textbook_opt.rows import Rows, linear
+from keras_textbook_opt.settings import LearningRate, Settings, SparseUpdate
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @final
@@ -22,7 +28,6 @@ class Momentum(TextbookOptimizer):
 
     Args:
         learning_rate: `η` >= 0: a float, a schedule or a callable without arguments.
-            `lr` is accepted as another name.
         momentum: `β`, a float in `[0, 1]`: the part of the last step that is kept.
         nesterov: Whether the gradient counts as taken where the momentum leads.
         sparse_update: What a sparse gradient means for a row that it does not name:
@@ -30,9 +35,7 @@ class Momentum(TextbookOptimizer):
             gradient; `"lazy"`: `mᵢ` and `θᵢ` stay as they are, and the step costs the
             rows touched. TensorFlow alone has such gradients: elsewhere `"lazy"` is
             `"exact"`, and warns.
-        clipnorm, global_clipnorm, clipvalue, weight_decay, use_ema, ema_momentum,
-            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps,
-            compensate, name: See `TextbookOptimizer`.
+        settings: Those of every optimizer, by name: see `TextbookOptimizer`.
 
     Raises:
         ValueError: An argument is unknown, out of its range or of another type, or two
@@ -54,47 +57,18 @@ class Momentum(TextbookOptimizer):
         "Advances in Optimizing Recurrent Networks", equation 7.
     """
 
-    @accepts_lr
     def __init__(
         self,
-        learning_rate: Any = 0.01,
+        learning_rate: LearningRate = 0.01,
         momentum: float = 0.9,
         nesterov: bool = False,
-        sparse_update: str = "exact",
-        *,
-        clipnorm: float | None = None,
-        global_clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        weight_decay: float | None = None,
-        use_ema: bool = False,
-        ema_momentum: float = 0.99,
-        ema_overwrite_frequency: int | None = None,
-        loss_scale_factor: float | None = None,
-        gradient_accumulation_steps: int | None = None,
-        compensate: bool = True,
-        name: str | None = None,
-        **unknown: Any,
+        sparse_update: SparseUpdate = "exact",
+        **settings: Unpack[Settings],
     ):
-        super().__init__(
-            learning_rate=learning_rate,
-            clipnorm=clipnorm,
-            global_clipnorm=global_clipnorm,
-            clipvalue=clipvalue,
-            weight_decay=weight_decay,
-            use_ema=use_ema,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            loss_scale_factor=loss_scale_factor,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            compensate=compensate,
-            name=name,
-            **unknown,
-        )
-        self.momentum = hyperparameters.real(
-            "momentum", momentum, at_least=0, at_most=1
-        )
-        self.nesterov = hyperparameters.boolean("nesterov", nesterov)
-        self.sparse_update = hyperparameters.sparse_update(sparse_update)
+        super().__init__(learning_rate, **settings)
+        self.momentum = real("momentum", momentum, at_least=0, at_most=1)
+        self.nesterov = boolean("nesterov", nesterov)
+        self.sparse_update = exact_or_lazy(sparse_update)
 
     def create_slots(self, variables: list) -> None:
         for variable in variables:

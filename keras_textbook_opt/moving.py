@@ -67,5 +67,5 @@ def _kept(optimizer: Any) -> list:
 
 
 def _defaults(optimizer: Any) -> dict[str, Any]:
-    parameters = inspect.signature(optimizer.__init__).parameters
+    parameters = inspect.signature(optimizer).parameters
     return {name: p.default for name, p in parameters.items()}

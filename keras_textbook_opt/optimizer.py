@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import abc
-import functools
+import inspect
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
-from keras_textbook_opt import hyperparameters, rows
+from keras_textbook_opt import hyperparameters, rows, settings
 from keras_textbook_opt.gradients import Dense
 from keras_textbook_opt.rows import Rows
+from keras_textbook_opt.settings import LearningRate, Settings
 from keras_textbook_opt.state.exclusions import Exclusions
 from keras_textbook_opt.step import SteppingOptimizer
 from keras_textbook_opt.variables import path_of
 
-
-def accepts_lr(init, then: tuple[str, ...] = ()):
-    """Let `lr=` stand for `learning_rate=` in a constructor.
-
-    What a built-in takes by position after the learning rate may be named in `then`,
-    for the constructor to refuse it by name.
-    """
-
-    @functools.wraps(init)
-    def accepting(self, *args, **kwargs):
-        if then:
-            kwargs = dict(zip(then, args[1:])) | kwargs
-            args = args[:1] + args[1 + len(then) :]
-        if "lr" in kwargs:
-            if args or "learning_rate" in kwargs:
-                raise ValueError(
-                    "`lr` is another name for `learning_rate`: expected one of the "
-                    f"two. Received: lr={kwargs['lr']!r} and learning_rate="
-                    f"{kwargs.get('learning_rate', args[0] if args else None)!r}"
-                )
-            kwargs["learning_rate"] = kwargs.pop("lr")
-        init(self, *args, **kwargs)
-
-    return accepting
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class TextbookOptimizer(SteppingOptimizer, abc.ABC):
@@ -98,57 +77,24 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
         [0.5, 2.5]
     """
 
-    @accepts_lr
-    def __init__(
-        self,
-        learning_rate: Any,
-        *,
-        clipnorm: float | None = None,
-        global_clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        weight_decay: float | None = None,
-        use_ema: bool = False,
-        ema_momentum: float = 0.99,
-        ema_overwrite_frequency: int | None = None,
-        loss_scale_factor: float | None = None,
-        gradient_accumulation_steps: int | None = None,
-        compensate: bool = True,
-        name: str | None = None,
-        **unknown: Any,
-    ):
-        if unknown:
-            known = hyperparameters.arguments(type(self), TextbookOptimizer)
-            raise ValueError(hyperparameters.unknown(type(self), unknown, known))
-        optional, real = hyperparameters.optional, hyperparameters.real
-        integer = hyperparameters.integer
-        super().__init__(
-            learning_rate=_checked_learning_rate(learning_rate),
-            clipnorm=optional(real, "clipnorm", clipnorm, above=0),
-            global_clipnorm=optional(real, "global_clipnorm", global_clipnorm, above=0),
-            clipvalue=optional(real, "clipvalue", clipvalue, above=0),
-            weight_decay=optional(real, "weight_decay", weight_decay, at_least=0),
-            use_ema=hyperparameters.boolean("use_ema", use_ema),
-            ema_momentum=real("ema_momentum", ema_momentum, at_least=0, at_most=1),
-            ema_overwrite_frequency=optional(
-                integer, "ema_overwrite_frequency", ema_overwrite_frequency, at_least=1
-            ),
-            loss_scale_factor=optional(
-                real, "loss_scale_factor", loss_scale_factor, above=0
-            ),
-            gradient_accumulation_steps=optional(
-                integer,
-                "gradient_accumulation_steps",
-                gradient_accumulation_steps,
-                at_least=2,
-            ),
-            compensate=hyperparameters.boolean("compensate", compensate),
-            name=optional(hyperparameters.text, "name", name),
-        )
+    __signature__: inspect.Signature
 
-    # The four hooks.
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "__init__" in vars(cls):
+            init = settings.accepting_other_names(vars(cls)["__init__"])
+            type.__setattr__(cls, "__init__", init)
+        cls.__signature__ = settings.signature(cls)
+
+    @settings.accepting_other_names
+    def __init__(self, learning_rate: LearningRate, **arguments: Unpack[Settings]):
+        checked = settings.checked(type(self), learning_rate, arguments)
+        super().__init__(learning_rate=_checked_learning_rate(learning_rate), **checked)
+
+    # The four hooks. To a type checker, `**_` says that a subclass may name its slots.
 
     @abc.abstractmethod
-    def apply_dense(self, g, θ, η, *slots):
+    def apply_dense(self, g, θ, η, *slots: Any, **_: Any) -> Any:
         """The equation: from the gradient and the old values to the new values.
 
         Args:
@@ -162,7 +108,7 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
         """
 
     @rows.linear
-    def apply_sparse(self, g: Rows, θ, η, *slots):
+    def apply_sparse(self, g: Rows, θ, η, *slots: Any, **_: Any) -> Any:
         """The equation for a gradient that names the rows where it is not zero.
 
         Here every absent row has `gᵢ = 0` and the equation runs on it all the same.
@@ -231,12 +177,12 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
 
     def __repr__(self) -> str:
         """The class and what it was constructed with, but for what is the default."""
-        arguments = hyperparameters.arguments(type(self), TextbookOptimizer)
-        settings = {name: self._setting(name) for name in arguments}
+        parameters = inspect.signature(type(self)).parameters.values()
+        texts = [(p, self._setting(p.name)) for p in parameters]
         shown = [
-            f"{name}={text}"
-            for name, text in settings.items()
-            if text not in (None, hyperparameters.shown(arguments[name]))
+            f"{p.name}={text}"
+            for p, text in texts
+            if text not in (None, hyperparameters.shown(p.default))
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -290,6 +236,9 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
         excluded: set = getattr(self, "_exclude_from_weight_decay", set())
         same_variables = {self._var_key(v) for v in var_list} == excluded
         return same_variables and set(var_names) == set(self._excluded.names)
+
+
+TextbookOptimizer.__signature__ = settings.signature(TextbookOptimizer)
 
 
 def _concrete(learning_rate):

@@ -1,14 +1,18 @@
 """Stochastic gradient descent."""
 
-import functools
-from typing import Any, final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
 
 import keras
 
-from keras_textbook_opt import hyperparameters
 from keras_textbook_opt.backends import equation
-from keras_textbook_opt.optimizer import TextbookOptimizer, accepts_lr
+from keras_textbook_opt.optimizer import TextbookOptimizer
 from keras_textbook_opt.rows import Rows, linear
+from keras_textbook_opt.settings import LearningRate, Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @final
@@ -27,10 +31,7 @@ class SGD(TextbookOptimizer):
 
     Args:
         learning_rate: `η` >= 0: a float, a schedule or a callable without arguments.
-            `lr` is accepted as another name.
-        clipnorm, global_clipnorm, clipvalue, weight_decay, use_ema, ema_momentum,
-            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps,
-            compensate, name: See `TextbookOptimizer`.
+        settings: Those of every optimizer, by name: see `TextbookOptimizer`.
 
     Raises:
         ValueError: An argument is unknown, out of its range or of another type, or two
@@ -50,51 +51,10 @@ class SGD(TextbookOptimizer):
         networks", section 3.2.
     """
 
-    @functools.partial(accepts_lr, then=("momentum", "nesterov"))
     def __init__(
-        self,
-        learning_rate: Any = 0.01,
-        *,
-        clipnorm: float | None = None,
-        global_clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        weight_decay: float | None = None,
-        use_ema: bool = False,
-        ema_momentum: float = 0.99,
-        ema_overwrite_frequency: int | None = None,
-        loss_scale_factor: float | None = None,
-        gradient_accumulation_steps: int | None = None,
-        compensate: bool = True,
-        name: str | None = None,
-        **unknown: Any,
+        self, learning_rate: LearningRate = 0.01, **settings: Unpack[Settings]
     ):
-        if "momentum" in unknown or "nesterov" in unknown:
-            arguments = [hyperparameters.shown(learning_rate)]
-            arguments += [
-                f"{name}={unknown[name]!r}"
-                for name in ("momentum", "nesterov")
-                if name in unknown
-            ]
-            raise ValueError(
-                "`SGD` has neither `momentum` nor `nesterov`: expected "
-                f"`keras_textbook_opt.Momentum({', '.join(arguments)})`. "
-                f"Received: {unknown}"
-            )
-        super().__init__(
-            learning_rate=learning_rate,
-            clipnorm=clipnorm,
-            global_clipnorm=global_clipnorm,
-            clipvalue=clipvalue,
-            weight_decay=weight_decay,
-            use_ema=use_ema,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            loss_scale_factor=loss_scale_factor,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            compensate=compensate,
-            name=name,
-            **unknown,
-        )
+        super().__init__(learning_rate, **settings)
 
     def create_slots(self, variables: list) -> None:
         """None: `θ` is all the state there is."""

@@ -192,6 +192,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             v for v in variables if not self._overwrite_variable_with_gradient(v)
         ]
         state.beside = {key: state.beside.get(key, Beside()) for key in keys}
+        state.compute_dtypes = set(map(compute_dtype, updated))
         self._trainable_variables_indices = {key: k for k, key in enumerate(keys)}
         if self.use_ema:
             for variable in updated:
@@ -596,6 +597,11 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _beside(self, variable) -> Beside:
         return self._state.of(self._var_key(variable))
+
+    def _all_beside(self, variables: list) -> list[Beside]:
+        if list(map(id, variables)) == list(map(id, self._trainable_variables)):
+            return list(self._state.beside.values())
+        return list(map(self._beside, variables))
 
     def _read(self, place, g: Rows | None = None, held=None):
         """`place` in its compute dtype, with its carry; of the rows of `g` if given.

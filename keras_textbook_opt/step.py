@@ -148,9 +148,8 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
             total.assign(ops.zeros(total.shape, total.dtype))
 
     def _update_all(self, grads, variables):
-        dtypes = {compute_dtype(θ) for θ in variables}
-        rate = self.learning_rate
-        η = ops.cast(rate, "float64" if "float64" in dtypes else "float32")
+        dtypes = self._state.compute_dtypes
+        η = ops.cast(self.learning_rate, max(dtypes))
         step = Step(η, {dtype: self._scalars(η, dtype) for dtype in dtypes})
         pairs = list(zip(self._clip_gradients(grads), variables))
         backends.active.run(self, pairs, step)

@@ -164,8 +164,7 @@ def test_every_argument_of_every_constructor_is_tried_above(cls):
     def tried(arguments):
         return {name for classes, name, _ in arguments() if cls in classes}
 
-    signature = inspect.signature(cls.__init__).parameters.values()
-    named = {p.name for p in signature if p.kind is not p.VAR_KEYWORD} - {"self"}
+    named = set(inspect.signature(cls).parameters)
     assert tried(bad_arguments) == named
     assert tried(good_arguments) == named
 
@@ -261,8 +260,7 @@ def test_another_spelling_is_answered_with_the_right_one(name, meant, classes):
 @pytest.mark.parametrize("cls", UNKNOWN)
 def test_two_letters_that_are_swapped_are_put_right(cls):
     """Of every argument, and each is answered with itself."""
-    named = {n for c in cls.mro()[:2] for n in inspect.signature(c).parameters}
-    for name in named - {"unknown", "others", "lr", "name"}:
+    for name in set(inspect.signature(cls).parameters) - {"name"}:
         for k in range(1, len(name) - 2):
             wrong = name[:k] + name[k + 1] + name[k] + name[k + 2 :]
             if wrong != name:

@@ -98,8 +98,7 @@ def test_gradients_of_float64_may_be_larger_still(clip, mode, seed, exponents):
 def test_one_branch_serves_a_whole_step():
     """In a graph; and an ordinary gradient passes it as it is."""
     variables = [keras.Variable(np.ones(7, "float32")) for _ in range(5)]
-    for clip in ("clipnorm", "global_clipnorm"):
-        optimizer = SGD(0.1, **{clip: C})
+    for optimizer in (SGD(0.1, clipnorm=C), SGD(0.1, global_clipnorm=C)):
         optimizer.build(variables)
         step = tf.function(lambda gs: optimizer.apply(gs, variables))  # noqa: B023
         graph = step.get_concrete_function([tf.TensorSpec([7])] * 5).graph
@@ -136,7 +135,8 @@ def test_what_is_not_finite_does_not_pass_for_a_step(bad):
 @of_each_clip
 def test_called_on_their_own_the_clips_return_arrays_in_the_form_they_got(clip):
     g, zero = np.array([3.0, 4.0], "float32"), np.array([0.0], "float32")
-    clipped = SGD(0.1, **{clip: C})._clip_gradients([g, None, zero])
+    clips: dict[str, Any] = {clip: C}
+    clipped = SGD(0.1, **clips)._clip_gradients([g, None, zero])
     assert clipped[1] is None
     expected = CLIPS[clip]([g.astype(np.float64), np.zeros(1)], C)
     np.testing.assert_allclose(clipped[0], expected[0], rtol=1e-6)

@@ -46,8 +46,12 @@ def described(section: str) -> set[str]:
 
 
 def constructor_arguments(cls) -> set[str]:
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    return {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} - {"self"}
+    """Those of its own: what all have is described at `TextbookOptimizer`."""
+    shared = inspect.signature(TextbookOptimizer).parameters
+    own = inspect.signature(cls).parameters
+    if cls is TextbookOptimizer:
+        return set(own)
+    return {"learning_rate", "settings", *own} - (set(shared) - {"learning_rate"})
 
 
 def members(cls):

@@ -90,12 +90,16 @@ EDGES: dict[str, list] = {
     "momentum": [0.0, 1e-30, 1e-6, 0.5, 0.9, 0.9999999, 1.0],
     "learning_rate": [0.0, 2e-38, 1e-20, 1e-8, 0.1, 1e6, 1e20],
 }
-OF = {
+OF: dict[type, dict[str, list[bool]]] = {
     SGD: {},
     Momentum: {"nesterov": [False, True]},
     Adam: {"amsgrad": [False, True]},
 }
-NAMES = {SGD: [], Momentum: ["momentum"], Adam: ["beta_1", "beta_2", "epsilon"]}
+NAMES: dict[type, list[str]] = {
+    SGD: [],
+    Momentum: ["momentum"],
+    Adam: ["beta_1", "beta_2", "epsilon"],
+}
 
 
 @st.composite

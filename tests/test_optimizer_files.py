@@ -90,5 +90,7 @@ def test_a_class_is_abstract_or_final(file):
         if isinstance(cls, ast.ClassDef):
             decorators = {getattr(d, "id", "") for d in cls.decorator_list}
             bases = {ast.unparse(base) for base in cls.bases}
-            is_abstract = bases & {"abc.ABC", "NamedTuple"} or cls.name == "Backend"
+            is_abstract = (
+                bases & {"abc.ABC", "NamedTuple", "TypedDict"} or cls.name == "Backend"
+            )
             assert "final" in decorators or is_abstract, cls.name

@@ -55,16 +55,20 @@ class Torch(Backend):
             return super().run(optimizer, updates, step)
         gradients, variables = map(list, zip(*updates))
         g, scales = _unscaled(gradients)
-        beside = [optimizer._beside(θ).slots.values() for θ in variables]
-        slots = [list(map(_tensor, column)) for column in zip(*beside)]
-        lists = _Lists.of(optimizer, variables, scales, g, *slots)
+        beside = optimizer._all_beside(variables)
+        rows = [[slot._value for slot in b.slots.values()] for b in beside]
+        slots = [list(column) for column in zip(*rows)]
+        θ = list(map(_tensor, variables))
+        lists = _Lists(variables, beside, scales, [θ, g, *slots])
         taken = lists.are_taken()
         if not all(taken):
             rest = [u for u, is_taken in zip(updates, taken) if not is_taken]
             super().run(optimizer, rest, step)
             lists = lists.only([k for k, is_taken in enumerate(taken) if is_taken])
         λ = optimizer.weight_decay
-        decays = [λ and optimizer._use_weight_decay(θ) for θ in lists.variables]
+        decays: list = [False] * len(lists.variables)
+        if λ:
+            decays = [optimizer._use_weight_decay(θ) for θ in lists.variables]
         for part_decays, part in lists.by(decays):
             η, step_size = step.scalars[compute_dtype(part.variables[0])]
             for factors, (θ, g, *slots) in part.pieces():
@@ -83,7 +87,8 @@ class Torch(Backend):
         if in_stateless_scope() or not pairs:
             return super().average(optimizer, pairs, rest)
         variables, averages = map(list, zip(*pairs))
-        lists = _Lists.of(optimizer, variables, None, list(map(_tensor, averages)))
+        tensors = [list(map(_tensor, each)) for each in (variables, averages)]
+        lists = _Lists(variables, optimizer._all_beside(variables), None, tensors)
         if not all(lists.are_taken()):
             return super().average(optimizer, pairs, rest)
         for _, part in lists.by([None] * len(pairs)):
@@ -91,16 +96,7 @@ class Torch(Backend):
                 torch_lists.average(places, θ, μ=1 - rest.double())
 
     def fit(self, gradients, variables):
-        return all(
-            type(g) is torch.Tensor
-            and type(θ) is torch.nn.Parameter
-            and g.dtype == θ.dtype
-            and g.shape == θ.shape
-            and g.device == θ.device
-            and g.layout == θ.layout
-            and not torch_lists.is_narrow(g)
-            for g, θ in zip(gradients, map(_tensor, variables))
-        )
+        return torch_lists.are_alike(gradients, list(map(_tensor, variables)))
 
     def clip_scales(self, gradients, c, together):
         if torch_lists.is_traced() or not gradients:
@@ -125,20 +121,15 @@ class _Lists:
 
     Args:
         variables: As Keras has them.
-        carries: A tensor for each, or `None`.
+        beside: What the optimizer keeps beside each.
         scales: A factor for each gradient; `None` if all are 1.
         tensors: The list of the variables' own tensors first, then the others.
     """
 
     variables: list
-    carries: list
+    beside: list
     scales: list | None
     tensors: list[Tensors]
-
-    @classmethod
-    def of(cls, optimizer: Any, variables: list, scales: Any, *others: Tensors):
-        carries = [_tensor(optimizer._beside(θ).carry) for θ in variables]
-        return cls(variables, carries, scales, [list(map(_tensor, variables)), *others])
 
     def are_taken(self) -> list[bool]:
         return torch_lists.takes(*self.tensors)
@@ -149,18 +140,17 @@ class _Lists:
 
         return _Lists(
             some(self.variables),
-            some(self.carries),
+            some(self.beside),
             None if self.scales is None else some(self.scales),
             [some(column) for column in self.tensors],
         )
 
     def by(self, keys: list[Hashable]) -> Iterator[tuple[Any, _Lists]]:
         """Those of one dtype and one key together, with the key."""
-        members: dict[tuple, list[int]] = {}
-        for k, (key, θ) in enumerate(zip(keys, self.tensors[0])):
-            members.setdefault((key, θ.dtype), []).append(k)
-        for (key, _), some in members.items():
-            yield key, self if len(members) == 1 else self.only(some)
+        dtypes = [θ.dtype for θ in self.tensors[0]]
+        for members in torch_lists.together(keys, dtypes):
+            all_are = len(members) == len(keys)
+            yield keys[members[0]], self if all_are else self.only(members)
 
     def pieces(self) -> Iterator[tuple[Any, list[Tensors]]]:
         """Scales and lists, those of variables of 16 bits in float32 and in pieces."""
@@ -168,7 +158,9 @@ class _Lists:
             yield self.scales, self.tensors
             return
         θ, *others = self.tensors
-        carries = None if self.carries[0] is None else self.carries
+        carries = None
+        if self.beside[0].carry is not None:
+            carries = [_tensor(beside.carry) for beside in self.beside]
         yield from torch_lists.widened(θ, carries, self.scales, *others)
 
 

@@ -59,6 +59,25 @@ def takes(θ: Tensors, g: Tensors, *slots: Tensors) -> list[bool]:
     return [False] * len(θ) if _share_memory(*taken) else fit
 
 
+def are_alike(g: list, θ: Tensors) -> bool:
+    """Whether the gradients are plain tensors of 32 or 64 bits, each like its variable.
+
+    Then nothing need be converted.
+    """
+    if not (
+        set(map(type, g)) <= {Tensor} and set(map(type, θ)) <= {torch.nn.Parameter}
+    ):
+        return False
+    dtypes = [x.dtype for x in θ]
+    return (
+        [x.dtype for x in g] == dtypes
+        and NARROW.isdisjoint(dtypes)
+        and [x.shape for x in g] == [x.shape for x in θ]
+        and [x.device for x in g] == [x.device for x in θ]
+        and {x.layout for x in g} <= {torch.strided}
+    )
+
+
 def _fit(lists: Sequence[Tensors]) -> bool:
     tensors = [t for each in lists for t in each]
     shapes = [t.shape for t in lists[0]]
@@ -91,10 +110,9 @@ def is_traced() -> bool:
 
 
 def _share_memory(θ: Tensors, g: Tensors) -> bool:
-    spans = sorted((t.data_ptr(), t.nbytes) for t in θ if t.numel())
-    starts = {start for start, _ in spans}
-    overlap = any(a + size > b for (a, size), (b, _) in pairwise(spans))
-    return overlap or not starts.isdisjoint(map(Tensor.data_ptr, g))
+    spans = sorted([(t.data_ptr(), t.nbytes) for t in θ if t.numel()])
+    overlap = any([a + size > b for (a, size), (b, _) in pairwise(spans)])
+    return overlap or not {a for a, _ in spans}.isdisjoint(map(Tensor.data_ptr, g))
 
 
 # The equations.
@@ -481,7 +499,7 @@ def _scaled(g: Tensors, f: Factors, scratch: Tensor | None = None) -> list[Tenso
 
 def _are_tiny(f: list[float]) -> bool:
     """Whether float32 has few digits of one of them or none, though their root's."""
-    return any(0 < abs(x) < torch.finfo(torch.float32).tiny for x in f)
+    return any(0 < abs(x) < torch.finfo(torch.float32).tiny for x in set(f))
 
 
 def _are_numbers(f: Factors) -> bool:
@@ -516,14 +534,25 @@ def _groups(
 ) -> Iterator[tuple[Factors | None, list[Tensors]]]:
     """Scales and lists of each dtype and device; no scales where all of them are 1."""
     s = None if scales is None else _listed(scales)
-    members: dict[tuple[torch.dtype, torch.device], list[int]] = {}
-    for k, x in enumerate(lists[0]):
-        members.setdefault((x.dtype, x.device), []).append(k)
-    for (_, device), group in members.items():
+    for group in together([x.dtype for x in lists[0]], [x.device for x in lists[0]]):
+        device = lists[0][group[0]].device
         factors = None if s is None else [_known(s[k], device) for k in group]
         if factors and _are_numbers(factors) and factors.count(1.0) == len(factors):
             factors = None
-        yield factors, [[each[k] for k in group] for each in lists]
+        if len(group) == len(lists[0]):
+            yield factors, list(lists)
+        else:
+            yield factors, [[each[k] for k in group] for each in lists]
+
+
+def together(*keys: list) -> list[list[int]]:
+    """The places at which the keys, each a list, are the same; none for empty lists."""
+    if all(len(set(each)) == 1 for each in keys):
+        return [list(range(len(keys[0])))]
+    members: dict[tuple, list[int]] = {}
+    for k, key in enumerate(zip(*keys)):
+        members.setdefault(key, []).append(k)
+    return list(members.values())
 
 
 def _split(

@@ -24,6 +24,7 @@ class State:
     Args:
         beside: In the order of the variables.
         slots_in_order: All slots, in the order in which `create_slots` named them.
+        compute_dtypes: Those in which the variables are updated.
         waiting: A state that was loaded before its variables were there.
         skipped: Where what does not fit may start afresh: what could not be loaded, as
             long as a state waits or is not settled.
@@ -40,6 +41,7 @@ class State:
     def __init__(self) -> None:
         self.beside: dict[Any, Beside] = {}
         self.slots_in_order: list[keras.Variable] = []
+        self.compute_dtypes: set[str] = set()
         self.waiting: Saved | None = None
         self.skipped: dict[int, Any] | None = None
         self.parked: list[tuple[Identity, dict[str, Any]]] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -44,7 +46,8 @@ def steps(optimizer, variables: list, compiled: bool):
 def check_clip(clip: str, c: float, compiled: bool) -> None:
     rng = np.random.default_rng(0)
     variables = [keras.Variable(np.zeros(shape)) for shape in SHAPES]
-    step = steps(SGD(1.0, **{clip: c}), variables, compiled)
+    clips: dict[str, Any] = {clip: c}
+    step = steps(SGD(1.0, **clips), variables, compiled)
     for powers in pairs_of_powers() if compiled else pairs_of_powers()[::3]:
         gradients = [
             (rng.uniform(-3.4, 3.4, size=shape) * 10.0**power).astype("float32")

@@ -17,7 +17,7 @@ import numpy as np
 from keras_textbook_opt import Adam, Momentum
 
 STEPS, BATCH, ROWS = 3, 4, 7
-EMA = {"use_ema": True, "ema_momentum": 0.5}
+EMA: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5}
 ACCUMULATES = {"gradient_accumulation_steps": 2}
 
 

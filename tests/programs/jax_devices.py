@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_textbook_opt import Adam, Momentum
 
-EMA = {"use_ema": True, "ema_momentum": 0.5}
+EMA: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5}
 
 
 def make_model(dtype: str) -> keras.Model:

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_textbook_opt import Adam, Momentum
 
-EMA = {"use_ema": True, "ema_momentum": 0.5}
+EMA: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5}
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "Momentum": lambda: Momentum(0.1, nesterov=True, **EMA),
     "Adam": lambda: Adam(0.1, amsgrad=True, gradient_accumulation_steps=2),
