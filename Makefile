@@ -37,9 +37,14 @@ $(STAMP): pyproject.toml constraints.txt
 test: $(STAMP) ## Run the tests; ARGS="-k adam" goes to pytest
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
+.PHONY: test-all
+test-all: $(STAMP) ## Run the long tests as well
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not crash' $(ARGS)
+
 .PHONY: thorough
-thorough: $(STAMP) ## Run the tests with many more drawn examples
-	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+thorough: $(STAMP) ## Run all tests with many more drawn examples, for an hour
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
+	    -m 'not crash' $(ARGS)
 
 .PHONY: crash
 crash: $(STAMP) ## Kill runs and damage files at random moments and offsets: minutes

@@ -12,10 +12,18 @@ import pytest
 COMMITTED = Path(__file__).parents[1] / "benchmarks" / "results"
 
 hypothesis.settings.register_profile(
-    "quick", max_examples=20, deadline=None, derandomize=True
+    "quick", max_examples=10, deadline=None, derandomize=True
 )
 hypothesis.settings.register_profile("thorough", max_examples=250, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A test of what a whole run of a benchmark wrote is a long one."""
+    for item in items:
+        if "short_run" in item.fixturenames:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture

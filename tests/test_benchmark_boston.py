@@ -283,6 +283,7 @@ def test_make_writes_to_the_committed_results_only_for_results():
     assert renewed.rstrip().endswith("-m benchmarks readme")
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_the_experiments_that_were_complete(tmp_path):
     process = subprocess.Popen(
         [

@@ -64,9 +64,11 @@ def test_gradients_of_any_magnitude_are_clipped_to_the_same_length(
     subject.run(values, [[table, *gradients[1:]]])
     gradients[0] = reference.densify(indices, gradients[0], SPECS[0][0])
     expected = CLIPS[clip]([g.astype(np.float64) for g in gradients], c)
-    for variable, g in zip(subject.variables, expected, strict=True):
+    # Each of a row's repeats may be too small a step.
+    flushed = [len(indices) - len(set(indices)) + 1, 1, 1]
+    for variable, g, n in zip(subject.variables, expected, flushed, strict=True):
         np.testing.assert_allclose(
-            variable.numpy(), -0.1 * g, rtol=1e-5, atol=SMALLEST_NORMAL
+            variable.numpy(), -0.1 * g, rtol=1e-5, atol=n * SMALLEST_NORMAL
         )
 
 

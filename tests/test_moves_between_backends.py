@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import pytest
+
 from tests.processes import run
 from tests.programs import move_between_backends
 
@@ -14,6 +16,7 @@ if importlib.util.find_spec("torch"):
 BACKENDS = ["tensorflow", *OTHERS]
 
 
+@pytest.mark.long
 def test_every_backend_goes_on_from_the_files_of_every_other(tmp_path: Path):
     move_between_backends.save(tmp_path)
     folder = str(tmp_path)

@@ -196,6 +196,7 @@ def one_failure_is_enough():
     hypothesis.settings.load_profile("before")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_caught(name, monkeypatch, one_failure_is_enough):
     fault = FAULTS[name]
@@ -207,6 +208,7 @@ def test_a_planted_fault_is_caught(name, monkeypatch, one_failure_is_enough):
         fault.test(**fault.arguments)
 
 
+@pytest.mark.long
 def test_a_clip_before_the_sum_over_the_replicas_is_caught(tmp_path):
     processes.run(("tests.programs.clip_before_the_sum", str(tmp_path)))
     assert not any("error" in r for r in _reports(tmp_path))

@@ -30,6 +30,15 @@ DRAWN = st.builds(
 @hypothesis.settings(max_examples=60 if THOROUGH else 3)
 @hypothesis.example(history=History(kind="subclass", made_in_order=False))
 @hypothesis.example(history=History(event="unfrozen, appended", excluded=1))
+@hypothesis.example(
+    history=History(
+        kind="subclass",
+        event="frozen, followed",
+        policy="bfloat16",
+        optimizer="Momentum",
+        made_in_order=False,
+    )
+)
 @given(history=DRAWN)
 def test_training_goes_on(route: str, history: History):
     assume(histories.can_take(history, route))

@@ -13,7 +13,7 @@ from keras_textbook_opt.state import loading, matching
 from keras_textbook_opt.state.archive import Saved
 from keras_textbook_opt.state.identity import Identity, identity, unique
 from keras_textbook_opt.state.matching import Match
-from keras_textbook_opt.state.slots import Beside, name_of
+from keras_textbook_opt.state.slots import CARRY, Beside, name_of
 from keras_textbook_opt.variables import path_of
 
 
@@ -127,17 +127,34 @@ def settle(
     Returns the match that holds then.
     """
     mended = matching.by_contents(saved, here, match) or match
-    beside = [*state.beside.values()]
-    places = {s: beside[h].kept() for h, s in match.items()}
+    kept = [beside.kept() for beside in state.beside.values()]
+    places = _places(kept, saved, match)
     moves = [
         (variable, ops.convert_to_numpy(places[s][kind]))
         for h, s in mended.items()
-        if s in places and match.get(h) != s
-        for kind, variable in beside[h].kept().items()
+        if s in places
+        for kind, variable in kept[h].items()
+        if places[s][kind] is not variable
     ]
     for variable, value in moves:
         variable.assign(value)
     return mended
+
+
+def _places(
+    kept: list[dict[str, Any]], saved: tuple[Identity, ...], match: Match
+) -> dict[int, dict[str, Any]]:
+    """Where what was beside each of the saved ones is now, by kind.
+
+    A checkpoint restores each kind by position, and variables of 16 bits alone have a
+    carry.
+    """
+    places = {s: dict(kept[h]) for h, s in match.items()}
+    homes = [kept[h][CARRY] for h in match if CARRY in kept[h]]
+    narrow = [s for s in match.values() if saved[s].dtype in ("float16", "bfloat16")]
+    for s, carry in zip(narrow, homes):
+        places[s][CARRY] = carry
+    return places
 
 
 def unpark(state: State, newcomers: Sequence[Any], beside: Sequence[Beside]) -> None:
