@@ -8,6 +8,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TORCH_STAMP := $(VENV)/.torch_installed
 QUICK_OUTPUT ?= build/benchmark-quick/boston_housing
 RESULTS := benchmarks/results
 
@@ -33,16 +34,27 @@ $(STAMP): pyproject.toml constraints.txt
 	    --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
 
+$(TORCH_STAMP): $(STAMP)
+	@echo "Installing PyTorch into $(VENV): it may bring gigabytes with it"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint constraints.txt --no-build-isolation --editable '.[dev,torch]'
+	@touch $@
+
 .PHONY: test
 test: $(STAMP) ## Run the tests; ARGS="-k adam" goes to pytest
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 .PHONY: test-all
 test-all: $(STAMP) ## Run the long tests as well
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not crash' $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
+	    -m 'not crash and not torch' $(ARGS)
+
+.PHONY: test-torch
+test-torch: $(TORCH_STAMP) ## Install PyTorch, and run the tests that need it
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'torch and not crash' $(ARGS)
 
 .PHONY: thorough
-thorough: $(STAMP) ## Run all tests with many more drawn examples, for an hour
+thorough: $(TORCH_STAMP) ## Run all tests with many more drawn examples, for an hour
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
 	    -m 'not crash' $(ARGS)
 

@@ -20,9 +20,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """A test of what a whole run of a benchmark wrote is a long one."""
+    """A test of what a benchmark or many fresh processes have done is a long one."""
     for item in items:
-        if "short_run" in item.fixturenames:
+        if not {"short_run", "trips"}.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.long)
 
 

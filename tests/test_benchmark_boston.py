@@ -139,6 +139,7 @@ def test_a_pair_s_variables_are_float64_and_float32_holds_its_settings():
     assert {weight.dtype for weight in mlp("float64").weights} == {"float64"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("pair", "setting"),
     [(1, "clipnorm"), (3, "momentum"), (5, "beta_1"), (5, "beta_2")],
@@ -157,12 +158,14 @@ def epsilon_inside(self, g, θ, η, m, v):
     return θ - η * m / keras.ops.sqrt(v + self.epsilon), m, v
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pair", same_path.PAIRS[-2:], ids=lambda pair: pair.title)
 def test_an_epsilon_inside_the_root_leaves_the_path(pair, monkeypatch):
     monkeypatch.setattr(Adam, "apply_dense", epsilon_inside)
     assert same_path.difference(pair, shipped()).apart
 
 
+@pytest.mark.long
 def test_a_path_that_is_left_is_named_and_fails_the_run(monkeypatch, tmp_path):
     momentum = same_path.PAIRS[3]
     planted = replace(momentum, ours=partial(Momentum, nesterov=True))

@@ -9,11 +9,11 @@ import tensorflow as tf
 from keras import ops
 
 from keras_textbook_opt import SGD, Adam, Momentum
-from tests.recipes import MODES
+from tests.recipes import MODES_IN_TIME
 
 OPTIMIZERS = [SGD, Momentum, Adam]
 of_each_optimizer = pytest.mark.parametrize("cls", OPTIMIZERS)
-of_each_mode = pytest.mark.parametrize("mode", MODES)
+of_each_mode = pytest.mark.parametrize("mode", MODES_IN_TIME)
 DTYPES = ["float32", "float64", "float16"]
 
 

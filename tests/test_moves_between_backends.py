@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -10,23 +9,23 @@ import pytest
 from tests.processes import run
 from tests.programs import move_between_backends
 
-OTHERS = ["jax"]
-if importlib.util.find_spec("torch"):
-    OTHERS.append("torch")
-BACKENDS = ["tensorflow", *OTHERS]
 
-
-@pytest.mark.long
-def test_every_backend_goes_on_from_the_files_of_every_other(tmp_path: Path):
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param(["jax"], marks=pytest.mark.long),
+        pytest.param(["jax", "torch"], marks=pytest.mark.torch),
+    ],
+    ids=" ".join,
+)
+def test_every_backend_goes_on_from_the_files_of_every_other(
+    others: list[str], tmp_path: Path
+):
+    backends, folder = ["tensorflow", *others], str(tmp_path)
     move_between_backends.save(tmp_path)
-    folder = str(tmp_path)
-    run(
-        *(
-            ("tests.programs.move_between_backends", b, folder, *BACKENDS)
-            for b in OTHERS
-        )
-    )
-    move_between_backends.load(tmp_path, *BACKENDS)
+    program = "tests.programs.move_between_backends"
+    run(*((program, backend, folder, *backends) for backend in others))
+    move_between_backends.load(tmp_path, *backends)
 
 
 def test_values_are_set_whatever_their_width():

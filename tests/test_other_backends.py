@@ -1,14 +1,10 @@
 """What does not need TensorFlow is true on Keras's other backends, without it."""
 
-import importlib.util
-
 import pytest
 
 from tests.processes import run
 
-BACKENDS = ["numpy", "jax"]
-if importlib.util.find_spec("torch"):
-    BACKENDS.append("torch")
+BACKENDS = ["numpy", "jax", pytest.param("torch", marks=pytest.mark.torch)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from keras_textbook_opt import SGD, Adam, Momentum
 from tests.oracle import Oracle, Sparse
 from tests.programs.own_hooks import OwnEquation, OwnRows
-from tests.recipes import EXACT, FEW_EXACT, FEW_LAZY, LAZY, MODES, Recipe
+from tests.recipes import EXACT, FEW_EXACT, FEW_LAZY, LAZY, MODES_IN_TIME, Recipe
 from tests.reference import densify
 from tests.trainer import assert_follows, trainer
 
@@ -51,7 +51,7 @@ def _rows(rng, count, shape, dtype) -> Sparse:
     return Sparse(indices, values.astype(dtype))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MODES_IN_TIME)
 @pytest.mark.parametrize("recipe", EXACT + LAZY, ids=str)
 @given(data=st.data())
 def test_sparse_steps_follow_the_equation(recipe, mode, data):
@@ -89,7 +89,7 @@ def _rewritten(rng, g):
     return Sparse(indices[order], np.concatenate([kept, half])[order])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MODES_IN_TIME)
 @pytest.mark.parametrize("recipe", LAZY, ids=str)
 @given(data=st.data())
 def test_lazy_leaves_absent_rows_as_they_are_bit_for_bit(recipe, mode, data):
@@ -147,7 +147,7 @@ AS_WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MODES_IN_TIME)
 @pytest.mark.parametrize("recipe", FEW_EXACT[:1] + FEW_LAZY[1:], ids=str)
 @pytest.mark.parametrize("count", [0, 3])
 def test_both_parts_of_a_sparse_gradient_may_be_lists_tuples_or_arrays(
@@ -182,7 +182,7 @@ def a_step_on_rows(recipe, mode, parts) -> np.ndarray:
     return θ.numpy()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MODES_IN_TIME)
 @pytest.mark.parametrize(
     "recipe",
     [
@@ -228,7 +228,7 @@ OWN = [
 ]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MODES_IN_TIME)
 @pytest.mark.parametrize("arguments", OWN, ids=str)
 @pytest.mark.parametrize("cls", [OwnEquation, OwnRows])
 def test_the_hooks_of_another_class_get_each_row_once(cls, arguments, mode):
@@ -255,7 +255,7 @@ def test_the_hooks_of_another_class_get_each_row_once(cls, arguments, mode):
     )
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MODES_IN_TIME)
 def test_a_hook_without_slots_may_return_its_rows_alone(mode):
     class Alone(OwnEquation):
         def create_slots(self, variables):

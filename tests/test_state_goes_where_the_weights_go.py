@@ -6,7 +6,6 @@ and routes of its state, drawn together.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -27,7 +26,7 @@ DRAWN = st.builds(
 
 
 @pytest.mark.parametrize("route", histories.ROUTES)
-@hypothesis.settings(max_examples=60 if THOROUGH else 3)
+@hypothesis.settings(max_examples=60 if THOROUGH else 2)
 @hypothesis.example(history=History(kind="subclass", made_in_order=False))
 @hypothesis.example(history=History(event="unfrozen, appended", excluded=1))
 @hypothesis.example(
@@ -48,10 +47,10 @@ def test_training_goes_on(route: str, history: History):
     histories.assert_goes_on(model, other)
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize(
+    "backend", ["jax", pytest.param("torch", marks=pytest.mark.torch)]
+)
 def test_training_goes_on_with_another_backend(backend: str):
-    if not importlib.util.find_spec(backend):
-        pytest.skip(f"{backend} is an extra, and not installed")
     count, seed = ("40", "1") if THOROUGH else ("2", "0")
     run(("tests.programs.state_histories", backend, count, seed))
 

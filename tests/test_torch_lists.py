@@ -20,6 +20,8 @@ from tests import reference
 torch: Any = pytest.importorskip("torch")
 lists: Any = pytest.importorskip("keras_textbook_opt.backends.torch_lists")
 
+pytestmark = pytest.mark.torch
+
 SHAPES = [(), (1,), (0,), (5,), (3, 4), (2, 0, 3), (2, 3, 2), (31,)]
 UNIT = {torch.float32: 2e-6, torch.float64: 1e-14}
 LEAST = {torch.float32: 1e-37, torch.float64: 1e-300}

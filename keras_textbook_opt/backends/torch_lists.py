@@ -17,17 +17,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-Tensors = list[Tensor]
-Scalar = float | Tensor
-Scales = Sequence[float] | Tensor | None
+Tensors: TypeAlias = list[Tensor]
+Scalar: TypeAlias = float | Tensor
+Scales: TypeAlias = Sequence[float] | Tensor | None
 # One factor for each variable: numbers, or where they are not known here, tensors.
-Factors = list[Any]
+Factors: TypeAlias = list[Any]
 
 # Elements that are worked on at a time where they are copied: on a CPU the copy stays
 # in its cache, on a GPU it is worth a launch.

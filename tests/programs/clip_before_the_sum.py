@@ -21,7 +21,4 @@ if __name__ == "__main__":
     backend.summed = clipped_and_summed
     optimizer: Any = TextbookOptimizer
     optimizer._clip_gradients = lambda self, grads: grads
-    planted: Any = train_replicas
-    planted.CASES = [loop("SGD", clipnorm=0.2)]
-    planted.BUILT_IN = []
-    train_replicas.main(Path(sys.argv[1]))
+    train_replicas.main(Path(sys.argv[1]), [loop("SGD", clipnorm=0.2)])

@@ -68,7 +68,7 @@ def check() -> None:
     """Eagerly, and compiled where a backend of Keras compiles a pure function."""
     with np.errstate(over="ignore"):
         for clip in ("clipnorm", "global_clipnorm"):
-            for c in EVERY_C:
+            for c in EVERY_C[::2]:
                 check_clip(clip, c, compiled=False)
                 if keras.backend.backend() == "jax":
                     check_clip(clip, c, compiled=True)

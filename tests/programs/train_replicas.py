@@ -20,11 +20,10 @@ import tensorflow as tf
 
 from tests.programs.replica_cases import (
     BATCH,
-    BUILT_IN,
-    CASES,
     IDS,
     REPLICAS,
     ROWS,
+    SETS,
     SHARE,
     STEPS,
     TARGETS,
@@ -121,12 +120,12 @@ def same_on_all(strategy: tf.distribute.Strategy, variables: list) -> bool:
     )
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, cases: list[Case]) -> None:
     strategy = make_strategy()
     loop = Loop(strategy)
     weights: dict[str, Any] = {}
     reports: dict[str, Any] = {}
-    for case in CASES + BUILT_IN:
+    for case in cases:
         weights[f"{case.label}/alone"] = alone(case)
         try:
             with strategy.scope():
@@ -145,4 +144,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), SETS[sys.argv[2]])
