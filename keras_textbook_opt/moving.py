@@ -9,6 +9,7 @@ import inspect
 from typing import Any
 
 import keras
+from keras import ops
 
 COUNTERPARTS = {
     "keras_textbook_opt>SGD": (keras.optimizers.SGD,),
@@ -36,7 +37,39 @@ def built_in_class(optimizer: Any) -> type | None:
     return next(public, None)
 
 
-def arguments(config: dict[str, Any], source: type, target: type) -> dict[str, Any]:
+def moved(source: Any, target: type) -> Any:
+    """A `target` with the hyperparameters and the state of `source`."""
+    kind = built_in_class(source) or type(source)
+    given = _arguments(source.get_config(), kind, target)
+    rate = source._learning_rate
+    if isinstance(rate, keras.Variable):
+        rate = float(ops.convert_to_numpy(rate))
+    optimizer = target(**given | {"learning_rate": rate})
+    _move_exclusions(source, optimizer)
+    if source.built:
+        optimizer.build(source._trainable_variables)
+        _move_state(source, optimizer)
+    return optimizer
+
+
+def _move_exclusions(source: Any, target: Any) -> None:
+    undecayed: set = getattr(source, "_exclude_from_weight_decay", set())
+    pattern = getattr(source, "_exclude_from_weight_decay_pattern", None)
+    variables = [
+        v for v in source._trainable_variables if source._var_key(v) in undecayed
+    ]
+    if len(variables) < len(undecayed):
+        raise ValueError(
+            "Expected an optimizer that is built, since single variables are excluded "
+            f"from its weight decay. Received: {source!r}"
+        )
+    if undecayed or pattern:
+        target.exclude_from_weight_decay(
+            variables, [pattern.pattern] if pattern else []
+        )
+
+
+def _arguments(config: dict[str, Any], source: type, target: type) -> dict[str, Any]:
     """What to construct a `target` with, so that it means what `config` does.
 
     A hyperparameter that the target does not have stays among them, for its constructor
@@ -50,7 +83,7 @@ def arguments(config: dict[str, Any], source: type, target: type) -> dict[str, A
     }
 
 
-def move_state(source: Any, target: Any) -> None:
+def _move_state(source: Any, target: Any) -> None:
     """Assign the variables of `source` to those of `target`.
 
     With a momentum of zero, the slots of the one stand for nothing in the other.

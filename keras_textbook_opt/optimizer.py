@@ -119,8 +119,8 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
     def get_config(self) -> dict[str, Any]:
         """All arguments of the constructor, such that `from_config` makes a twin."""
         config = super().get_config() | {"compensate": self.compensate}
-        if self._excluded:
-            written = self._excluded.to_config(self._trainable_variables)
+        if self._state.excluded:
+            written = self._state.excluded.to_config(self._trainable_variables)
             config["exclude_from_weight_decay"] = written
         if self._state.appended:
             config["variables"] = [path_of(v) for v in self._trainable_variables]
@@ -133,7 +133,7 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
         variables = config.pop("variables", ())
         optimizer = super().from_config(config, custom_objects=custom_objects)
         if excluded:
-            optimizer._excluded = Exclusions.from_config(excluded)
+            optimizer._state.excluded = Exclusions.from_config(excluded)
             optimizer._exclude()
         optimizer._state.order_of_file = tuple(variables)
         return optimizer
@@ -228,14 +228,14 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
                     "what it was built with"
                 )
             return
-        self._excluded = Exclusions(var_list, tuple(var_names))
+        self._state.excluded = Exclusions(var_list, tuple(var_names))
         super().exclude_from_weight_decay(var_list, var_names)
 
     def _excludes(self, var_list, var_names) -> bool:
         """Whether just these are what does not decay."""
         excluded: set = getattr(self, "_exclude_from_weight_decay", set())
         same_variables = {self._var_key(v) for v in var_list} == excluded
-        return same_variables and set(var_names) == set(self._excluded.names)
+        return same_variables and set(var_names) == set(self._state.excluded.names)
 
 
 TextbookOptimizer.__signature__ = settings.signature(TextbookOptimizer)

@@ -7,8 +7,8 @@ variable has no bits for.
 from __future__ import annotations
 
 import abc
+import functools
 import itertools
-import json
 import re
 from typing import Any
 
@@ -21,15 +21,14 @@ from keras_textbook_opt import backends, checks, moving, rows
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.state import (
     archive,
+    carries,
     keras_loaders,
     lifecycle,
-    loading,
+    restoring,
 )
 from keras_textbook_opt.state.archive import Saved
-from keras_textbook_opt.state.exclusions import Exclusions
-from keras_textbook_opt.state.identity import Identity, identity, unique
+from keras_textbook_opt.state.identity import identity, unique
 from keras_textbook_opt.state.lifecycle import State
-from keras_textbook_opt.state.matching import Match
 from keras_textbook_opt.state.slots import ACCUMULATOR, AVERAGE, CARRY, SLOT, Beside
 from keras_textbook_opt.swapping import SwappableAverage
 from keras_textbook_opt.variables import compute_dtype, dtype_of, is_narrow, path_of
@@ -48,9 +47,9 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.compensate = compensate
         self._state = State()
-        self._excluded = Exclusions()
         self._in_a_checkpoint = backends.active.in_a_checkpoint(
-            self._list_of_variables, self._check_list_of_variables
+            self._list_of_variables,
+            functools.partial(restoring.check_list, self._state),
         )
         self._keep_in_32_bits(learning_rate)
 
@@ -157,29 +156,28 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._take(lifecycle.in_order_of_file(self._state, variables))
         self.built = True
         try:
-            self._load_what_waits()
-            self._check_count()
+            restoring.load_what_waits(self._state, len(own))
         except ValueError:
             self._forget(own)
             raise
+        self._exclude_what_moved()
         if list(map(id, variables)) != list(map(id, self._trainable_variables)):
             self._take(variables)
 
     def _find_exclusions(self, variables: list) -> None:
         """Those of a config, among variables that are new."""
-        if self._excluded.awaited:
-            self._excluded.find(variables)
+        if self._state.excluded.awaited:
+            self._state.excluded.find(variables)
             self._exclude()
 
-    def _move_exclusions(self, saved: tuple[Identity, ...], match: Match) -> None:
-        if self._excluded.written:
-            self._excluded.move(self._trainable_variables, saved, match)
+    def _exclude_what_moved(self) -> None:
+        """Those of a config go where the state goes."""
+        if self._state.excluded.written:
             self._exclude()
 
     def _exclude(self) -> None:
-        super().exclude_from_weight_decay(
-            self._excluded.variables, self._excluded.names
-        )
+        excluded = self._state.excluded
+        super().exclude_from_weight_decay(excluded.variables, excluded.names)
 
     def _take(self, variables: list) -> None:
         """Be the optimizer of these variables, in their order.
@@ -224,7 +222,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _set_lists(self, variables: list, state: list) -> None:
         """What Keras has in lists: the variables, and all state, in their order."""
         everything = [*self._state.beside.values()]
-        self._trainable_variables = variables[:]
+        self._trainable_variables = self._state.variables = variables[:]
         if self.gradient_accumulation_steps:
             self._accumulated_gradients = [b.accumulator for b in everything]
         if list(map(id, state)) != list(map(id, self._variables)):
@@ -386,7 +384,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _saved(self) -> Saved:
         variables = self._trainable_variables
-        excluded = set(map(id, self._excluded.variables))
+        excluded = set(map(id, self._state.excluded.variables))
         decays = [id(variable) not in excluded for variable in variables]
         here = [identity(v, d) for v, d in zip(variables, decays)]
         return lifecycle.saved(self._state, self._named_own(), here)
@@ -423,59 +421,9 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._load(archive.read({str(k): value for k, value in enumerate(values)}))
 
     def _load(self, saved: Saved) -> None:
-        if not saved:
-            return
-        own = self._named_own()
-        plan = loading.of_own(saved, own)
-        self._state.skipped = keras_loaders.skipped()
-        if self.built:
-            here = self._identities()
-            rest = self._planned(saved.without_own(len(own)), here)
-            plan = plan.followed_by(rest)
-        self._execute(plan)
-        if self.built:
-            self._note(saved, plan.match, here)
-        else:
-            waiting = saved.without_own(len(own))
-            self._state.waiting = waiting.held() if waiting else None
-
-    def _execute(self, plan: loading.Plan) -> None:
-        lenient = self._state.skipped is not None
-        plan.execute_what_fits() if lenient else plan.execute()
-
-    def _note(self, saved: Saved, match: Match, here: list[Identity]) -> None:
-        lifecycle.note(self._state, saved, match, here)
-        self._move_exclusions(saved.variables, match)
-
-    def _planned(self, saved: Saved, here: list[Identity]) -> loading.Plan:
-        """What to do with what was saved beside the variables."""
-        state, beside = self._state, [*self._state.beside.values()]
-        if not saved:  # of an optimizer that was not built
-            return loading.afresh(beside)
-        if saved.numbered:
-            own = len(self._own_variables())
-            plan = loading.by_number(saved, lifecycle.named(state, here), own)
-            if plan.problems and state.skipped is not None:
-                plan.assignments = loading.afresh(beside).assignments
-            return plan
-        if state.skipped is None:
-            return loading.of_all(saved, here, beside)
-        return loading.of_what_fits(saved, here, beside, self._doubted())
-
-    def _doubted(self) -> set[int]:
-        """The places of variables whose layers could not be loaded."""
-        ids = keras_loaders.variables_of(self._state.skipped)
-        variables = enumerate(self._trainable_variables)
-        return {h for h, variable in variables if id(variable) in ids}
-
-    def _load_what_waits(self) -> None:
-        waiting = self._state.waiting
-        if waiting is not None:
-            here = self._identities()
-            plan = self._planned(waiting, here)
-            self._execute(plan)
-            self._note(waiting, plan.match, here)
-            self._state.waiting = None
+        if saved:
+            restoring.load(self._state, saved, self._named_own(), self.built)
+            self._exclude_what_moved()
 
     def _load_from_legacy_file(self) -> None:
         values = keras_loaders.legacy_values_behind_a_wrapper(self)
@@ -484,49 +432,14 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _list_of_variables(self) -> str:
         self._settle()
-        return json.dumps([variable.to_json() for variable in self._identities()])
-
-    def _check_list_of_variables(self, listed: str) -> None:
-        """TensorFlow's checkpoint has restored by position: was it the same list?"""
-        saved = tuple(map(Identity.from_json, json.loads(listed)))
-        if not saved:
-            return
-        self._state.unsettled = saved, {k: k for k in range(len(saved))}
-        if self.built:
-            self._check_count()
-
-    def _check_count(self) -> None:
-        """Was the checkpoint that was restored one of as many variables?"""
-        if self._state.unsettled is None or self._state.skipped is not None:
-            return
-        saved, match = self._state.unsettled
-        if len(match) != len(self._trainable_variables):
-            self._state.unsettled = None
-            here = ", ".join(path_of(v) for v in self._trainable_variables)
-            there = ", ".join(variable.path for variable in saved)
-            raise ValueError(
-                "Expected a checkpoint of an optimizer with as many variables, since a "
-                f"checkpoint restores them by position. Received: one of {there}, for "
-                f"an optimizer of {here}. Build the optimizer on those variables "
-                "before the restore; `add_variables` then takes it to others."
-            )
-
-    def _identities(self) -> list[Identity]:
-        return [identity(variable) for variable in self._trainable_variables]
+        return restoring.listed(self._state)
 
     def _settle(self) -> None:
         """Let what the variables hold decide, once their weights are there."""
-        unsettled = self._state.unsettled
-        if self.built and unsettled is not None:
-            self._state.unsettled = None
-            saved, here = unsettled[0], self._identities()
-            beside = [*self._state.beside.values()]
+        if self.built and self._state.unsettled is not None:
             with backends.active.outside_the_step(self):
-                match = lifecycle.settle(self._state, *unsettled, here)
-                doubted = self._doubted()
-                self._execute(loading.of_doubts(saved, here, beside, match, doubted))
-            self._state.skipped = None
-            self._move_exclusions(saved, match)
+                restoring.settle(self._state)
+            self._exclude_what_moved()
 
     @classmethod
     def from_keras(cls, optimizer):
@@ -552,7 +465,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 f"Expected {expected or 'a class with counterparts'} to make "
                 f"{cls.__name__} of. Received: {optimizer!r}"
             )
-        return _moved(optimizer, cls)
+        return moving.moved(optimizer, cls)
 
     def to_keras(self):
         """The built-in optimizer that takes the next step that this one would take.
@@ -576,7 +489,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 "if a state was loaded: Keras has no place for the rest. Received: "
                 f"{carries} variables of 16 bits with their carries"
             )
-        return _moved(self, counterparts[0])
+        return moving.moved(self, counterparts[0])
 
     @property
     def _model_variables_moving_average(self) -> list:
@@ -616,52 +529,16 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if not is_narrow(place):
             return place
         held = ops.cast(place if held is None else held, "float32")
-        if carry is None:
-            return held
-        exact = held + carry
-        left = backends.active.rounded(exact, dtype_of(place))
-        return ops.where(ops.equal(left, held), exact, held)
+        return held if carry is None else carries.exact(held, carry, dtype_of(place))
 
     def _write(self, place, value) -> None:
         """`place ← value`; what `place` has no bits for goes to its carry."""
         carry = self._beside(place).carry
         if carry is not None:
             exact = value.values if isinstance(value, Rows) else value
-            held = backends.active.rounded(exact, dtype_of(place))
-            rest = ops.where(ops.isfinite(held), exact - held, 0.0)
+            held, rest = carries.parted(exact, dtype_of(place))
             if isinstance(value, Rows):
-                value, rest = value.with_values(held), value.with_values(rest)
+                held, rest = value.with_values(held), value.with_values(rest)
             self.assign(carry, rows.assignable(rest))
+            value = held
         self.assign(place, rows.assignable(value))
-
-
-def _moved(source, target: type):
-    """A `target` with the hyperparameters and the state of `source`."""
-    kind = moving.built_in_class(source) or type(source)
-    arguments = moving.arguments(source.get_config(), kind, target)
-    rate = source._learning_rate
-    if isinstance(rate, keras.Variable):
-        rate = float(ops.convert_to_numpy(rate))
-    optimizer = target(**arguments | {"learning_rate": rate})
-    _move_exclusions(source, optimizer)
-    if source.built:
-        optimizer.build(source._trainable_variables)
-        moving.move_state(source, optimizer)
-    return optimizer
-
-
-def _move_exclusions(source, target) -> None:
-    undecayed: set = getattr(source, "_exclude_from_weight_decay", set())
-    pattern = getattr(source, "_exclude_from_weight_decay_pattern", None)
-    variables = [
-        v for v in source._trainable_variables if source._var_key(v) in undecayed
-    ]
-    if len(variables) < len(undecayed):
-        raise ValueError(
-            "Expected an optimizer that is built, since single variables are excluded "
-            f"from its weight decay. Received: {source!r}"
-        )
-    if undecayed or pattern:
-        target.exclude_from_weight_decay(
-            variables, [pattern.pattern] if pattern else []
-        )

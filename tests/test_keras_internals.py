@@ -237,7 +237,7 @@ SOURCES = {path.name: path.read_text() for path in PACKAGE.rglob("*.py")}
 OF_KERAS = {
     name: source
     for name, source in SOURCES.items()
-    if name in ("optimizer.py", "step.py", "stateful.py")
+    if name in ("optimizer.py", "step.py", "stateful.py", "moving.py")
 }
 
 

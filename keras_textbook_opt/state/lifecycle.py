@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_textbook_opt.state import loading, matching
 from keras_textbook_opt.state.archive import Saved
+from keras_textbook_opt.state.exclusions import Exclusions
 from keras_textbook_opt.state.identity import Identity, identity, unique
 from keras_textbook_opt.state.matching import Match
 from keras_textbook_opt.state.slots import CARRY, Beside, name_of
@@ -22,7 +23,9 @@ class State:
     """All that an optimizer keeps beside its variables, by the key of each.
 
     Args:
-        beside: In the order of the variables.
+        variables: Those that are trained, in their order.
+        beside: What is kept beside them, in the same order.
+        excluded: Those that do not decay.
         slots_in_order: All slots, in the order in which `create_slots` named them.
         compute_dtypes: Those in which the variables are updated.
         waiting: A state that was loaded before its variables were there.
@@ -39,7 +42,9 @@ class State:
     """
 
     def __init__(self) -> None:
+        self.variables: list[Any] = []
         self.beside: dict[Any, Beside] = {}
+        self.excluded = Exclusions()
         self.slots_in_order: list[keras.Variable] = []
         self.compute_dtypes: set[str] = set()
         self.waiting: Saved | None = None
