@@ -41,6 +41,8 @@ class Part(str, enum.Enum):
     MODELS = "models"
     MEMORY = "memory"
     PEERS = "peers"
+    JAX = "jax"
+    TORCH = "torch"
 
 
 @app.callback()

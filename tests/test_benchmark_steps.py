@@ -4,6 +4,7 @@ import io
 import json
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 
 import keras
 import numpy as np
@@ -24,6 +25,8 @@ from benchmarks.steps import (
     bandwidth,
     command,
     dense,
+    elsewhere,
+    elsewhere_probe,
     floor,
     models,
     networks,
@@ -35,6 +38,7 @@ from benchmarks.steps import (
     updates,
 )
 from benchmarks.steps.cases import Case
+from benchmarks.steps.contenders import Contender
 from benchmarks.steps.figures import (
     BUILTIN,
     GRAPH,
@@ -74,9 +78,10 @@ def results(short_run):
 
 
 def test_a_run_measures_every_part(results):
-    assert list(results["parts"]) == ["dense", "sparse", "models", "memory", "peers"]
-    for part in results["parts"].values():
-        assert part["measurements"]
+    parts = ["dense", "sparse", "models", "memory", "peers", "jax", "torch"]
+    assert list(results["parts"]) == parts
+    for name, part in results["parts"].items():
+        assert part["measurements"] or (name == "torch" and not find_spec("torch"))
         assert part["bandwidth"] > 0
         assert part["date"]
         assert part["machine"]["cores"] >= 1
@@ -104,7 +109,7 @@ def test_every_row_but_memory_s_shows_its_distance_from_the_floor(results):
 
 def test_a_run_draws_the_plots_that_its_report_shows(short_run):
     shown = (short_run / report.REPORT).read_text(encoding="utf-8")
-    for name in ("dense.png", "sparse.png"):
+    for name in ("dense.png", "sparse.png", "jax.png"):
         assert f"({name})" in shown
         assert (short_run / name).read_bytes().startswith(PNG)
 
@@ -278,7 +283,7 @@ def test_a_part_is_merged_into_the_results(fake_parts, tmp_path):
     after = report.read(tmp_path).parts
     assert list(after) == list(before)
     assert after["models"].measurements[0].values[OURS].median == 2.0
-    for name in ("dense", "sparse", "memory", "peers"):
+    for name in ("dense", "sparse", "memory", "peers", "jax", "torch"):
         assert after[name] == before[name]
 
 
@@ -304,6 +309,32 @@ def test_peers_that_are_missing_are_left_out(monkeypatch):
     ]
     assert set(on_dense.values) == {OURS, BUILTIN}
     assert set(on_rows.values) == {"exact", LAZY, BUILTIN}
+
+
+def contender(value: float) -> Contender:
+    return Contender(lambda: None, lambda: [np.array([value])])
+
+
+def test_contenders_of_another_step_are_not_timed():
+    same = {OURS: contender(1.0), BUILTIN: contender(1.0 + 1e-7)}
+    elsewhere_probe.check_all_take_the_same_step(same)
+    with pytest.raises(AssertionError, match="peer"):
+        elsewhere_probe.check_all_take_the_same_step(
+            same | {"peer": contender(1.0 + 1e-5)}
+        )
+
+
+def test_the_lists_of_variables():
+    assert elsewhere.shapes("200 of 64×64") == [(64, 64)] * 200
+    count = sum(int(np.prod(shape)) for shape in elsewhere.shapes("ResNet50"))
+    model = keras.applications.ResNet50(weights=None)
+    biases = sum(
+        layer.bias.shape[0]
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D)
+    )
+    trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    assert count == trained - biases
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -18,6 +19,7 @@ from benchmarks import machine, progress
 from benchmarks.steps import (
     bandwidth,
     dense,
+    elsewhere,
     memory,
     models,
     peers,
@@ -36,6 +38,8 @@ PARTS: Mapping[str, Callable[[Plan], list[Case]]] = {
     "models": models.cases,
     "memory": memory.cases,
     "peers": peers.cases,
+    "jax": partial(elsewhere.cases, "jax"),
+    "torch": partial(elsewhere.cases, "torch"),
 }
 
 

@@ -94,11 +94,11 @@ def contenders(measurements: Iterable[Measurement]) -> list[str]:
 
 
 def part_from_json(content: Mapping[str, Any]) -> Part:
-    measurements = map(_measurement, content["measurements"])
+    measurements = map(measurement_from_json, content["measurements"])
     return Part(**{**content, "measurements": tuple(measurements)})
 
 
-def _measurement(content: Mapping[str, Any]) -> Measurement:
+def measurement_from_json(content: Mapping[str, Any]) -> Measurement:
     return Measurement(
         **{
             **content,

@@ -27,11 +27,12 @@ class Plan:
     """The sizes that are measured, and how often.
 
     `largest_together` is the largest table of which all contenders are kept in memory
-    at a time.
+    at a time; `lists` are the titles of lists of variables for JAX and PyTorch.
     """
 
     name: str
     layouts: tuple[Layout, ...]
+    lists: tuple[str, ...]
     options: tuple[str, ...]
     table_rows: tuple[int, ...]
     largest_together: int
@@ -59,6 +60,7 @@ TRANSFORMER = "Transformer encoder"
 FULL = Plan(
     name="full",
     layouts=(ONE, TWENTY, SMALL),
+    lists=("1 of 20,000,000", "200 of 64×64", "ResNet50"),
     options=(PLAIN, *OPTIONS),
     table_rows=(10**4, 10**5, 10**6, 10**7),
     largest_together=10**6,
@@ -76,6 +78,7 @@ FULL = Plan(
 QUICK = Plan(
     name="quick",
     layouts=(Layout(1, 200_000),),
+    lists=("2 of 100×100",),
     options=(PLAIN, "clipnorm"),
     table_rows=(10**3, 10**4),
     largest_together=10**3,

@@ -1,6 +1,7 @@
 """The plots, drawn from the results as they are in JSON."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -22,6 +23,7 @@ from benchmarks.steps.figures import (
     Measurement,
     Part,
     Results,
+    contenders,
 )
 from benchmarks.steps.optimizers import PAIRS
 from benchmarks.steps.plans import TABLE_WIDTH, rows_of
@@ -33,6 +35,7 @@ COLORS = {
     LAZY: "tab:green",
     BUILTIN: "tab:orange",
 }
+MARKERS = {OURS: "o", BUILTIN: "s"}
 MODE_TITLES = {GRAPH: "graph", XLA: "jit_compile=True"}
 FLOOR = "floor: bytes to move ÷ bandwidth"
 BAR = 0.38
@@ -42,20 +45,29 @@ Draw = Callable[[Part], Figure]
 
 def names(results: Results) -> list[str]:
     """Return the file names of the plots that the results allow."""
-    return [name for name, part, _ in _plots() if part in results.parts]
+    return [name for name, part, _ in _plots() if _is_measured(results, part)]
 
 
 def write(results: Results, folder: Path) -> None:
     """Write these plots into the folder."""
     for name, part, draw in _plots():
-        if part in results.parts:
+        if _is_measured(results, part):
             figure = draw(results.parts[part])
             figure.savefig(folder / name, dpi=110)
             plt.close(figure)
 
 
+def _is_measured(results: Results, part: str) -> bool:
+    return part in results.parts and bool(results.parts[part].measurements)
+
+
 def _plots() -> Sequence[tuple[str, str, Draw]]:
-    return (("dense.png", "dense", _dense), ("sparse.png", "sparse", _sparse))
+    return (
+        ("dense.png", "dense", _dense),
+        ("sparse.png", "sparse", _sparse),
+        ("jax.png", "jax", partial(_elsewhere, "JAX")),
+        ("torch.png", "torch", partial(_elsewhere, "PyTorch")),
+    )
 
 
 def _dense(part: Part) -> Figure:
@@ -74,6 +86,42 @@ def _dense(part: Part) -> Figure:
     _legend(figure, panels[0])
     figure.suptitle(f"One step over {layout} (float32): median and quartiles")
     return figure
+
+
+def _elsewhere(backend: str, part: Part) -> Figure:
+    cases = list(dict.fromkeys(each.case for each in part.measurements))
+    figure, panels = plt.subplots(
+        1, max(len(cases), 1), figsize=(13, 6.5), layout="constrained", squeeze=False
+    )
+    for axes, case in zip(panels[0], cases):
+        measurements = [each for each in part.measurements if each.case == case]
+        _draw_points(axes, part, measurements)
+        axes.set(title=case, xlabel="milliseconds a step", xscale="log")
+    _legend(figure, panels[0, 0])
+    figure.suptitle(f"One step on {backend} (float32): medians")
+    return figure
+
+
+def _draw_points(axes: Axes, part: Part, measurements: Sequence[Measurement]) -> None:
+    places = np.arange(len(measurements))
+    for contender in contenders(measurements):
+        found = [each.values.get(contender) for each in measurements]
+        axes.plot(
+            [np.nan if each is None else each.median for each in found],
+            places,
+            marker=MARKERS.get(contender, "x"),
+            color=COLORS.get(contender),
+            linestyle="none",
+            markersize=8,
+            label=contender,
+        )
+    floors = [part.floor(each, OURS) or 0.0 for each in measurements]
+    axes.vlines(
+        floors, places - BAR, places + BAR, color="black", linewidth=2, label=FLOOR
+    )
+    axes.set_yticks(places, [each.optimizer for each in measurements])
+    axes.invert_yaxis()
+    axes.grid(axis="x", which="both", alpha=0.3)
 
 
 def _draw_bars(axes: Axes, part: Part, measurements: Sequence[Measurement]) -> None:

@@ -36,6 +36,8 @@ TITLES = {
     "models": "Whole training steps",
     MEMORY: "Extra memory of a step",
     PEERS: "Other libraries",
+    "jax": "On JAX",
+    "torch": "On PyTorch",
 }
 PLANS = {plan.name: plan for plan in (FULL, QUICK)}
 
@@ -143,6 +145,13 @@ def _notes(name: str) -> list[str]:
         return [
             "Peak of the bytes in TensorFlow's allocator during one step, beyond those "
             "before it, in copies of the gradient; graph mode."
+        ]
+    if name in ("jax", "torch"):
+        return [
+            "Before they are timed, all contenders take the same step, or the run "
+            "ends. `ResNet50` is the list of its variables. A clip is of each gradient "
+            "by its own norm, and all but the smallest are clipped; `torch.optim` "
+            "scales them in place. JAX's steps are jitted, their buffers donated."
         ]
     if name == PEERS:
         return [
