@@ -3,9 +3,9 @@
 Each keeps the kind of a gradient: `Rows` stay `Rows`. A clip by norm is one
 multiplication by a scalar, the scale `c/max(‖g‖₂, c)`. Where the squares of `‖g‖₂` or
 the scale leave the range of the dtype, the scale is `p·q` with `q = c/max(‖g·p‖₂, c·p)`
-and a `p` such that neither does, and `g` is scaled twice by `√p·√q`. So a clip is right
-for every finite `g` and every `c`, down to the smallest normal number (1e-38 in
-float32), below which most kernels take a number for zero.
+and a `p` such that neither does, and `g` is scaled twice by its root `√p·√q`. So a clip
+is right for every finite `g` and every `c`, down to the smallest normal number (1e-38
+in float32), below which most kernels take a number for zero.
 """
 
 import functools
@@ -51,41 +51,52 @@ def _clipped(gradients, c: float, together: bool):
     values = _Values([g.values for g in gradients], together)
     if c < SMALL:
         p = values.normalizers()
-        clipped = values.times(p, _scales(c, values.norms(p), p))
+        clipped = values.times_squared(_roots(c, values.norms(p), p))
         return [g.with_values(x) for g, x in zip(gradients, clipped)]
-    norms = values.norms()
-    ordinary = [n <= min(ORDINARY * max(c, 1), LARGEST) for n in norms]
-    all_are = ops.all(functools.reduce(ops.logical_and, ordinary))
-    shrinking = SHRINKING[values.dtype]
-    p = [
-        ops.where(o, ops.ones_like(n), ops.full_like(n, shrinking))
-        for o, n in zip(ordinary, norms)
-    ]
-
-    def one_factor():
-        return _scales(c, norms, [1.0] * len(norms))
-
-    def two_factors():
-        return _scales(c, values.norms(p), p)
-
+    all_are, scales, roots = _branches(c, values)
     if backends.active.compiles_branches():
-        q = ops.cond(all_are, one_factor, two_factors)
-        clipped = values.times(p, q)
+        factors = ops.cond(all_are, scales, roots)
+        divisors = [ops.where(all_are, 1.0, 1 / factor) for factor in factors]
+        clipped = values.times(factors, divisors)
         return [g.with_values(x) for g, x in zip(gradients, clipped)]
-    clipped, scales = ops.cond(
+    clipped, factors = ops.cond(
         all_are,
-        lambda: (values.arrays, one_factor()),
-        lambda: (values.times(p, two_factors()), [ops.ones_like(n) for n in norms]),
+        lambda: (values.arrays, scales()),
+        lambda: (values.times_squared(roots()), [ops.ones_like(s) for s in scales()]),
     )
     return [
-        g.with_values(x) * ops.cast(scale, x.dtype)
-        for g, x, scale in zip(gradients, clipped, values.of_each(scales))
+        g.with_values(x) * ops.cast(factor, x.dtype)
+        for g, x, factor in zip(gradients, clipped, values.of_each(factors))
     ]
+
+
+def _branches(c: float, values):
+    """Whether all norms are ordinary, and what gives scales then, and roots if not."""
+    norms = values.norms()
+    ordinary = [n <= min(ORDINARY * max(c, 1), LARGEST) for n in norms]
+
+    def scales():
+        return _scales(c, norms, [ops.ones_like(n) for n in norms])
+
+    def roots():
+        shrinking = SHRINKING[values.dtype]
+        p = [
+            ops.where(o, ops.ones_like(n), ops.full_like(n, shrinking))
+            for o, n in zip(ordinary, norms)
+        ]
+        return _roots(c, values.norms(p), p)
+
+    return ops.all(functools.reduce(ops.logical_and, ordinary)), scales, roots
 
 
 def _scales(c: float, norms, p):
     """`c/max(‖g·p‖₂, c·p)`: what remains to multiply `g·p` by."""
     return [c / ops.maximum(n, c * p_k) for n, p_k in zip(norms, p)]
+
+
+def _roots(c: float, norms, p):
+    """The roots of the scales of `g`, which may be too small for the dtype."""
+    return [ops.sqrt(p_k) * ops.sqrt(q_k) for p_k, q_k in zip(p, _scales(c, norms, p))]
 
 
 @final
@@ -117,20 +128,21 @@ class _Values:
         sizes = [ops.max(ops.abs(x), initial=0.0) for x in self.arrays]
         return [1 / ops.clip(m, tiny, 1 / tiny) for m in self._column(sizes, ops.max)]
 
-    def times(self, p, q):
-        """`g·p·q`, where `p·q` may be too small for the dtype, but `√p·√q` is not.
+    def times(self, factors, divisors):
+        """Each array times its factor, over its divisor.
 
-        Of two products, TensorFlow would multiply the scalars first; so one is a
-        quotient.
+        Of two factors, TensorFlow would multiply the scalars first.
         """
-        roots = [ops.sqrt(p_k) * ops.sqrt(q_k) for p_k, q_k in zip(p, q)]
-        inverses = [1 / root for root in roots]
         return [
-            ops.cast(ops.cast(x, self.dtype) * root / inverse, x.dtype)
-            for x, root, inverse in zip(
-                self.arrays, self.of_each(roots), self.of_each(inverses)
+            ops.cast(ops.cast(x, self.dtype) * factor / divisor, x.dtype)
+            for x, factor, divisor in zip(
+                self.arrays, self.of_each(factors), self.of_each(divisors)
             )
         ]
+
+    def times_squared(self, roots):
+        """Each array times the square of its root."""
+        return self.times(roots, [1 / root for root in roots])
 
     def of_each(self, column):
         """One scalar for each array."""

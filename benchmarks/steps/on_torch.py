@@ -18,14 +18,14 @@ def contenders(
     step: Step, values: list[np.ndarray], gradients: list[np.ndarray]
 ) -> dict[str, Contender]:
     g = [torch.from_numpy(gradient) for gradient in gradients]
-    return {
-        **{
-            name: _of_keras(optimizer, values, g)
-            for name, optimizer in step.optimizers().items()
-        },
-        "torch.optim, fused": _peer(step, values, g, fused=True),
-        "torch.optim, foreach": _peer(step, values, g, foreach=True),
+    found = {
+        name: _of_keras(optimizer, values, g)
+        for name, optimizer in step.optimizers().items()
     }
+    found["torch.optim, fused"] = _peer(step, values, g, fused=True)
+    if step.equation != "Nesterov":  # which writes into the gradient
+        found["torch.optim, foreach"] = _peer(step, values, g, foreach=True)
+    return found
 
 
 def _of_keras(optimizer: Any, values: list[np.ndarray], g: list) -> Contender:
@@ -44,7 +44,7 @@ def _peer(step: Step, values: list[np.ndarray], g: list, **kind: Any) -> Contend
     """Each gradient is clipped by itself, in place, as ours are."""
     θ = [torch.nn.Parameter(torch.from_numpy(value.copy())) for value in values]
     for x, gradient in zip(θ, g):
-        x.grad = gradient.clone() if step.option else gradient
+        x.grad = gradient.clone()
     optimizer = _of_torch(step, θ, kind)
 
     def take() -> None:
