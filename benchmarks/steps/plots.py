@@ -34,6 +34,9 @@ COLORS = {
     EXACT: "tab:blue",
     LAZY: "tab:green",
     BUILTIN: "tab:orange",
+    "torch.optim, fused": "tab:green",
+    "torch.optim, foreach": "tab:red",
+    "optax": "tab:green",
 }
 MARKERS = {OURS: "o", BUILTIN: "s"}
 MODE_TITLES = {GRAPH: "graph", XLA: "jit_compile=True"}
