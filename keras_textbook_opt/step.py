@@ -178,7 +178,7 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
 
     def _update(self, g: Dense | Rows, θ, step: Step) -> None:
         """Update `θ` as `update_step` says, which a subclass may override."""
-        if type(self).update_step is not SteppingOptimizer.update_step:
+        if self._has_its_own_update_step:
             self.update_step(gradients.plain(g.merged()), θ, step.rate)
         else:
             self._step_one(g, θ, *step.scalars[compute_dtype(θ)])
@@ -213,18 +213,20 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
                 self._write(place, value)
 
     @property
+    def _has_its_own_update_step(self) -> bool:
+        return type(self).update_step is not SteppingOptimizer.update_step
+
+    @property
     def _equation(self) -> str | None:
         """The name of the equation of `apply_dense`; `None` for one of a user's own."""
-        own = type(self).update_step is not SteppingOptimizer.update_step
-        return None if own else getattr(type(self).apply_dense, "equation", None)
+        return getattr(type(self).apply_dense, "equation", None)
 
     def dense_step(self, g: Dense, θ, η, *slots) -> tuple:
         """The equation on every element of `θ` and its slots.
 
         Returns the new values, or the places themselves where a kernel has filled them.
         """
-        name = getattr(type(self).apply_dense, "equation", None)
-        kernel = backends.active.kernel(name, self, θ, slots)
+        kernel = backends.active.kernel(self._equation, self, θ, slots)
         if kernel is not None:
             kernel(self, g, θ, η, *slots)
             return θ, *slots
@@ -233,8 +235,7 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
 
     def row_step(self, g: Rows, θ, η, *slots) -> tuple:
         """The equation on the rows that `g` touches; the others stay as they are."""
-        name = getattr(type(self).apply_dense, "equation", None)
-        kernel = backends.active.row_kernel(name, self, θ, slots)
+        kernel = backends.active.row_kernel(self._equation, self, θ, slots)
         if kernel is not None:
             kernel(self, g, θ, η, *slots)
             return θ, *slots

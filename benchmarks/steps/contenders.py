@@ -42,28 +42,27 @@ class Step:
 
     def optimizers(self) -> dict[str, Any]:
         """Ours and Keras's."""
-        if self.equation in ("Adam", "AMSGrad"):
-            adam: dict[str, Any] = {
-                "epsilon": EPSILON,
-                "amsgrad": self.equation == "AMSGrad",
-            }
-            return {
-                OURS: keras_textbook_opt.Adam(LEARNING_RATE, **adam, **self.clip),
-                BUILTIN: keras.optimizers.Adam(LEARNING_RATE, **adam, **self.clip),
-            }
-        if self.equation == "SGD":
-            return {
-                OURS: keras_textbook_opt.SGD(LEARNING_RATE, **self.clip),
-                BUILTIN: keras.optimizers.SGD(LEARNING_RATE, **self.clip),
-            }
-        momentum: dict[str, Any] = {
-            "momentum": MOMENTUM,
-            "nesterov": self.equation == "Nesterov",
-        }
+        kinds, arguments = self._kinds()
         return {
-            OURS: keras_textbook_opt.Momentum(LEARNING_RATE, **momentum, **self.clip),
-            BUILTIN: keras.optimizers.SGD(LEARNING_RATE, **momentum, **self.clip),
+            who: make(LEARNING_RATE, **arguments, **self.clip)
+            for who, make in zip((OURS, BUILTIN), kinds)
         }
+
+    def _kinds(self) -> tuple[tuple[Any, Any], dict[str, Any]]:
+        """Our class and Keras's, and the arguments of both."""
+        if self.equation == "SGD":
+            return (keras_textbook_opt.SGD, keras.optimizers.SGD), {}
+        if self.equation in ("Momentum", "Nesterov"):
+            nesterov = self.equation == "Nesterov"
+            return (
+                (keras_textbook_opt.Momentum, keras.optimizers.SGD),
+                {"momentum": MOMENTUM, "nesterov": nesterov},
+            )
+        amsgrad = self.equation == "AMSGrad"
+        return (
+            (keras_textbook_opt.Adam, keras.optimizers.Adam),
+            {"epsilon": EPSILON, "amsgrad": amsgrad},
+        )
 
 
 STEPS = (

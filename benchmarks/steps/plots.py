@@ -94,7 +94,7 @@ def _dense(part: Part) -> Figure:
 def _elsewhere(backend: str, part: Part) -> Figure:
     cases = list(dict.fromkeys(each.case for each in part.measurements))
     figure, panels = plt.subplots(
-        1, max(len(cases), 1), figsize=(13, 6.5), layout="constrained", squeeze=False
+        1, len(cases), figsize=(13, 6.5), layout="constrained", squeeze=False
     )
     for axes, case in zip(panels[0], cases):
         measurements = [each for each in part.measurements if each.case == case]
@@ -118,12 +118,7 @@ def _draw_points(axes: Axes, part: Part, measurements: Sequence[Measurement]) ->
             markersize=8,
             label=contender,
         )
-    floors = [part.floor(each, OURS) or 0.0 for each in measurements]
-    axes.vlines(
-        floors, places - BAR, places + BAR, color="black", linewidth=2, label=FLOOR
-    )
-    axes.set_yticks(places, [each.optimizer for each in measurements])
-    axes.invert_yaxis()
+    _draw_floors(axes, part, measurements)
     axes.grid(axis="x", which="both", alpha=0.3)
 
 
@@ -143,13 +138,19 @@ def _draw_bars(axes: Axes, part: Part, measurements: Sequence[Measurement]) -> N
             error_kw={"elinewidth": 1, "ecolor": "black"},
             label=contender,
         )
+    _draw_floors(axes, part, measurements)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _draw_floors(axes: Axes, part: Part, measurements: Sequence[Measurement]) -> None:
+    """A line for each measurement, and its optimizer's name beside it."""
+    places = np.arange(len(measurements))
     floors = [part.floor(each, OURS) or 0.0 for each in measurements]
     axes.vlines(
         floors, places - BAR, places + BAR, color="black", linewidth=2, label=FLOOR
     )
     axes.set_yticks(places, [each.optimizer for each in measurements])
     axes.invert_yaxis()
-    axes.grid(axis="x", alpha=0.3)
 
 
 def _sparse(part: Part) -> Figure:

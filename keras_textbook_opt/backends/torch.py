@@ -51,7 +51,8 @@ class Torch(Backend):
 
     def run(self, optimizer, updates, step):
         equation = EQUATIONS.get(optimizer._equation)
-        if equation is None or not updates or in_stateless_scope():
+        one_by_one = optimizer._has_its_own_update_step or in_stateless_scope()
+        if equation is None or one_by_one or not updates:
             return super().run(optimizer, updates, step)
         gradients, variables = map(list, zip(*updates))
         g, scales = _unscaled(gradients)
