@@ -55,15 +55,17 @@ def _clipped(gradients, c: float, together: bool):
         return [g.with_values(x) for g, x in zip(gradients, clipped)]
     all_are, scales, roots = _branches(c, values)
     if backends.active.compiles_branches():
-        factors = ops.cond(all_are, scales, roots)
-        divisors = [ops.where(all_are, 1.0, 1 / factor) for factor in factors]
-        clipped = values.times(factors, divisors)
-        return [g.with_values(x) for g, x in zip(gradients, clipped)]
-    clipped, factors = ops.cond(
-        all_are,
-        lambda: (values.arrays, scales()),
-        lambda: (values.times_squared(roots()), [ops.ones_like(s) for s in scales()]),
-    )
+        first, factors = _two_factors(values, all_are, scales, roots)
+        clipped = values.times(first)
+    else:
+        clipped, factors = ops.cond(
+            all_are,
+            lambda: (values.arrays, scales()),
+            lambda: (
+                values.times_squared(roots()),
+                [ops.ones_like(s) for s in scales()],
+            ),
+        )
     return [
         g.with_values(x) * ops.cast(factor, x.dtype)
         for g, x, factor in zip(gradients, clipped, values.of_each(factors))
@@ -72,21 +74,35 @@ def _clipped(gradients, c: float, together: bool):
 
 def _branches(c: float, values):
     """Whether all norms are ordinary, and what gives scales then, and roots if not."""
-    norms = values.norms()
-    ordinary = [n <= min(ORDINARY * max(c, 1), LARGEST) for n in norms]
+    squares = values.squares()
+    ordinary = [s <= min(ORDINARY * max(c, 1), LARGEST) ** 2 for s in squares]
 
     def scales():
+        norms = [ops.sqrt(s) for s in squares]
         return _scales(c, norms, [ops.ones_like(n) for n in norms])
 
     def roots():
         shrinking = SHRINKING[values.dtype]
         p = [
-            ops.where(o, ops.ones_like(n), ops.full_like(n, shrinking))
-            for o, n in zip(ordinary, norms)
+            ops.where(o, ops.ones_like(s), ops.full_like(s, shrinking))
+            for o, s in zip(ordinary, squares)
         ]
         return _roots(c, values.norms(p), p)
 
     return ops.all(functools.reduce(ops.logical_and, ordinary)), scales, roots
+
+
+def _two_factors(values, all_are, scales, roots):
+    """For each gradient its scale and 1, or twice the root.
+
+    What a branch returns takes XLA long to compile, and what is chosen outside of it is
+    chosen in the update of each variable: only a single second factor is returned.
+    """
+    if values.together:
+        one = [ops.ones((), values.dtype)]
+        return ops.cond(all_are, lambda: (scales(), one), lambda: (roots(),) * 2)
+    factors = ops.cond(all_are, scales, roots)
+    return factors, [ops.where(all_are, 1.0, factor) for factor in factors]
 
 
 def _scales(c: float, norms, p):
@@ -117,10 +133,15 @@ class _Values:
             arrays = [
                 ops.cast(x, self.dtype) * p_k for x, p_k in zip(arrays, self.of_each(p))
             ]
-        squares = self._column(
-            [2 * backends.active.l2_loss(x) for x in arrays], ops.sum
-        )
-        return [ops.sqrt(s) for s in squares]
+        return [ops.sqrt(s) for s in self._squares(arrays)]
+
+    def squares(self):
+        """`‖g‖₂²`."""
+        return self._squares(self.arrays)
+
+    def _squares(self, arrays):
+        losses = [backends.active.l2_loss(x) for x in arrays]
+        return [2 * loss for loss in self._column(losses, ops.sum)]
 
     def normalizers(self):
         """`1/max|g|`, as far as that is a normal number."""
@@ -128,21 +149,23 @@ class _Values:
         sizes = [ops.max(ops.abs(x), initial=0.0) for x in self.arrays]
         return [1 / ops.clip(m, tiny, 1 / tiny) for m in self._column(sizes, ops.max)]
 
-    def times(self, factors, divisors):
-        """Each array times its factor, over its divisor.
-
-        Of two factors, TensorFlow would multiply the scalars first.
-        """
+    def times(self, factors):
+        """Each array times its factor."""
         return [
-            ops.cast(ops.cast(x, self.dtype) * factor / divisor, x.dtype)
-            for x, factor, divisor in zip(
-                self.arrays, self.of_each(factors), self.of_each(divisors)
-            )
+            ops.cast(ops.cast(x, self.dtype) * factor, x.dtype)
+            for x, factor in zip(self.arrays, self.of_each(factors))
         ]
 
     def times_squared(self, roots):
-        """Each array times the square of its root."""
-        return self.times(roots, [1 / root for root in roots])
+        """Each array times the square of its root.
+
+        Of two factors, TensorFlow would multiply the scalars first.
+        """
+        inverses = self.of_each([1 / root for root in roots])
+        return [
+            ops.cast(ops.cast(x, self.dtype) * root / inverse, x.dtype)
+            for x, root, inverse in zip(self.arrays, self.of_each(roots), inverses)
+        ]
 
     def of_each(self, column):
         """One scalar for each array."""
