@@ -17,7 +17,8 @@ from keras_textbook_opt.rows import Rows
 class Dense(NamedTuple):
     """The dense gradient `scale·unscaled`, not multiplied out; a scale of `None` is 1.
 
-    A kernel takes the scale as a scalar and saves a pass over the gradient.
+    A kernel takes the scale as a scalar and saves a pass over the gradient. What is
+    not multiplied out may be of 16 bits; `values` are of the compute dtype.
     """
 
     unscaled: Any
@@ -34,8 +35,6 @@ class Dense(NamedTuple):
 
     @property
     def values(self) -> Any:
-        if self.scale is None:
-            return self.unscaled
         return backends.active.product(self.unscaled, self.scale)
 
     def with_values(self, values: Any) -> Dense:

@@ -457,12 +457,17 @@ def test_what_is_taken():
     assert lists.takes([], []) == []
     assert lists.takes([plain, parameter], [g, g]) == [True, True]
     assert lists.takes([plain, double], [g, double.clone()]) == [True, True]
+    narrow = plain.bfloat16()
+    assert lists.takes([narrow, narrow.clone()], [narrow.clone(), g]) == [True, True]
+    assert lists.takes([narrow], [g], [g]) == [True]
+    assert lists.takes([narrow], [g], [narrow]) == [False]
     refused = [
         (torch.ones(3, 2).T, g),
         (torch.ones(2, 3), torch.ones(3, 2).T),
         (torch.ones(2, 3), torch.ones(3, 2)),
         (torch.ones(2, 3), double),
-        (torch.ones(2, 3).bfloat16(), torch.ones(2, 3).bfloat16()),
+        (torch.ones(2, 3), narrow),
+        (torch.ones(2, 3).bfloat16(), torch.ones(2, 3).half()),
         (torch.ones(2, 3).as_subclass(Marked), g),
         (torch.ones(2, 3), g.to_sparse()),
         (torch.ones(2, 3, device="meta"), torch.ones(2, 3, device="meta")),

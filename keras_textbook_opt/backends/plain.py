@@ -120,8 +120,8 @@ class Backend:
         return ops.cast(ops.cast(x, dtype), "float32")
 
     def product(self, x: Any, scale: Any) -> Any:
-        """`scale·x`."""
-        return x * scale
+        """`scale·x` in the compute dtype; a scale of `None` is 1."""
+        return x if scale is None else x * scale
 
     # State.
 

@@ -147,9 +147,9 @@ class _Lists:
         )
 
     def by(self, keys: list[Hashable]) -> Iterator[tuple[Any, _Lists]]:
-        """Those of one dtype and one key together, with the key."""
-        dtypes = [θ.dtype for θ in self.tensors[0]]
-        for members in torch_lists.together(keys, dtypes):
+        """Those of one key and of the same dtypes together, with the key."""
+        dtypes = [[t.dtype for t in tensors] for tensors in self.tensors[:2]]
+        for members in torch_lists.together(keys, *dtypes):
             all_are = len(members) == len(keys)
             yield keys[members[0]], self if all_are else self.only(members)
 

@@ -44,8 +44,8 @@ def takes(θ: Tensors, g: Tensors, *slots: Tensors) -> list[bool]:
 
     Its tensors must be plain ones (no subclass but `torch.nn.Parameter`), contiguous,
     of float32 or float64, and of one shape, dtype and device, a CPU or a CUDA GPU. A
-    variable of 16 bits, and perhaps its gradient, is for `widened`; its slots are of
-    float32.
+    variable of 16 bits, and perhaps its gradient, is for `widened`; all else beside it
+    is of float32.
     While PyTorch traces or transforms a function, or where two variables share memory,
     or a variable and a gradient, no variable is taken.
     """
@@ -60,7 +60,7 @@ def takes(θ: Tensors, g: Tensors, *slots: Tensors) -> list[bool]:
 
 
 def are_alike(g: list, θ: Tensors) -> bool:
-    """Whether the gradients are plain tensors of 32 or 64 bits, each like its variable.
+    """Whether the gradients are plain tensors, each like its variable.
 
     Then nothing need be converted.
     """
@@ -71,7 +71,6 @@ def are_alike(g: list, θ: Tensors) -> bool:
     dtypes = [x.dtype for x in θ]
     return (
         [x.dtype for x in g] == dtypes
-        and NARROW.isdisjoint(dtypes)
         and [x.shape for x in g] == [x.shape for x in θ]
         and [x.device for x in g] == [x.device for x in θ]
         and {x.layout for x in g} <= {torch.strided}
@@ -92,14 +91,11 @@ def _fit(lists: Sequence[Tensors]) -> bool:
 
 
 def _dtypes_fit(lists: Sequence[Tensors]) -> bool:
-    dtypes = {t.dtype for t in lists[0]}
-    others = {t.dtype for each in lists[1:] for t in each}
-    if len(dtypes) > 1:
+    of_θ, of_g, *of_slots = [{t.dtype for t in each} for each in lists]
+    if len(of_θ) > 1 or not of_θ <= {*NARROW, torch.float32, torch.float64}:
         return False
-    (dtype,) = dtypes
-    if dtype in NARROW:
-        return others <= {torch.float32}
-    return others <= dtypes <= {torch.float32, torch.float64}
+    wide = of_θ if NARROW.isdisjoint(of_θ) else {torch.float32}
+    return of_g in (of_θ, wide) and all(each == wide for each in of_slots)
 
 
 def is_traced() -> bool:
@@ -293,8 +289,7 @@ def _large_norm(g: Tensor) -> float:
     """`‖g‖₂` by the norms of its rows, or `M·‖g/M‖₂` where a square leaves float32."""
     g = g.reshape(-1)
     body, rest = g.tensor_split([g.numel() // ROW * ROW])
-    pieces = body.split(PIECE["cpu"]) if is_narrow(g) else (body,)
-    rows = [_norm(_wide(x).view(-1, ROW), dim=1) for x in pieces]
+    rows = [_norm(x.view(-1, ROW), dim=1) for x in _wide_pieces(body)]
     norm = _norm(torch.cat([*rows, _norm(_wide(rest))[None]]), dtype=torch.float64)
     if g.numel() * 2.0**-99 <= norm**2 < math.inf:
         return norm.item()
@@ -303,6 +298,16 @@ def _large_norm(g: Tensor) -> float:
         return largest.item()
     pieces = g.split(PIECE["cpu"])
     return math.hypot(*(largest * _norm(x.double() / largest) for x in pieces))
+
+
+def _wide_pieces(x: Tensor) -> Iterator[Tensor]:
+    """A vector, whole, or if it is of 16 bits in pieces, in one buffer of float32."""
+    if not is_narrow(x):
+        yield x
+        return
+    buffer = torch.empty(min(len(x), PIECE["cpu"]), dtype=torch.float32)
+    for piece in x.split(len(buffer)):
+        yield _start(buffer, piece).copy_(piece)
 
 
 _norm = torch.linalg.vector_norm
@@ -411,8 +416,10 @@ class _Buffers:
 
     def write(self, x: Tensor, θ: Tensors, carries: Tensors | None = None) -> None:
         """`θ ← x`, rounded, and what it has no bits for into the carries."""
-        held = _start(self.held, x).copy_(x)
-        torch._foreach_copy_(θ, _cut_like(θ, held))
+        held = θ[0].view(-1) if len(θ) == 1 else _start(self.held, x)
+        held.copy_(x)
+        if len(θ) > 1:
+            torch._foreach_copy_(θ, _cut_like(θ, held))
         if carries is not None:
             plain = _start(self.plain, x).copy_(held)
             rest = carries[0].view(-1) if len(carries) == 1 else x
@@ -439,11 +446,10 @@ def _same_bits(x: Tensor, y: Tensor) -> bool:
     """Whether vectors of 16 bits are the same; words of 64 are quick to compare."""
     if x.storage_offset() % 4 or y.storage_offset() % 4:
         return torch.equal(x.view(torch.int16), y.view(torch.int16))
-    words = [len(x) // 4 * 4]
-    (x, x_rest), (y, y_rest) = x.tensor_split(words), y.tensor_split(words)
-    return torch.equal(x.view(torch.int64), y.view(torch.int64)) and torch.equal(
-        x_rest.view(torch.int16), y_rest.view(torch.int16)
-    )
+    words = len(x) // 4 * 4
+    return torch.equal(
+        x[:words].view(torch.int64), y[:words].view(torch.int64)
+    ) and torch.equal(x[words:].view(torch.int16), y[words:].view(torch.int16))
 
 
 def _cut_like(tensors: Tensors, flat: Tensor) -> Tensors:
@@ -455,9 +461,10 @@ def is_narrow(x: Tensor) -> bool:
     return x.dtype in NARROW
 
 
-def product(x: Tensor, scale: Scalar) -> Tensor:
-    """`scale·x`, also where the scale is too small for the dtype of `x`."""
-    return _scaled([x], [scale])[0]
+def product(x: Tensor, scale: Scalar | None) -> Tensor:
+    """`scale·x`, of 32 bits at least, also where its dtype cannot hold the scale."""
+    wide = _wide(x)
+    return wide if scale is None else _scaled([wide], [scale])[0]
 
 
 def _wide(x: Tensor) -> Tensor:
