@@ -9,6 +9,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH_STAMP := $(VENV)/.torch_installed
+WORKERS_STAMP := $(VENV)/.workers_installed
 QUICK_OUTPUT ?= build/benchmark-quick/boston_housing
 RESULTS := benchmarks/results
 
@@ -40,6 +41,11 @@ $(TORCH_STAMP): $(STAMP)
 	    --constraint constraints.txt --no-build-isolation --editable '.[dev,torch]'
 	@touch $@
 
+$(WORKERS_STAMP): $(TORCH_STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint constraints.txt --no-build-isolation --editable '.[dev,workers]'
+	@touch $@
+
 .PHONY: test
 test: $(STAMP) ## Run the tests; ARGS="-k adam" goes to pytest
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
@@ -47,20 +53,24 @@ test: $(STAMP) ## Run the tests; ARGS="-k adam" goes to pytest
 .PHONY: test-all
 test-all: $(STAMP) ## Run the long tests as well
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
-	    -m 'not crash and not torch' $(ARGS)
+	    -m 'not crash and not torch and not workers' $(ARGS)
 
 .PHONY: test-torch
 test-torch: $(TORCH_STAMP) ## Install PyTorch, and run the tests that need it
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'torch and not crash' $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'torch and not crash and not workers' $(ARGS)
 
 .PHONY: thorough
 thorough: $(TORCH_STAMP) ## Run all tests with many more drawn examples, for an hour
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
-	    -m 'not crash' $(ARGS)
+	    -m 'not crash and not workers' $(ARGS)
 
 .PHONY: crash
 crash: $(STAMP) ## Kill runs and damage files at random moments and offsets: minutes
 	$(BIN)/python -m pytest -m crash -rA tests/test_crashes.py $(ARGS)
+
+.PHONY: workers
+workers: $(WORKERS_STAMP) ## Train on many processes and on one, and kill some: ten minutes
+	$(BIN)/python -m pytest -m workers -rA tests/workers $(ARGS)
 
 .PHONY: check
 check: $(STAMP) ## Lint, check the format, the types and the layers
