@@ -1,0 +1,62 @@
+"""JAX processes take the steps of one, and restore what they have saved, to the bit.
+
+Two processes of two devices each fit under `keras.distribution`: the batch split over
+all four devices, the model split within each process, and the model split across them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+from tests.workers.cases import FITTED
+from tests.workers.results import TOLERANCE, Results, distance, identical
+
+pytestmark = [pytest.mark.workers, pytest.mark.xdist_group("workers")]
+COUNT = 2
+DISTRIBUTIONS = ["data", "model", "model across"]
+
+
+def run(action: str, folder: Path) -> Results:
+    ports = processes.free_ports(COUNT)
+    results = folder / action
+    results.mkdir()
+    program = ("tests.workers.programs.jax_processes", action, str(results))
+    processes.run_peers(
+        *((*program, str(folder / "saves"), str(k), *ports) for k in range(COUNT)),
+        logs=results / "logs",
+    )
+    return Results(results, COUNT)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Results:
+    return run("train", tmp_path_factory.mktemp("jax"))
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("case", FITTED)
+def test_a_fit_ends_as_in_one_process(trained: Results, case: str, distribution: str):
+    [alone] = trained.of(case, "alone")
+    first, second = trained.of(case, distribution)
+    assert identical(first, second)
+    assert distance(first, alone) < TOLERANCE
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="Keras has an OrbaxCheckpoint since 3.13, which wants Python 3.11",
+)
+def test_sharded_state_is_restored_to_the_bit(tmp_path: Path):
+    saved, restored = run("save", tmp_path), run("restore", tmp_path)
+    for before, fresh, after in zip(
+        saved.of("shards", "saved"),
+        restored.of("shards", "fresh"),
+        restored.of("shards", "restored"),
+        strict=True,
+    ):
+        assert not identical(fresh, before)
+        assert identical(after, before)
