@@ -45,12 +45,13 @@ class TensorFlow(Backend):
         )
 
     def summed(self, optimizer, gradients, variables):
+        """Rows travel to the other replicas, and so each is sent once."""
         if optimizer._distribution_strategy.num_replicas_in_sync == 1:
             return gradients
         replica = tf.distribute.get_replica_context()
         if replica is None:
             return gradients
-        slices = [g.assignable() for g in gradients]
+        slices = [g.merged().assignable() for g in gradients]
         sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, slices)
         return [type(g).of(total) for g, total in zip(gradients, sums)]
 
