@@ -1,10 +1,13 @@
-"""A model on JAX, and a layout that splits its variables."""
+"""A model on JAX, a layout that splits its variables, and a fit."""
 
 from __future__ import annotations
 
-import keras
+from typing import Any
 
-from tests.workers.cases import LOOKUPS, ROWS
+import keras
+import numpy as np
+
+from tests.workers.cases import IDS, LOOKUPS, ROWS, Case
 
 WIDTH = 4
 
@@ -33,3 +36,25 @@ def model_parallel(
     return keras.distribution.ModelParallel(
         layout_map=layout, batch_dim_name="batch", auto_shard_dataset=False
     )
+
+
+def fit(case: Case, x: np.ndarray, y: np.ndarray, *callbacks: Any) -> keras.Model:
+    model = make_model(case.table)
+    model.compile(case.make_optimizer(), "mse")
+    model.fit(
+        *(x, y),
+        batch_size=len(x) // len(IDS),
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks),
+    )
+    return model
+
+
+def variables(model: keras.Model) -> dict[str, Any]:
+    kinds = {"model": model.variables, "optimizer": model.optimizer.variables}
+    return {
+        f"{kind}/{place}": variable.value
+        for kind, found in kinds.items()
+        for place, variable in enumerate(found)
+    }

@@ -24,7 +24,7 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
-from tests.workers.cases import FITTED, IDS, SAVED, TARGETS, Case, share
+from tests.workers.cases import FITTED, IDS, SAVED, TARGETS, share
 from tests.workers.programs import jax_models as models
 
 
@@ -66,28 +66,6 @@ def part(array: np.ndarray, distribution: str) -> np.ndarray:
     return np.concatenate([share(batch, index, count) for batch in array])
 
 
-def fit(case: Case, x: np.ndarray, y: np.ndarray, *callbacks: Any) -> keras.Model:
-    model = models.make_model(case.table)
-    model.compile(case.make_optimizer(), "mse")
-    model.fit(
-        *(x, y),
-        batch_size=len(x) // len(IDS),
-        shuffle=False,
-        verbose=0,
-        callbacks=list(callbacks),
-    )
-    return model
-
-
-def variables(model: keras.Model) -> dict[str, Any]:
-    kinds = {"model": model.variables, "optimizer": model.optimizer.variables}
-    return {
-        f"{kind}/{place}": variable.value
-        for kind, found in kinds.items()
-        for place, variable in enumerate(found)
-    }
-
-
 def whole(value: jax.Array) -> np.ndarray:
     """The value with what other processes have of it."""
     gathered = multihost_utils.process_allgather(value, tiled=True)
@@ -97,7 +75,7 @@ def whole(value: jax.Array) -> np.ndarray:
 def shards(model: keras.Model, when: str) -> dict[str, np.ndarray]:
     return {
         f"shards/{when}/{key}/{shard.device.id}": np.asarray(shard.data, "float32")
-        for key, value in variables(model).items()
+        for key, value in models.variables(model).items()
         for shard in value.addressable_shards
     }
 
@@ -118,13 +96,13 @@ def train() -> dict[str, np.ndarray]:
     index, count = jax.process_index(), jax.process_count()
     whole_batches = np.concatenate(IDS), np.concatenate(TARGETS)
     for name, case in list(FITTED.items())[index::count]:
-        for key, value in variables(fit(case, *whole_batches)).items():
+        for key, value in models.variables(models.fit(case, *whole_batches)).items():
             found[f"{name}/alone/{key}"] = np.asarray(value)
     for distribution, make in DISTRIBUTIONS.items():
         keras.distribution.set_distribution(make())
         batches = part(IDS, distribution), part(TARGETS, distribution)
         for name, case in FITTED.items():
-            for key, value in variables(fit(case, *batches)).items():
+            for key, value in models.variables(models.fit(case, *batches)).items():
                 found[f"{name}/{distribution}/{key}"] = whole(value)
     return found
 
@@ -133,7 +111,7 @@ def save(saves: Path) -> dict[str, np.ndarray]:
     keras.distribution.set_distribution(model_across())
     batches = part(IDS, "model across"), part(TARGETS, "model across")
     keep = Shards()
-    fit(SAVED, *batches, keras.callbacks.OrbaxCheckpoint(str(saves)), keep)
+    models.fit(SAVED, *batches, keras.callbacks.OrbaxCheckpoint(str(saves)), keep)
     return keep.found
 
 

@@ -1,0 +1,44 @@
+"""Trace a step of two replicas for each case: how often each operation stands in it.
+
+`counts.json` in the folder has that for each of the cases that are named.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import tensorflow as tf
+
+from tests.programs.train_replicas import make_strategy
+from tests.workers.cases import CASES, Case
+from tests.workers.programs import tensorflow_cluster as cluster
+
+
+def traced(strategy: tf.distribute.Strategy, case: Case) -> tf.Graph:
+    with strategy.scope():
+        model, optimizer = cluster.make_model(case.table), case.make_optimizer()
+        optimizer.build(model.trainable_variables)
+    step = cluster.make_step(model, optimizer)
+    [batch] = cluster.batches(strategy, range(1))
+    on_all = tf.function(lambda *batch: strategy.run(step, batch))
+    return on_all.get_concrete_function(*batch).graph
+
+
+def counts(graph: tf.Graph) -> Counter[str]:
+    """Of a graph and its functions."""
+    definition = graph.as_graph_def()
+    functions = [node for f in definition.library.function for node in f.node_def]
+    return Counter(node.op for node in [*definition.node, *functions])
+
+
+def main(folder: Path, names: list[str]) -> None:
+    strategy = make_strategy()
+    found = {name: counts(traced(strategy, CASES[name])) for name in names}
+    (folder / "counts.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
