@@ -118,6 +118,11 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self, reference_variable, name=None, initializer="zeros"
     ):
         """Create a variable like another, in float32 where that one has 16 bits."""
+        variable = self._add_variable_like(reference_variable, name, initializer)
+        backends.active.place(variable, reference_variable)
+        return variable
+
+    def _add_variable_like(self, reference_variable, name, initializer):
         dtype = compute_dtype(reference_variable)
         if dtype == dtype_of(reference_variable):
             return super().add_variable_from_reference(

@@ -145,7 +145,8 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
         means = [type(g).mean(total, steps) for g, total in zip(grads, totals)]
         self._update_all(means, variables)
         for total in self._accumulated_gradients:
-            total.assign(ops.zeros(total.shape, total.dtype))
+            zeros = ops.zeros(total.shape, total.dtype)
+            total.assign(backends.active.placed(zeros, total))
 
     def _update_all(self, grads, variables):
         dtypes = self._state.compute_dtypes

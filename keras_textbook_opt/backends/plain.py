@@ -125,6 +125,13 @@ class Backend:
 
     # State.
 
+    def place(self, variable: Any, reference: Any) -> None:
+        """Put a new `variable` where `reference` is, and split it as that is."""
+
+    def placed(self, value: Any, variable: Any) -> Any:
+        """`value`, of the shape of `variable`, where that is, and split as that is."""
+        return value
+
     def outside_the_graph(self) -> AbstractContextManager[Any]:
         """Where an operation happens now, also while a graph is traced."""
         return nullcontext()

@@ -114,6 +114,17 @@ class Torch(Backend):
     def product(self, x, scale):
         return torch_lists.product(x, scale)
 
+    # State.
+
+    def place(self, variable, reference):
+        value = variable._value
+        if torch_lists.is_split(_tensor(reference)):
+            placed = self.placed(value.detach(), reference)
+            variable._value = torch.nn.Parameter(placed, value.requires_grad)
+
+    def placed(self, value, variable):
+        return torch_lists.split_like(value, _tensor(variable))
+
 
 @final
 @dataclass

@@ -34,6 +34,7 @@ Factors: TypeAlias = list[Any]
 PIECE = {"cpu": 2**19, "cuda": 2**25}
 # Up to so many elements, PyTorch's elementwise functions use a single thread.
 SMALL = 2**15
+PLAIN = {Tensor, torch.nn.Parameter}
 NARROW = {torch.float16, torch.bfloat16}
 # So many squares can be summed in float32 and leave a norm right to 1e-6.
 ROW = 1024
@@ -59,6 +60,20 @@ def takes(θ: Tensors, g: Tensors, *slots: Tensors) -> list[bool]:
     return [False] * len(θ) if _share_memory(*taken) else fit
 
 
+def is_split(x: Any) -> bool:
+    """Whether a tensor is a `DTensor`, of which each process has a part."""
+    return hasattr(x, "device_mesh")
+
+
+def split_like(x: Tensor, reference: Any) -> Any:
+    """`x`, which all processes have, split as `reference` is if that is split."""
+    if not is_split(reference):
+        return x
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(x, reference.device_mesh, reference.placements)
+
+
 def are_alike(g: list, θ: Tensors) -> bool:
     """Whether the gradients are plain tensors, each like its variable.
 
@@ -81,7 +96,7 @@ def _fit(lists: Sequence[Tensors]) -> bool:
     tensors = [t for each in lists for t in each]
     shapes = [t.shape for t in lists[0]]
     return not tensors or (
-        set(map(type, tensors)) <= {Tensor, torch.nn.Parameter}
+        set(map(type, tensors)) <= PLAIN
         and all(map(Tensor.is_contiguous, tensors))
         and _dtypes_fit(lists)
         and len({t.device for t in tensors}) == 1
@@ -273,6 +288,10 @@ def norms(g: Tensors) -> Tensor:
     """
     if not g:
         return torch.empty(0, dtype=torch.float64)
+    if not set(map(type, g)) <= PLAIN and any(map(is_split, g)):
+        return torch.stack(
+            [_split_norm(t) if is_split(t) else norms([t])[0] for t in g]
+        )
     device = g[0].device
     if device.type != "cpu":
         found = torch._foreach_norm(g, 2, torch.float64)
@@ -283,6 +302,11 @@ def norms(g: Tensors) -> Tensor:
         [next(small_norms) if t.numel() <= 4 * ROW else _large_norm(t) for t in g],
         dtype=torch.float64,
     )
+
+
+def _split_norm(g: Any) -> Tensor:
+    """`‖g‖₂` of a gradient that is split over processes: all have to ask for it."""
+    return _norm(g, dtype=torch.float64).full_tensor()
 
 
 def _large_norm(g: Tensor) -> float:

@@ -9,6 +9,8 @@ from typing import Any, final
 import keras
 from keras import ops
 
+from keras_textbook_opt import backends
+
 AVERAGE, ACCUMULATOR, CARRY = "average", "gradient_accumulator", "carry"
 SLOT = "slots/"  # in front of the name that the optimizer gave to a slot
 
@@ -45,7 +47,8 @@ class Beside:
     def reset(self) -> None:
         """Every slot as its initializer makes it, and zeros for the rest."""
         for kind, variable in self.kept().items():
-            variable.assign(self.initial(kind)())
+            initial = self.initial(kind)()
+            variable.assign(backends.active.placed(initial, variable))
 
 
 def zeros(variable: keras.Variable) -> Callable[[], Any]:

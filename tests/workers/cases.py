@@ -94,3 +94,12 @@ FITTED: dict[str, Case] = {
     "everything": adam(amsgrad=True, **EVERYTHING),
 }
 SAVED = adam("float16", **EVERYTHING)
+# What trains dense variables that are split over processes.
+SPLIT: dict[str, Case] = {
+    "none": sgd(),
+    "clipnorm": momentum(clipnorm=0.2, nesterov=True),
+    "global clipnorm": adam(global_clipnorm=0.3, weight_decay=0.3),
+    "clipvalue": adam(clipvalue=0.05, amsgrad=True),
+    "accumulated": momentum(clipnorm=0.2, **TWICE),
+    "everything": adam(amsgrad=True, **EVERYTHING),
+}

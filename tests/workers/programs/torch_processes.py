@@ -57,6 +57,7 @@ def train(case: Case, parallel: bool) -> dict[str, np.ndarray]:
 
 
 def main(folder: Path, cases: list[str], index: int, count: int, port: str) -> None:
+    torch.set_num_threads(1)  # Many processes wait for each other on few processors.
     distributed.init_process_group(
         "gloo", f"tcp://localhost:{port}", rank=index, world_size=count
     )

@@ -1,0 +1,43 @@
+"""What is kept beside a PyTorch `DTensor` is split as that is, and a step is the same.
+
+On a mesh of one process, where a `DTensor` already mixes with no other tensor, and of
+two.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import processes
+from tests.workers.cases import SPLIT
+from tests.workers.results import TOLERANCE, Results, distance, identical
+
+pytestmark = pytest.mark.xdist_group("workers")
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(1, marks=pytest.mark.torch),
+        pytest.param(2, marks=pytest.mark.workers),
+    ],
+)
+def test_split_variables_take_the_steps_of_whole_ones(count: int, tmp_path: Path):
+    [port] = processes.free_ports(1)
+    program = ("tests.workers.programs.torch_shards", str(tmp_path))
+    processes.run_peers(
+        *((*program, str(k), str(count), port) for k in range(count)),
+        logs=tmp_path / "logs",
+    )
+    results = Results(tmp_path, count)
+    for case in SPLIT:
+        [alone, *_], ends = results.of(case, "alone"), results.of(case, "split")
+        assert all(identical(ends[0], end) for end in ends), case
+        assert distance(ends[0], alone) < TOLERANCE, case
+        [reset, *_] = results.of(case, "reset")
+        rate, zeros = reset.pop("optimizer/1"), reset.values()
+        assert rate == np.float32(SPLIT[case].learning_rate)
+        assert not any(map(np.any, zeros)), case
