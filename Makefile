@@ -100,11 +100,16 @@ benchmark-steps: $(STAMP) ## Time one step of each optimizer, results to build/
 benchmark-precision: $(STAMP) ## Train in 16 bits beside float32, results to build/
 	$(BIN)/python -m benchmarks precision $(ARGS)
 
+.PHONY: benchmark-workers
+benchmark-workers: $(STAMP) ## Count the bytes that two workers send, results to build/
+	$(BIN)/python -m benchmarks workers $(ARGS)
+
 .PHONY: results
-results: $(STAMP) ## Run all three anew into the committed results and the README
+results: $(STAMP) ## Run all four anew into the committed results and the README
 	$(BIN)/python -m benchmarks boston-housing --output $(RESULTS)/boston_housing
 	$(BIN)/python -m benchmarks steps --output $(RESULTS)/steps
 	$(BIN)/python -m benchmarks precision --output $(RESULTS)/precision
+	$(BIN)/python -m benchmarks workers --output $(RESULTS)/workers
 	$(BIN)/python -m benchmarks readme
 
 .PHONY: clean

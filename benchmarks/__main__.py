@@ -151,6 +151,36 @@ def precision(
 
 
 @app.command()
+def workers(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small table and one stream.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results; by default one in build/.",
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Count the bytes that two workers send each other in a step. Linux only."""
+    with _one_line_when_interrupted():
+        _use_tensorflow_on_the_processor()
+
+        from rich.console import Console
+
+        from benchmarks.workers import command, plans
+
+        plan = plans.QUICK if quick else plans.FULL
+        folder = output or output_folder("workers", quick)
+        try:
+            command.carry_out(plan, folder, Console(stderr=True))
+        except command.FailedWorkersError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+
+
+@app.command()
 def readme() -> None:
     """Put the tables of the committed results into the README."""
     from benchmarks.readme import update

@@ -277,10 +277,13 @@ def test_make_writes_to_the_committed_results_only_for_results():
 
     quick = said("benchmark-quick", "QUICK_OUTPUT=/elsewhere/new")
     assert "boston-housing --quick --output '/elsewhere/new'" in quick
-    targets = [f"benchmark{each}" for each in ("", "-quick", "-steps", "-precision")]
+    targets = [
+        f"benchmark{each}"
+        for each in ("", "-quick", "-steps", "-precision", "-workers")
+    ]
     assert "benchmarks/results" not in said(*targets)
     renewed = said("results")
-    for name in ("boston-housing", "steps", "precision"):
+    for name in ("boston-housing", "steps", "precision", "workers"):
         folder = f"benchmarks/results/{name.replace('-', '_')}"
         assert f"-m benchmarks {name} --output {folder}" in renewed
     assert renewed.rstrip().endswith("-m benchmarks readme")

@@ -1,0 +1,1 @@
+"""Bytes that workers send each other in a step, where few rows are hot."""

@@ -1,0 +1,72 @@
+"""The workers benchmark counts what travels, and its table says what was counted."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pandas")
+pytest.importorskip("rich")
+pytest.importorskip("tabulate")
+
+from rich.console import Console
+
+from benchmarks.workers import command, plans, report
+from benchmarks.workers.plans import FULL, QUICK
+from tests.conftest import COMMITTED
+
+pytestmark = pytest.mark.xdist_group("workers")
+# A row's numbers and its index; what the protocol adds is less than a tenth.
+BYTES_OF_A_ROW = 4 * QUICK.width + 4
+OVERHEAD = 1.1
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory) -> Path:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the bytes of a connection are Linux's to count")
+    output = tmp_path_factory.mktemp("results")
+    command.carry_out(QUICK, output, Console(file=io.StringIO()))
+    return output
+
+
+def test_rows_are_counted_once_or_as_often_as_they_were_looked_up(short_run: Path):
+    [stream] = json.loads((short_run / report.JSON).read_text())["streams"]
+    counted = stream["bytes_a_step"]
+    # Each of two workers sends its rows; the shorter list is padded to the longer.
+    repeats = 2 * QUICK.lookups * BYTES_OF_A_ROW
+    merged = 2 * stream["distinct"] * BYTES_OF_A_ROW
+    for contender in ("Adam, repeats sent", "keras.optimizers.Adam"):
+        assert repeats < counted[contender] < OVERHEAD * repeats
+    for contender in ("Adam", "Adam, clipped"):
+        assert merged < counted[contender] < OVERHEAD * merged
+    table = 4 * 2 * QUICK.rows * QUICK.width
+    assert table < counted["keras.optimizers.Adam, clipped"] < OVERHEAD * table
+
+
+def test_a_stream_is_the_same_at_every_call_and_differs_by_worker():
+    first, again, other = (QUICK.stream(1.0, worker) for worker in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert first.shape == (QUICK.warm_up + QUICK.steps, QUICK.lookups)
+
+
+def test_a_larger_exponent_repeats_more_rows():
+    distinct = [FULL.distinct(exponent) for exponent in FULL.exponents]
+    assert distinct == sorted(distinct, reverse=True)
+    assert distinct[0] > 0.99 * FULL.lookups
+    assert distinct[-1] < 0.2 * FULL.lookups
+
+
+def test_the_committed_table_has_the_committed_figures():
+    folder = COMMITTED / "workers"
+    results = json.loads((folder / report.JSON).read_text())
+    results["streams"] = tuple(report.Stream(**s) for s in results["streams"])
+    assert results["plan"] == plans.FULL.name
+    written = (folder / report.TABLE).read_text()
+    assert report.table(report.Results(**results)) == written
