@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 ROWS, LOOKUPS, BATCH, STEPS = 15, 3, 8, 6
+WIDTH = 4  # of the variables that are split
 _random = np.random.default_rng(1)
 IDS = _random.integers(0, ROWS, (STEPS, BATCH, LOOKUPS)).astype("int32")
 TARGETS = _random.normal(size=(STEPS, BATCH, 1)).astype("float32")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import processes
-from tests.workers.cases import FITTED
+from tests.workers.cases import FITTED, ROWS, WIDTH
 from tests.workers.results import TOLERANCE, Results, distance, identical
 
 pytestmark = [pytest.mark.workers, pytest.mark.xdist_group("workers")]
@@ -58,5 +58,6 @@ def test_sharded_state_is_restored_to_the_bit(tmp_path: Path):
         restored.of("shards", "restored"),
         strict=True,
     ):
+        assert (ROWS, WIDTH) not in {part.shape for part in before.values()}
         assert not identical(fresh, before)
         assert identical(after, before)

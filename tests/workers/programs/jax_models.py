@@ -7,9 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tests.workers.cases import IDS, LOOKUPS, ROWS, Case
-
-WIDTH = 4
+from tests.workers.cases import IDS, LOOKUPS, ROWS, WIDTH, Case
 
 
 def make_model(dtype: str = "float32") -> keras.Model:
