@@ -46,8 +46,9 @@ def _clipped(gradients, c: float, together: bool):
     The branch leaves ordinary gradients as they are, and their scales to whoever takes
     the step. A compiler would copy what comes out of a branch: it has scalars come out.
     """
-    if (scales := backends.active.clip_scales(gradients, c, together)) is not None:
-        return [g * scale for g, scale in zip(gradients, scales)]
+    known = backends.active.clip_scales(gradients, c, together)
+    if known is not None:
+        return [g * scale for g, scale in zip(gradients, known)]
     values = _Values([g.values for g in gradients], together)
     if c < SMALL:
         p = values.normalizers()

@@ -1,11 +1,13 @@
 """Trace a step of two replicas for each case: how often each operation stands in it.
 
-`counts.json` in the folder has that for each of the cases that are named.
+`counts.json` in the folder has that for each of the cases that are named, and
+`warnings.json` what TensorFlow has warned of meanwhile.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections import Counter
 from pathlib import Path
@@ -34,10 +36,23 @@ def counts(graph: tf.Graph) -> Counter[str]:
     return Counter(node.op for node in [*definition.node, *functions])
 
 
+class Heard(logging.Handler):
+    """Keeps the messages that are logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
 def main(folder: Path, names: list[str]) -> None:
-    strategy = make_strategy()
+    strategy, heard = make_strategy(), Heard()
+    tf.get_logger().addHandler(heard)
     found = {name: counts(traced(strategy, CASES[name])) for name in names}
     (folder / "counts.json").write_text(json.dumps(found))
+    (folder / "warnings.json").write_text(json.dumps(heard.messages))
 
 
 if __name__ == "__main__":
