@@ -46,23 +46,32 @@ $(WORKERS_STAMP): $(TORCH_STAMP)
 	    --constraint constraints.txt --no-build-isolation --editable '.[dev,workers]'
 	@touch $@
 
+# The tests on each of some backends; what ARGS selects may be on some of them alone, and
+# pytest ends with 5 where that is nothing.
+define on
+	@selected=5; for backend in $(1); do \
+	    KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
+	        $(2) $(ARGS) && status=0 || status=$$?; \
+	    case $$status in 0) selected=0;; 5) ;; *) exit $$status;; esac; \
+	done; exit $$selected
+endef
+
 .PHONY: test
-test: $(STAMP) ## Run the tests; ARGS="-k adam" goes to pytest
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+test: $(STAMP) ## Run the tests on TensorFlow and JAX; ARGS="-k adam" goes to pytest
+	$(call on,tensorflow jax)
 
 .PHONY: test-all
-test-all: $(STAMP) ## Run the long tests as well
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
-	    -m 'not crash and not torch and not workers' $(ARGS)
+test-all: $(STAMP) ## Run the long tests as well, and on NumPy
+	$(call on,tensorflow jax numpy,-m 'not crash and not workers')
 
 .PHONY: test-torch
-test-torch: $(TORCH_STAMP) ## Install PyTorch, and run the tests that need it
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'torch and not crash and not workers' $(ARGS)
+test-torch: $(TORCH_STAMP) ## Install PyTorch, and run the tests on it
+	$(call on,torch,-m 'not crash and not workers')
 
 .PHONY: thorough
-thorough: $(TORCH_STAMP) ## Run all tests with many more drawn examples, for an hour
-	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
-	    -m 'not crash and not workers' $(ARGS)
+thorough: export HYPOTHESIS_PROFILE := thorough
+thorough: $(TORCH_STAMP) ## Run all tests with many more drawn examples, for hours
+	$(call on,tensorflow jax torch numpy,-m 'not crash and not workers')
 
 .PHONY: crash
 crash: $(STAMP) ## Kill runs and damage files at random moments and offsets: minutes
@@ -70,7 +79,7 @@ crash: $(STAMP) ## Kill runs and damage files at random moments and offsets: min
 
 .PHONY: workers
 workers: $(WORKERS_STAMP) ## Train on many processes and on one, and kill some: ten minutes
-	$(BIN)/python -m pytest -m workers -rA tests/workers $(ARGS)
+	$(call on,tensorflow jax torch,-m workers tests/workers)
 
 .PHONY: check
 check: $(STAMP) ## Lint, check the format, the types and the layers

@@ -1,6 +1,8 @@
-"""What all tests share: hypothesis profiles, and one thread for each TensorFlow."""
+"""What all tests share: hypothesis profiles, and which tests run on which backend."""
 
+import ast
 import os
+import re
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests import backends
 
 COMMITTED = Path(__file__).parents[1] / "benchmarks" / "results"
 
@@ -18,12 +22,38 @@ hypothesis.settings.register_profile("thorough", max_examples=250, deadline=None
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+def pytest_report_header():
+    return f"backend of Keras: {backends.BACKEND}"
+
+
+def pytest_ignore_collect(collection_path):
+    """A module that says that it needs what is not here is not even imported."""
+    if collection_path.suffix != ".py":
+        return None
+    statements = map(ast.unparse, ast.parse(collection_path.read_text()).body)
+    marks = [each for each in statements if each.startswith("pytestmark = ")]
+    needs = {need for each in marks for need in re.findall(r"needs\('(\w+)'\)", each)}
+    return _is_missing(needs, once=any("mark.once" in each for each in marks)) or None
+
+
+def _is_missing(needs: set[str], once: bool) -> bool:
+    """Whether this backend lacks a need, or is not the one for what runs once."""
+    assert needs <= backends.NEEDS, f"Expected some of {backends.NEEDS}, not {needs}"
+    return not needs <= backends.HAS or (once and backends.BACKEND != "tensorflow")
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """A test of what a benchmark or many fresh processes have done is a long one."""
+def pytest_collection_modifyitems(config, items):
+    """Drop what the backend has no use for; a test of whole runs is a long one."""
+    dropped = []
     for item in items:
+        needs = {need for mark in item.iter_markers("needs") for need in mark.args}
+        if _is_missing(needs, once=item.get_closest_marker("once") is not None):
+            dropped.append(item)
         if not {"short_run", "trips"}.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.long)
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = [item for item in items if item not in dropped]
 
 
 @pytest.fixture

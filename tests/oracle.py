@@ -5,22 +5,16 @@ It knows nothing of the code under test but the names of its arguments.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from keras_textbook_opt import SGD, Momentum
 from tests import reference
+from tests.backends import Sparse
 from tests.recipes import Recipe
 
 SLOTS = {"SGD": [], "Momentum": ["m"], "Adam": ["m", "v"]}
-
-
-class Sparse(NamedTuple):
-    """A sparse gradient: `values[k]` belongs to row `indices[k]`; repeats add up."""
-
-    indices: np.ndarray
-    values: np.ndarray
 
 
 class Oracle:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-import pytest
 
 from keras_textbook_opt import SGD, Adam, Momentum
 
@@ -71,7 +70,3 @@ FEW_LAZY = [
     Recipe(Momentum, {"sparse_update": "lazy", "clipnorm": 0.5}),
     Recipe(Adam, {"sparse_update": "lazy", "global_clipnorm": 0.75}),
 ]
-MODES = ["eager", "graph", "xla"]
-# XLA takes long to compile. `make test` leaves it to the tests that use `MODES`.
-LONG_XLA = pytest.param("xla", marks=pytest.mark.long)
-MODES_IN_TIME = ["eager", "graph", LONG_XLA]

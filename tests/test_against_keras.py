@@ -11,6 +11,8 @@ from keras_textbook_opt import SGD, Adam, Momentum
 from tests import reference
 from tests.recipes import EXACT
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 SHAPE = (6, 3)
 
 

@@ -11,6 +11,8 @@ import tensorflow as tf
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
 from tests.recipes import Recipe
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 RECIPES = [
     Recipe(SGD, {"clipnorm": 0.5, "weight_decay": 0.1}),
     Recipe(Momentum, {"nesterov": True, "use_ema": True}),

@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 
 class Plain(TextbookOptimizer):
     """What a user writes on the base: every argument is the base's own."""

@@ -42,12 +42,7 @@ from benchmarks.boston_housing.train import (
 )
 from keras_textbook_opt import SGD, Adam, Momentum
 
-pytestmark = [
-    pytest.mark.xdist_group("benchmark_boston"),
-    pytest.mark.skipif(
-        keras.backend.backend() != "tensorflow", reason="it trains on TensorFlow"
-    ),
-]
+pytestmark = [pytest.mark.once, pytest.mark.xdist_group("benchmark_boston")]
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"

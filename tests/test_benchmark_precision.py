@@ -33,12 +33,7 @@ from benchmarks.precision.train import (
 )
 from benchmarks.precision.variants import BUILTIN, VARIANTS
 
-pytestmark = [
-    pytest.mark.xdist_group("benchmark_precision"),
-    pytest.mark.skipif(
-        keras.backend.backend() != "tensorflow", reason="it trains on TensorFlow"
-    ),
-]
+pytestmark = [pytest.mark.once, pytest.mark.xdist_group("benchmark_precision")]
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BOSTON = TASKS[0]

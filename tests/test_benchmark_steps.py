@@ -53,12 +53,7 @@ from benchmarks.steps.optimizers import ADAM, MOMENTUM_PAIR, PAIRS, PLAIN, SGD
 from benchmarks.steps.plans import FULL, QUICK, TWO_TOWERS, Layout
 from benchmarks.steps.requirements import REQUIREMENTS, Requirement
 
-pytestmark = [
-    pytest.mark.xdist_group("benchmark_steps"),
-    pytest.mark.skipif(
-        keras.backend.backend() != "tensorflow", reason="it measures TensorFlow"
-    ),
-]
+pytestmark = [pytest.mark.once, pytest.mark.xdist_group("benchmark_steps")]
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SHORT = replace(QUICK, options=(PLAIN,), table_rows=(500,), models=(TWO_TOWERS,))

@@ -7,6 +7,8 @@ pytest.importorskip("pandas")
 
 from benchmarks.boston_housing import data
 
+pytestmark = pytest.mark.once
+
 COLUMNS = "CRIM,ZN,INDUS,CHAS,NOX,RM,AGE,DIS,RAD,TAX,PTRATIO,B,LSTAT,MEDV"
 
 

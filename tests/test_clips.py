@@ -5,18 +5,17 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD
 from tests import reference
-from tests.oracle import Sparse
-from tests.recipes import MODES, Recipe
+from tests.backends import BACKEND, HAS, MODES, Sparse, numbers
+from tests.recipes import Recipe
 from tests.trainer import trainer
 
 SPECS = (((5, 2), "float32"), ((3, 2), "float32"), ((4,), "float32"))
-TABLES = (0,)
+TABLES = (0,) if "rows" in HAS else ()
 CLIPS = {
     "clipnorm": lambda gs, c: [reference.clip_by_norm(g, c) for g in gs],
     "global_clipnorm": reference.clip_by_global_norm,
@@ -28,6 +27,9 @@ EVERY_C = [1.2e-38, 1e-30, 1e-7, C, 1e6, 3e38]
 SMALLEST_NORMAL = 1.2e-38
 of_each_mode = pytest.mark.parametrize("mode", MODES)
 of_each_clip = pytest.mark.parametrize("clip", CLIPS)
+wants_tensors = pytest.mark.xfail(
+    BACKEND == "torch", strict=True, reason="norms of lists want tensors of PyTorch"
+)
 
 
 def magnitudes(count: int, highest: int):
@@ -68,12 +70,18 @@ def test_gradients_of_any_magnitude_are_clipped_to_the_same_length(
     flushed = [len(indices) - len(set(indices)) + 1, 1, 1]
     for variable, g, n in zip(subject.variables, expected, flushed, strict=True):
         np.testing.assert_allclose(
-            variable.numpy(), -0.1 * g, rtol=1e-5, atol=n * SMALLEST_NORMAL
+            numbers(variable), -0.1 * g, rtol=1e-5, atol=n * SMALLEST_NORMAL
         )
 
 
+@pytest.mark.xfail(
+    BACKEND != "tensorflow",
+    strict=True,
+    reason="Keras's result_type has no float64 there; PyTorch's squares overflow",
+)
 @of_each_mode
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
+@example(seed=0, exponents=[160, 0, 160])
 @given(seed=st.integers(0, 2**32), exponents=magnitudes(3, 306))
 def test_gradients_of_float64_may_be_larger_still(clip, mode, seed, exponents):
     rng = np.random.default_rng(seed)
@@ -93,12 +101,15 @@ def test_gradients_of_float64_may_be_larger_still(clip, mode, seed, exponents):
     for variable, g, norm in zip(subject.variables, gradients, norms, strict=True):
         expected = -0.1 * (g * (C / max(norm, C))).astype("float64")
         np.testing.assert_allclose(
-            variable.numpy(), expected, rtol=1e-5, atol=SMALLEST_NORMAL
+            numbers(variable), expected, rtol=1e-5, atol=SMALLEST_NORMAL
         )
 
 
+@pytest.mark.needs("graphs")
 def test_one_branch_serves_a_whole_step():
     """In a graph; and an ordinary gradient passes it as it is."""
+    import tensorflow as tf
+
     variables = [keras.Variable(np.ones(7, "float32")) for _ in range(5)]
     for optimizer in (SGD(0.1, clipnorm=C), SGD(0.1, global_clipnorm=C)):
         optimizer.build(variables)
@@ -123,7 +134,7 @@ def test_a_zero_gradient_stays_zero(clip, mode):
     rows = Sparse(np.array([3, 0, 3, 1]), np.zeros((4, 2)))
     subject.run(values, [[rows, *(0 * v for v in values[1:])]])
     for variable, value in zip(subject.variables, values, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), value)
+        np.testing.assert_array_equal(numbers(variable), value)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -131,10 +142,17 @@ def test_what_is_not_finite_does_not_pass_for_a_step(bad):
     """A clip must not turn a broken gradient into a small, healthy-looking one."""
     θ = keras.Variable([1.0, 2.0])
     SGD(0.1, clipnorm=C).apply([np.array([bad, 1.0])], [θ])
-    assert np.isnan(θ.numpy()[0])
+    assert np.isnan(numbers(θ)[0])
 
 
-@of_each_clip
+@pytest.mark.parametrize(
+    "clip",
+    [
+        pytest.param("clipnorm", marks=wants_tensors),
+        pytest.param("global_clipnorm", marks=wants_tensors),
+        "clipvalue",
+    ],
+)
 def test_called_on_their_own_the_clips_return_arrays_in_the_form_they_got(clip):
     g, zero = np.array([3.0, 4.0], "float32"), np.array([0.0], "float32")
     clips: dict[str, Any] = {clip: C}

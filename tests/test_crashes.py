@@ -17,7 +17,7 @@ import pytest
 from keras_textbook_opt import SGD, Adam, Momentum
 from tests import processes
 
-pytestmark = pytest.mark.crash
+pytestmark = [pytest.mark.once, pytest.mark.crash]
 KILLS = 60
 DAMAGES = 300
 OPTIMIZERS = {

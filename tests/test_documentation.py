@@ -13,6 +13,8 @@ import pytest
 import keras_textbook_opt
 from keras_textbook_opt import TextbookOptimizer
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     "README.md",

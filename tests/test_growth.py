@@ -11,6 +11,8 @@ from keras_textbook_opt import Adam
 from tests.programs import growth
 from tests.programs.growth import CASES, Case
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
 def test_the_next_fit_is_that_of_an_optimizer_built_on_the_list(case: Case):

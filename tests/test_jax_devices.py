@@ -4,7 +4,11 @@ Keras gives the buffers of a fit away to its steps: an average that has replaced
 variable must not share one with it.
 """
 
+import pytest
+
 from tests.processes import run
+
+pytestmark = pytest.mark.once
 
 
 def test_averages_and_shards_on_jax():

@@ -20,6 +20,8 @@ import keras_textbook_opt
 from keras_textbook_opt import TextbookOptimizer
 from keras_textbook_opt.state import keras_loaders
 
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(keras_textbook_opt.__file__).parent
 KERAS = keras.optimizers.Optimizer
 

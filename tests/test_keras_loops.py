@@ -10,10 +10,13 @@ import pytest
 import tensorflow as tf
 
 from keras_textbook_opt import SGD, Adam, Momentum
-from tests.oracle import Oracle, Sparse
+from tests.backends import Sparse
+from tests.oracle import Oracle
 from tests.recipes import FEW_EXACT as EXACT
 from tests.recipes import FEW_LAZY as LAZY
 from tests.recipes import Recipe
+
+pytestmark = pytest.mark.needs("tensorflow")
 
 of_every_recipe = pytest.mark.parametrize("recipe", [*EXACT, *LAZY], ids=str)
 of_exact_recipes = pytest.mark.parametrize("recipe", EXACT, ids=str)

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum, backends
 from keras_textbook_opt.backends.plain import Plain
+from tests.backends import COMPILED
 from tests.oracle import Oracle
-from tests.recipes import EXACT, LONG_XLA, Recipe
+from tests.recipes import EXACT, Recipe
 from tests.test_equations import SPECS, dense_runs
 from tests.test_sparse import SPECS as SPARSE_SPECS
 from tests.test_sparse import TABLES, sparse_runs
 from tests.trainer import Trainer, trainer
+
+pytestmark = pytest.mark.needs("tensorflow")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def formulas():
     return formula
 
 
-@pytest.mark.parametrize("mode", ["graph", LONG_XLA])
+@pytest.mark.parametrize("mode", COMPILED)
 @pytest.mark.parametrize("recipe", EXACT, ids=str)
 @given(run=dense_runs())
 def test_kernel_and_equation_agree_on_dense_gradients(recipe, mode, formulas, run):

@@ -9,7 +9,9 @@ import tensorflow as tf
 from keras import ops
 
 from keras_textbook_opt import SGD, Adam, Momentum
-from tests.recipes import MODES_IN_TIME
+from tests.backends import MODES_IN_TIME
+
+pytestmark = pytest.mark.needs("tensorflow")
 
 OPTIMIZERS = [SGD, Momentum, Adam]
 of_each_optimizer = pytest.mark.parametrize("cls", OPTIMIZERS)

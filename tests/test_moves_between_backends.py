@@ -9,6 +9,8 @@ import pytest
 from tests.processes import run
 from tests.programs import move_between_backends
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 
 @pytest.mark.parametrize(
     "others",

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from keras_textbook_opt import Adam, Momentum, TextbookOptimizer
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 PARTS = [".", "..", "a", "b", "a#", "a#2", "a%", "%", "%2E", "names", "7", "_1", "a_1"]
 SLOTS = ["average", "carry", "gradient_accumulator", "a", "slots", "names", "iteration"]
 paths = st.lists(

@@ -9,6 +9,8 @@ import pytest
 
 import keras_textbook_opt
 
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(keras_textbook_opt.__file__).parent
 OPTIMIZERS = ["adam", "momentum", "sgd"]
 HOOKS = [

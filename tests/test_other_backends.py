@@ -4,6 +4,8 @@ import pytest
 
 from tests.processes import run
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 BACKENDS = ["numpy", "jax", pytest.param("torch", marks=pytest.mark.torch)]
 
 

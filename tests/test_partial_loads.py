@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "SGD": lambda: SGD(0.1),

@@ -27,6 +27,8 @@ from tests import (
 )
 from tests.recipes import EXACT, Recipe
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 
 class Fault(NamedTuple):
     """`owner.name` becomes `planted`; then `test(**arguments)` has to fail."""

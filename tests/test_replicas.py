@@ -17,7 +17,7 @@ import pytest
 from tests import processes
 from tests.programs.replica_cases import BUILT_IN, IDS, SETS, SHARE, Case
 
-pytestmark = pytest.mark.xdist_group("replicas")
+pytestmark = [pytest.mark.needs("replicas"), pytest.mark.xdist_group("replicas")]
 LONG = pytest.mark.long
 # Two replicas add the rows of a batch in another order than one device does: that is a
 # rounding, 6e-8 of weights below 1, in each of 5 steps.

@@ -24,7 +24,7 @@ from tests.programs.round_trip_recipes import (
     Recipe,
 )
 
-pytestmark = pytest.mark.xdist_group("round_trips")
+pytestmark = [pytest.mark.once, pytest.mark.xdist_group("round_trips")]
 STEPS = 5
 TELLING = [(recipe, name) for recipe in RECIPES for name in recipe.what_tells]
 by_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.label)

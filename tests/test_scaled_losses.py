@@ -10,6 +10,8 @@ import pytest
 
 from tests.programs import scaled_losses
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 
 @pytest.fixture(autouse=True)
 def policy():

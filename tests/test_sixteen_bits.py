@@ -17,10 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum
-from tests.oracle import Oracle, Sparse
+from tests.backends import COMPILED, Sparse
+from tests.oracle import Oracle
 from tests.programs import sixteen_bits
-from tests.recipes import EXACT, LAZY, LONG_XLA, Recipe
+from tests.recipes import EXACT, LAZY, Recipe
 from tests.trainer import Trainer, trainer
+
+pytestmark = pytest.mark.needs("tensorflow")
 
 NARROW = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 HALF_ULP = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
@@ -139,7 +142,7 @@ def test_without_a_carry_the_path_is_another_one(recipe):
         assert_follows(subject, oracle)
 
 
-@pytest.mark.parametrize("mode", ["graph", LONG_XLA])
+@pytest.mark.parametrize("mode", COMPILED)
 @given(seed=st.integers(0, 2**32))
 def test_a_value_that_is_subnormal_in_float16_is_rounded_like_another(mode, seed):
     subject = trainer(EXACT[0], mode, SPECS, TABLES)
@@ -152,7 +155,7 @@ def test_a_value_that_is_subnormal_in_float16_is_rounded_like_another(mode, seed
 # The moving average, and its place in the variable.
 
 
-@pytest.mark.parametrize("mode", ["graph", LONG_XLA])
+@pytest.mark.parametrize("mode", COMPILED)
 @given(run=runs())
 def test_the_average_is_that_of_float32(mode, run):
     recipe, subject = averaged(mode)
@@ -272,7 +275,7 @@ def test_a_carry_counts_until_the_variable_is_set_from_outside():
     sixteen_bits.check()
 
 
-@pytest.mark.parametrize("mode", ["graph", LONG_XLA])
+@pytest.mark.parametrize("mode", COMPILED)
 @pytest.mark.parametrize("recipe", [EXACT[0], EXACT[4], LAZY[1], LAZY[2]], ids=str)
 @given(run=runs(), size=st.sampled_from([0.0, 1e-3, 5.0]))
 def test_it_does_not_count_after_an_assignment(recipe, mode, run, size):

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
 from tests.recipes import Recipe
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 RECIPES = [
     Recipe(SGD),
     Recipe(Momentum, {"use_ema": True}),

@@ -19,6 +19,8 @@ from tests import histories
 from tests.histories import History
 from tests.processes import run
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 DRAWN = st.builds(
     History, **{name: st.sampled_from(of) for name, of in histories.DRAWN.items()}

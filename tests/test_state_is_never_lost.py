@@ -17,6 +17,8 @@ import pytest
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
 from tests.recipes import Recipe
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 RECIPES = [
     Recipe(SGD, {"use_ema": True, "ema_overwrite_frequency": 3}),
     Recipe(SGD, {"gradient_accumulation_steps": 2}),

@@ -11,6 +11,8 @@ from keras.optimizers import schedules
 
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 ALL: dict[str, Any] = {
     "weight_decay": 0.1,
     "use_ema": True,

@@ -7,20 +7,18 @@ float32) of the terms that are added. A decayed spike hides nothing that way.
 
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_textbook_opt.backends import torch_lists as lists
 from tests import reference
 
-torch: Any = pytest.importorskip("torch")
-lists: Any = pytest.importorskip("keras_textbook_opt.backends.torch_lists")
-
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.needs("torch")
 
 SHAPES = [(), (1,), (0,), (5,), (3, 4), (2, 0, 3), (2, 3, 2), (31,)]
 UNIT = {torch.float32: 2e-6, torch.float64: 1e-14}

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from tests.recipes import EXACT, LAZY, Recipe
 
+pytestmark = pytest.mark.needs("graphs")
+
 of_every_recipe = pytest.mark.parametrize("recipe", [*EXACT, *LAZY], ids=str)
 of_every_compiler = pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
 

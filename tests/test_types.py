@@ -17,6 +17,8 @@ from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
 from keras_textbook_opt.settings import SETTINGS
 from tests.test_documentation import PAGES, ROOT, python_blocks
 
+pytestmark = pytest.mark.once
+
 CALLS = ROOT / "tests" / "typed" / "calls.py"
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.programs import waiting_states
 from tests.programs.waiting_states import CASES, CHECKS
 
+pytestmark = pytest.mark.needs("tensorflow")
+
 of_every_case = pytest.mark.parametrize("case", CASES, ids="".join)
 
 

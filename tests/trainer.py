@@ -1,4 +1,4 @@
-"""Steps of an optimizer on plain variables: eagerly, in a graph, compiled by XLA.
+"""Steps of an optimizer on plain variables, in every mode of the backend.
 
 A trainer is made once for a recipe and a mode and started afresh for each example, so
 that an example costs its steps and not a compilation.
@@ -11,9 +11,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from tests.oracle import Oracle, Sparse
+from tests.backends import BACKEND, gradient, numbers, of_dtypes, step_in
+from tests.oracle import Oracle
 from tests.recipes import Recipe
 
 
@@ -22,52 +22,41 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, mode: str, specs: tuple, sparse: tuple = ()):
         self.specs = specs
-        self.variables = [
-            keras.Variable(np.zeros(shape), dtype=d) for shape, d in specs
-        ]
-        self.optimizer = recipe.make()
-        self.optimizer.build(self.variables)
-        self._sparse = sparse
-        self._step: Any = self._apply
-        if mode != "eager":
-            signature = [self._signature(k, *spec) for k, spec in enumerate(specs)]
-            self._step = tf.function(
-                self._apply, input_signature=[signature], jit_compile=mode == "xla"
-            )
-
-    def _signature(self, k: int, shape: tuple, dtype: str):
-        if k not in self._sparse:
-            return tf.TensorSpec(shape, dtype)
-        return (
-            tf.TensorSpec([None], "int32"),
-            tf.TensorSpec([None, *shape[1:]], dtype),
-        )
-
-    def _apply(self, gradients) -> None:
-        slices = [
-            tf.IndexedSlices(g[1], g[0], tuple(v.shape)) if k in self._sparse else g
-            for k, (g, v) in enumerate(zip(gradients, self.variables))
-        ]
-        self.optimizer.apply(slices, self.variables)
+        self.dtypes = [dtype for _, dtype in specs]
+        with of_dtypes(self.dtypes):
+            self.variables = [
+                keras.Variable(np.zeros(shape), dtype=d) for shape, d in specs
+            ]
+            self.optimizer = recipe.make()
+            self.optimizer.build(self.variables)
+        self._step: Any = step_in(mode, self.optimizer, self.variables)
+        if BACKEND == "tensorflow" and mode != "eager":
+            signature = [_signature(k in sparse, *spec) for k, spec in enumerate(specs)]
+            self._step = self._step.get_concrete_function(signature)
 
     def run(self, values: list[np.ndarray], gradients: list[list]) -> None:
         """Start afresh with `values` and take one step for each list of gradients."""
-        for variable in self.optimizer.variables:
-            if variable is not self.optimizer._learning_rate:
-                variable.assign(np.zeros(variable.shape, variable.dtype))
-        for variable, value in zip(self.variables, values):
-            variable.assign(value)
+        with of_dtypes(self.dtypes):
+            for variable in self.optimizer.variables:
+                if variable is not self.optimizer._learning_rate:
+                    variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
+            for variable, value in zip(self.variables, values):
+                variable.assign(value)
         for step in gradients:
             self.step(step)
 
     def step(self, gradients: list) -> None:
         """Take one step from where the variables are."""
-        self._step([self._tensors(g, d) for g, (_, d) in zip(gradients, self.specs)])
+        with of_dtypes(self.dtypes):
+            self._step([gradient(g, *spec) for g, spec in zip(gradients, self.specs)])
 
-    def _tensors(self, g, dtype: str):
-        if isinstance(g, Sparse):
-            return (tf.constant(g.indices, "int32"), tf.constant(g.values, dtype))
-        return tf.constant(g, dtype)
+
+def _signature(is_sparse: bool, shape: tuple, dtype: str):
+    import tensorflow as tf
+
+    if is_sparse:
+        return tf.IndexedSlicesSpec(shape, dtype, "int32")
+    return tf.TensorSpec(shape, dtype)
 
 
 @functools.cache
@@ -82,19 +71,19 @@ def assert_follows(trainer: Trainer, oracle: Oracle) -> None:
     far and the steps between them, which are the oracle's `reach`. A norm over all
     gradients passes the rounding of the narrowest dtype on to all.
     """
-    dtypes = [variable.dtype for variable in trainer.variables]
+    dtypes = trainer.dtypes
     for k, variable in enumerate(trainer.variables):
         rounded_with = (
             dtypes if trainer.optimizer.global_clipnorm else dtypes[k : k + 1]
         )
         unit = 100 * max(np.finfo(dtype).eps for dtype in rounded_with)
         np.testing.assert_allclose(
-            variable.numpy(),
+            numbers(variable),
             oracle.variables[k],
             rtol=unit,
             atol=unit * oracle.reach[k],
         )
         for name, expected in oracle.slots[k].items():
-            slot = trainer.optimizer.get_slot(variable, name).numpy()
+            slot = numbers(trainer.optimizer.get_slot(variable, name))
             atol = unit * oracle.slot_reach[k][name]
             np.testing.assert_allclose(slot, expected, rtol=unit, atol=atol)

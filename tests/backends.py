@@ -1,0 +1,117 @@
+"""What each backend of Keras has, and how the tests reach the one of this process.
+
+`KERAS_BACKEND` names it. A test that wants more than a backend with variables says so:
+`pytest.mark.needs("rows")`. Where that is not there, the test is not collected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+
+from tests.reference import densify
+
+BACKEND = keras.backend.backend()
+
+
+def _long(mode: str) -> Any:
+    return pytest.param(mode, marks=pytest.mark.long)
+
+
+# What a backend has, and the ways to run a step on it: each operation by itself, a
+# `tf.function`, one that XLA compiles, `jax.jit` of `stateless_apply` as in `fit`.
+TABLE = {
+    "tensorflow": (
+        {"tensorflow", "graphs", "rows", "replicas", "fit"},
+        ["eager", "graph", "xla"],
+    ),
+    # Each operation of each shape is a compilation of its own.
+    "jax": ({"jax", "fit"}, [_long("eager"), "jit"]),
+    "torch": ({"torch", "fit"}, ["eager"]),
+    "numpy": ({"numpy"}, ["eager"]),
+}
+NEEDS = set().union(*(has for has, _ in TABLE.values()))
+HAS, MODES = TABLE[BACKEND]
+# XLA takes long to compile. `make test` leaves it to the tests that use `MODES`.
+MODES_IN_TIME = [_long(mode) if mode == "xla" else mode for mode in MODES]
+COMPILED = MODES_IN_TIME[1:] or MODES_IN_TIME
+# The backends whose files this one is to go on from.
+OTHERS = {"tensorflow": ["jax"], "torch": ["tensorflow", "jax"]}.get(BACKEND, [])
+
+
+class Sparse(NamedTuple):
+    """A sparse gradient: `values[k]` belongs to row `indices[k]`; repeats add up."""
+
+    indices: np.ndarray
+    values: np.ndarray
+
+
+def numbers(x: Any) -> np.ndarray:
+    """The values of a variable or tensor, which a later step does not change."""
+    return np.array(keras.ops.convert_to_numpy(x))
+
+
+def gradient(g: Any, shape: tuple, dtype: str) -> Any:
+    """A tensor, or rows as the backend has them; without rows, what they add up to."""
+    if not isinstance(g, Sparse):
+        return keras.ops.convert_to_tensor(g, dtype)
+    if "rows" not in HAS:
+        return keras.ops.convert_to_tensor(densify(*g, shape), dtype)
+    import tensorflow as tf
+
+    values, indices = tf.constant(g.values, dtype), tf.constant(g.indices, "int32")
+    return tf.IndexedSlices(values, indices)
+
+
+def step_in(mode: str, optimizer: Any, variables: list) -> Any:
+    """A function of the gradients that takes one step, compiled as `mode` says."""
+    if mode == "jit":
+        return _jitted(optimizer, variables)
+
+    def step(gradients: list) -> None:
+        optimizer.apply(gradients, variables)
+
+    if mode == "eager":
+        return step
+    import tensorflow as tf
+
+    optimizer.build(variables)
+    return tf.function(step, jit_compile=mode == "xla")
+
+
+def _jitted(optimizer: Any, variables: list) -> Callable[[list], None]:
+    """`stateless_apply` as one program, from old to new values."""
+    import jax
+
+    optimizer.build(variables)
+    program = jax.jit(optimizer.stateless_apply)
+
+    def step(gradients: list) -> None:
+        θ, state = (
+            [v.value for v in each] for each in (variables, optimizer.variables)
+        )
+        θ, state = program(state, gradients, θ)
+        for place, value in zip([*variables, *optimizer.variables], [*θ, *state]):
+            place.assign(value)
+
+    return step
+
+
+@contextlib.contextmanager
+def of_dtypes(dtypes: list[str]) -> Iterator[None]:
+    """Where these dtypes are what they say: JAX takes float64 for float32 unasked."""
+    if BACKEND != "jax" or "float64" not in dtypes:
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", False)
