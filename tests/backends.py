@@ -17,31 +17,42 @@ import pytest
 from tests.reference import densify
 
 BACKEND = keras.backend.backend()
+LONG = pytest.mark.long
 
 
-def _long(mode: str) -> Any:
-    return pytest.param(mode, marks=pytest.mark.long)
+def _long(case: Any) -> Any:
+    if hasattr(case, "marks"):  # it is a `pytest.param` already
+        return pytest.param(*case.values, marks=[*case.marks, LONG], id=case.id)
+    return pytest.param(case, marks=LONG)
 
 
+# `pairs`: a gradient belongs to a variable, where Keras's JAX goes by the position in
+# the model's list. `dense`: so is the gradient of an embedding.
 # What a backend has, and the ways to run a step on it: each operation by itself, a
 # `tf.function`, one that XLA compiles, `jax.jit` of `stateless_apply` as in `fit`.
 TABLE = {
     "tensorflow": (
-        {"tensorflow", "graphs", "rows", "replicas", "fit"},
+        {"tensorflow", "pairs", "graphs", "rows", "replicas", "fit"},
         ["eager", "graph", "xla"],
     ),
     # Each operation of each shape is a compilation of its own.
-    "jax": ({"jax", "fit"}, [_long("eager"), "jit"]),
-    "torch": ({"torch", "fit"}, ["eager"]),
-    "numpy": ({"numpy"}, ["eager"]),
+    "jax": ({"jax", "fit", "dense"}, [_long("eager"), "jit"]),
+    "torch": ({"torch", "pairs", "fit", "dense"}, ["eager"]),
+    "numpy": ({"numpy", "pairs", "dense"}, ["eager"]),
 }
 NEEDS = set().union(*(has for has, _ in TABLE.values()))
 HAS, MODES = TABLE[BACKEND]
 # XLA takes long to compile. `make test` leaves it to the tests that use `MODES`.
 MODES_IN_TIME = [_long(mode) if mode == "xla" else mode for mode in MODES]
 COMPILED = MODES_IN_TIME[1:] or MODES_IN_TIME
-# The backends whose files this one is to go on from.
-OTHERS = {"tensorflow": ["jax"], "torch": ["tensorflow", "jax"]}.get(BACKEND, [])
+
+
+def few_on_jax(cases: list, few: slice) -> list:
+    """All cases; but on JAX, which compiles for each, those beside the few are long."""
+    if BACKEND != "jax":
+        return cases
+    quick = cases[few]
+    return [case if case in quick else _long(case) for case in cases]
 
 
 class Sparse(NamedTuple):
@@ -61,7 +72,8 @@ def gradient(g: Any, shape: tuple, dtype: str) -> Any:
     if not isinstance(g, Sparse):
         return keras.ops.convert_to_tensor(g, dtype)
     if "rows" not in HAS:
-        return keras.ops.convert_to_tensor(densify(*g, shape), dtype)
+        wide = "float64" if dtype == "float64" else "float32"  # no sum is rounded
+        return keras.ops.convert_to_tensor(densify(*g, shape), wide)
     import tensorflow as tf
 
     values, indices = tf.constant(g.values, dtype), tf.constant(g.indices, "int32")

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD
 from tests import reference
-from tests.backends import BACKEND, HAS, MODES, Sparse, numbers
+from tests.backends import BACKEND, MODES, Sparse, numbers
 from tests.recipes import Recipe
 from tests.trainer import trainer
 
 SPECS = (((5, 2), "float32"), ((3, 2), "float32"), ((4,), "float32"))
-TABLES = (0,) if "rows" in HAS else ()
+TABLES = (0,)
 CLIPS = {
     "clipnorm": lambda gs, c: [reference.clip_by_norm(g, c) for g in gs],
     "global_clipnorm": reference.clip_by_global_norm,

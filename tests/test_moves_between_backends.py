@@ -6,28 +6,27 @@ from pathlib import Path
 
 import pytest
 
+from tests.backends import BACKEND
 from tests.processes import run
 from tests.programs import move_between_backends
 
-pytestmark = pytest.mark.needs("tensorflow")
+
+@pytest.mark.long
+@pytest.mark.once
+def test_every_backend_goes_on_from_the_files_of_every_other(tmp_path: Path):
+    assert_goes_on(["jax"], tmp_path)
 
 
-@pytest.mark.parametrize(
-    "others",
-    [
-        pytest.param(["jax"], marks=pytest.mark.long),
-        pytest.param(["jax", "torch"], marks=pytest.mark.torch),
-    ],
-    ids=" ".join,
-)
-def test_every_backend_goes_on_from_the_files_of_every_other(
-    others: list[str], tmp_path: Path
-):
-    backends, folder = ["tensorflow", *others], str(tmp_path)
-    move_between_backends.save(tmp_path)
-    program = "tests.programs.move_between_backends"
-    run(*((program, backend, folder, *backends) for backend in others))
-    move_between_backends.load(tmp_path, *backends)
+@pytest.mark.needs("torch")
+def test_pytorch_goes_on_from_the_files_of_the_others(tmp_path: Path):
+    assert_goes_on(["tensorflow", "jax"], tmp_path)
+
+
+def assert_goes_on(others: list[str], folder: Path) -> None:
+    move_between_backends.save(folder)
+    program, backends = "tests.programs.move_between_backends", [BACKEND, *others]
+    run(*((program, other, str(folder), *backends) for other in others))
+    move_between_backends.load(folder, *backends)
 
 
 def test_values_are_set_whatever_their_width():

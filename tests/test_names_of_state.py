@@ -10,13 +10,11 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_textbook_opt import Adam, Momentum, TextbookOptimizer
-
-pytestmark = pytest.mark.needs("tensorflow")
+from tests.backends import BACKEND, numbers
 
 PARTS = [".", "..", "a", "b", "a#", "a#2", "a%", "%", "%2E", "names", "7", "_1", "a_1"]
 SLOTS = ["average", "carry", "gradient_accumulator", "a", "slots", "names", "iteration"]
@@ -50,7 +48,7 @@ def named(parts: list[str]) -> keras.Variable:
 
 
 def values(optimizer: Any) -> list[np.ndarray]:
-    return [variable.numpy() for variable in optimizer.variables]
+    return [numbers(variable) for variable in optimizer.variables]
 
 
 @given(
@@ -120,8 +118,14 @@ def test_a_file_of_a_model_with_such_layers_goes_on(names: list[str]):
 
 # Two variables of one name.
 
+KINDS = [keras.Variable]
+if BACKEND == "tensorflow":
+    import tensorflow as tf
 
-@pytest.mark.parametrize("kind", [tf.Variable, keras.Variable])
+    KINDS.insert(0, tf.Variable)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("route", ["none", "config", "config and state"])
 def test_of_two_of_one_name_one_is_excluded(kind: type, which: int, route: str):
@@ -139,24 +143,24 @@ def test_of_two_of_one_name_one_is_excluded(kind: type, which: int, route: str):
             optimizer.load_own_variables(store)
     assert [optimizer._use_weight_decay(v) for v in θ] == [which == 1, which == 0]
     before = [np.array(v) for v in θ]
-    optimizer.apply([tf.zeros(2), tf.zeros(2)], θ)
+    optimizer.apply([np.zeros(2), np.zeros(2)], θ)
     moved = [bool(np.any(np.array(v) != old)) for v, old in zip(θ, before)]
     assert moved == [which == 1, which == 0]
 
 
 def test_where_it_cannot_be_known_which_is_excluded_it_is_an_error():
     """A config of an optimizer that was not built does not know the others."""
-    θ = [tf.Variable([1.0 + k], name="θ") for k in range(2)]
+    θ = [KINDS[0]([1.0 + k], name="θ") for k in range(2)]
     optimizer = Momentum(0.5, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_list=[θ[1]])
     restored = Momentum.from_config(optimizer.get_config())
-    with pytest.raises(ValueError, match="Expected one variable like 'θ:0'"):
+    with pytest.raises(ValueError, match="Expected one variable like 'θ"):
         restored.build(θ)
     assert not restored.built
 
 
 def test_where_all_of_one_name_are_excluded_it_is_known():
-    θ = [tf.Variable([1.0 + k], name="θ") for k in range(2)]
+    θ = [KINDS[0]([1.0 + k], name="θ") for k in range(2)]
     optimizer = Momentum(0.5, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_list=θ)
     restored = Momentum.from_config(optimizer.get_config())

@@ -16,10 +16,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests import histories
+from tests.backends import few_on_jax
 from tests.histories import History
-from tests.processes import run
 
-pytestmark = pytest.mark.needs("tensorflow")
+pytestmark = pytest.mark.needs("fit")
+TENSORFLOW = pytest.mark.needs("tensorflow")
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 DRAWN = st.builds(
@@ -27,7 +28,7 @@ DRAWN = st.builds(
 )
 
 
-@pytest.mark.parametrize("route", histories.ROUTES)
+@pytest.mark.parametrize("route", few_on_jax([*histories.ROUTES], slice(0, None, 2)))
 @hypothesis.settings(max_examples=60 if THOROUGH else 2)
 @hypothesis.example(history=History(kind="subclass", made_in_order=False))
 @hypothesis.example(history=History(event="unfrozen, appended", excluded=1))
@@ -49,15 +50,10 @@ def test_training_goes_on(route: str, history: History):
     histories.assert_goes_on(model, other)
 
 
+@pytest.mark.needs("pairs")
 @pytest.mark.parametrize(
-    "backend", ["jax", pytest.param("torch", marks=pytest.mark.torch)]
+    "route", [".h5", pytest.param("tf.train.Checkpoint", marks=TENSORFLOW)]
 )
-def test_training_goes_on_with_another_backend(backend: str):
-    count, seed = ("40", "1") if THOROUGH else ("2", "0")
-    run(("tests.programs.state_histories", backend, count, seed))
-
-
-@pytest.mark.parametrize("route", [".h5", "tf.train.Checkpoint"])
 def test_what_is_by_position_alone_is_refused_where_it_is_not_known(route, tmp_path):
     """A layer was frozen after it was trained, and the optimizer was not told."""
     history = History(event="frozen", frozen=1)

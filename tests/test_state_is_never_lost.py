@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
+from tests.backends import few_on_jax, numbers
 from tests.recipes import Recipe
-
-pytestmark = pytest.mark.needs("tensorflow")
 
 RECIPES = [
     Recipe(SGD, {"use_ema": True, "ema_overwrite_frequency": 3}),
@@ -26,7 +25,9 @@ RECIPES = [
     Recipe(Adam, {"clipnorm": 0.5}),
     Recipe(Adam, {"amsgrad": True, "use_ema": True, "gradient_accumulation_steps": 2}),
 ]
-of_every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=str)
+of_every_recipe = pytest.mark.parametrize(
+    "recipe", few_on_jax(RECIPES, slice(1, 5, 3)), ids=str
+)
 SHAPES = {"a": (2, 3), "b": (3,), "c": ()}
 STEPS = 3  # in the middle of an accumulation of two
 
@@ -66,7 +67,7 @@ def step(optimizer, θ: list[keras.Variable], steps: range) -> list[np.ndarray]:
 
 
 def values(of) -> list[np.ndarray]:
-    return [v.numpy() for v in of]
+    return [numbers(v) for v in of]
 
 
 def assign(θ: list[keras.Variable], new: list[np.ndarray]) -> None:
@@ -110,7 +111,9 @@ def test_a_model_of_a_legacy_file_goes_on(recipe: Recipe, tmp_path):
     assert_same(fit(loaded), fit(model))
 
 
+@pytest.mark.needs("graphs")
 def test_a_model_of_a_legacy_file_goes_on_in_a_graph(tmp_path):
+    """JAX compiles two programs for two models, which round differently."""
     model = make_model(Adam(0.1))
     fit(model, graph=True)
     model.save(tmp_path / "model.h5")
@@ -402,7 +405,7 @@ def test_an_integer_variable_is_refused_and_nothing_grown():
     θ, optimizer = variables(), Adam(0.1)
     optimizer.build(θ[:1])
     before = len(optimizer.variables)
-    counter = keras.Variable(1, dtype="int32", name="counter")
+    counter = keras.Variable(1, dtype="int32", trainable=False, name="counter")
     with pytest.raises(ValueError, match="floating-point"):
         optimizer.add_variables([θ[1], counter])
     assert len(optimizer.variables) == before
@@ -426,15 +429,15 @@ def test_a_layer_that_is_no_longer_frozen_trains(tmp_path: Path):
     hidden.trainable = False
     model.compile(model.optimizer, model.loss)
     fit(model, graph=True)
-    frozen = hidden.kernel.numpy()
-    m = model.optimizer.get_slot(head.kernel, "m").numpy()
+    frozen = numbers(hidden.kernel)
+    m = numbers(model.optimizer.get_slot(head.kernel, "m"))
     hidden.trainable = True
     model.optimizer.add_variables(model.trainable_variables)
     model.compile(model.optimizer, model.loss)
-    assert_same([model.optimizer.get_slot(head.kernel, "m").numpy()], [m])
+    assert_same([numbers(model.optimizer.get_slot(head.kernel, "m"))], [m])
     fit(model, graph=True)
     assert int(model.optimizer.iterations) == 6
-    assert np.all(hidden.kernel.numpy() != frozen)
+    assert np.all(numbers(hidden.kernel) != frozen)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert_same(fit(loaded, graph=True)[:4], fit(model, graph=True)[:4])

@@ -10,8 +10,7 @@ import pytest
 from keras.optimizers import schedules
 
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
-
-pytestmark = pytest.mark.needs("tensorflow")
+from tests.backends import BACKEND, few_on_jax, gradient, numbers, of_dtypes
 
 ALL: dict[str, Any] = {
     "weight_decay": 0.1,
@@ -63,7 +62,9 @@ CASES = [
     for ours, built_in, kinds in PAIRS
     for k, (own, more) in enumerate((own, more) for own in kinds for more in ARGUMENTS)
 ]
-of_every_case = pytest.mark.parametrize(("ours", "built_in", "arguments"), CASES)
+of_every_case = pytest.mark.parametrize(
+    ("ours", "built_in", "arguments"), few_on_jax(CASES, slice(21, None, 24))
+)
 SHAPES = [(3, 2), (2,), ()]
 # An odd count, in the middle of an accumulation of two.
 STEPS = 3
@@ -82,11 +83,11 @@ def step(optimizer, θ: list[keras.Variable], steps: range) -> list[np.ndarray]:
     after = []
     for k in steps:
         rng = np.random.default_rng(k)
-        gradients = [rng.normal(size=v.shape).astype(v.dtype) for v in θ]
+        gradients = [gradient(rng.normal(size=v.shape), v.shape, v.dtype) for v in θ]
         optimizer.apply(gradients, θ)
-        after.append(np.concatenate([v.numpy().ravel() for v in θ]))
+        after.append(np.concatenate([numbers(v).ravel() for v in θ]))
     optimizer.finalize_variable_values(θ)
-    return [*after, np.concatenate([v.numpy().ravel() for v in θ])]
+    return [*after, np.concatenate([numbers(v).ravel() for v in θ])]
 
 
 def assert_close(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
@@ -97,7 +98,7 @@ def assert_close(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
 
 def assert_goes_on(move, optimizer, θ: list[keras.Variable]):
     """Step on with `optimizer`, then, from the same point, with what it becomes."""
-    point = [v.numpy() for v in θ]
+    point = [numbers(v) for v in θ]
     moved = move(optimizer)
     assert moved.built
     expected = step(optimizer, θ, range(STEPS, STEPS + 4))
@@ -144,7 +145,7 @@ def test_the_state_makes_the_round_trip_to_the_bit(ours, built_in, arguments):
     for other in (back, taken_over)[: 1 if arguments.get("momentum") == 0 else 2]:
         assert len(other.variables) == len(optimizer.variables)
         for given, value in zip(other.variables, optimizer.variables, strict=True):
-            np.testing.assert_array_equal(given.numpy(), value.numpy(), strict=True)
+            np.testing.assert_array_equal(numbers(given), numbers(value), strict=True)
 
 
 @pytest.mark.parametrize(
@@ -159,10 +160,10 @@ def test_the_state_makes_the_round_trip_to_the_bit(ours, built_in, arguments):
 def test_the_original_stays_as_it_is(ours, optimizer):
     optimizer, θ = optimizer(), variables()
     step(optimizer, θ, range(STEPS))
-    before = [v.numpy() for v in optimizer.variables]
+    before = [numbers(v) for v in optimizer.variables]
     step(ours.from_keras(optimizer), θ, range(STEPS))
     for variable, value in zip(optimizer.variables, before, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), value)
+        np.testing.assert_array_equal(numbers(variable), value)
 
 
 def test_a_learning_rate_that_was_set_goes_along():
@@ -217,12 +218,12 @@ def test_what_has_grown_goes_back_variable_by_variable(arguments: dict):
 
 @pytest.mark.parametrize("way", ["from_keras", "to_keras"])
 def test_float64_goes_along(way: str):
-    θ = variables("float64")
     kind = Adam if way == "to_keras" else keras.optimizers.Adam
-    optimizer = kind(0.1, amsgrad=True)
-    step(optimizer, θ, range(STEPS))
     move = Adam.from_keras if way == "from_keras" else lambda o: o.to_keras()
-    assert_goes_on(move, optimizer, θ)
+    with of_dtypes(["float64"]):
+        θ, optimizer = variables("float64"), kind(0.1, amsgrad=True)
+        step(optimizer, θ, range(STEPS))
+        assert_goes_on(move, optimizer, θ)
 
 
 def test_one_that_is_not_built_is_taken_over_unbuilt():
@@ -255,7 +256,8 @@ def fit(model: keras.Model) -> list[np.ndarray]:
     [
         (SGD, keras.optimizers.SGD(0.1)),
         (Momentum, keras.optimizers.SGD(0.1, 0.9, nesterov=True)),
-        (Adam, keras.optimizers.Adam(0.1, use_ema=True)),
+        # Keras's own second fit with an average fails on JAX.
+        (Adam, keras.optimizers.Adam(0.1, use_ema=BACKEND != "jax")),
     ],
     ids=["SGD", "Momentum", "Adam"],
 )
@@ -316,6 +318,7 @@ def test_a_subclass_of_a_built_in_is_refused():
         Adam.from_keras(Own(0.1))
 
 
+@pytest.mark.filterwarnings("ignore:.sparse_update=.lazy.. is the same")
 @pytest.mark.parametrize("kind", [Momentum, Adam])
 def test_a_lazy_update_has_no_counterpart(kind):
     with pytest.raises(ValueError, match="sparse_update"):
