@@ -20,8 +20,10 @@ SLOTS = {"SGD": [], "Momentum": ["m"], "Adam": ["m", "v"]}
 class Oracle:
     """What the variables and slots of `recipe` must be, step for step."""
 
-    def __init__(self, recipe: Recipe, variables: list[np.ndarray]):
-        self.recipe = recipe
+    def __init__(
+        self, recipe: Recipe, variables: list[np.ndarray], excluded: tuple = ()
+    ):
+        self.recipe, self.excluded = recipe, excluded
         self.dtypes = [θ.dtype for θ in variables]
         self.variables = [θ.astype(np.float64) for θ in variables]
         names = list(SLOTS[recipe.optimizer.__name__])
@@ -56,7 +58,8 @@ class Oracle:
         θ, slots = self.variables[k], self.slots[k]
         before = θ.copy()
         η = _held(0.1, np.float32)
-        if λ := self.recipe.arguments.get("weight_decay"):
+        λ = self.recipe.arguments.get("weight_decay")
+        if λ and k not in self.excluded:
             θ[rows] = reference.decay(θ[rows], η=η, λ=λ)
         places = [θ, *slots.values()]
         new = self._equation(
@@ -87,6 +90,32 @@ class Oracle:
             β_2=_held(arguments.get("beta_2", 0.999), dtype),
             ε=arguments.get("epsilon", 1e-8),
         )
+
+
+class OracleOfKeras(Oracle):
+    """The same with accumulation, a loss scale and averages, as Keras has them."""
+
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self.calls = 0
+        self.sums = [np.zeros(θ.shape) for θ in self.variables]
+        self.averages = [np.zeros(θ.shape) for θ in self.variables]
+
+    def apply(self, gradients: list) -> None:
+        """Accumulate; update with the mean when it is time; then average."""
+        arguments = self.recipe.arguments
+        count = arguments["gradient_accumulation_steps"]
+        updates, self.calls = self.calls // count, self.calls + 1
+        for total, g in zip(self.sums, gradients):
+            total += np.asarray(g, np.float64) / arguments["loss_scale_factor"]
+        if self.calls % count == 0:
+            self.step([total / count for total in self.sums])
+            self.sums = [np.zeros(total.shape) for total in self.sums]
+        μ = arguments["ema_momentum"] if updates else 0.0
+        for average, θ in zip(self.averages, self.variables):
+            average += (1 - μ) * (θ - average)
+        if (updates + 1) % arguments["ema_overwrite_frequency"] == 0:
+            self.variables = [average.copy() for average in self.averages]
 
 
 def _densified(g, θ: np.ndarray) -> np.ndarray:

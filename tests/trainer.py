@@ -18,9 +18,19 @@ from tests.recipes import Recipe
 
 
 class Trainer:
-    """`recipe` on variables of each `(shape, dtype)`; those in `sparse` get rows."""
+    """`recipe` on variables of each `(shape, dtype)`; those in `sparse` get rows.
 
-    def __init__(self, recipe: Recipe, mode: str, specs: tuple, sparse: tuple = ()):
+    Those in `excluded` do not decay.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        mode: str,
+        specs: tuple,
+        sparse: tuple = (),
+        excluded: tuple = (),
+    ):
         self.specs = specs
         self.dtypes = [dtype for _, dtype in specs]
         with of_dtypes(self.dtypes):
@@ -28,6 +38,9 @@ class Trainer:
                 keras.Variable(np.zeros(shape), dtype=d) for shape, d in specs
             ]
             self.optimizer = recipe.make()
+            if excluded:
+                kept = [self.variables[k] for k in excluded]
+                self.optimizer.exclude_from_weight_decay(var_list=kept)
             self.optimizer.build(self.variables)
         self._step: Any = step_in(mode, self.optimizer, self.variables)
         if BACKEND == "tensorflow" and mode != "eager":
@@ -59,9 +72,7 @@ def _signature(is_sparse: bool, shape: tuple, dtype: str):
     return tf.TensorSpec(shape, dtype)
 
 
-@functools.cache
-def trainer(recipe: Recipe, mode: str, specs: tuple, sparse: tuple = ()) -> Trainer:
-    return Trainer(recipe, mode, specs, sparse)
+trainer = functools.cache(Trainer)
 
 
 def assert_follows(trainer: Trainer, oracle: Oracle) -> None:
