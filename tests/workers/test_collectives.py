@@ -17,7 +17,7 @@ import pytest
 from tests import processes
 from tests.workers.results import TOLERANCE, Results, distance
 
-pytestmark = pytest.mark.xdist_group("workers")
+pytestmark = [pytest.mark.once, pytest.mark.xdist_group("workers")]
 # Lengths, then values and indices; and both once more where the lengths differ.
 GATHERS_OF_A_TABLE = 5
 ON_REPLICAS = ["exact", "clipnorm", "global clipnorm", "clipvalue", "everything"]

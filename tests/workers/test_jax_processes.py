@@ -15,7 +15,11 @@ from tests import processes
 from tests.workers.cases import FITTED, ROWS, WIDTH
 from tests.workers.results import TOLERANCE, Results, distance, identical
 
-pytestmark = [pytest.mark.workers, pytest.mark.xdist_group("workers")]
+pytestmark = [
+    pytest.mark.needs("jax"),
+    pytest.mark.workers,
+    pytest.mark.xdist_group("workers"),
+]
 COUNT = 2
 DISTRIBUTIONS = ["data", "model", "model across"]
 

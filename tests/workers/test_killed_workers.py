@@ -17,7 +17,7 @@ from tests.workers import saving
 from tests.workers.results import Results, identical
 from tests.workers.saving import Kill
 
-pytestmark = pytest.mark.xdist_group("workers")
+pytestmark = [pytest.mark.needs("tensorflow"), pytest.mark.xdist_group("workers")]
 COUNT, STEPS = 2, 13
 ONE = [Kill(worker=1, after=5, saved=3)]
 THREE = [*ONE, Kill(worker=0, after=7, saved=6), Kill(worker=1, after=11, saved=9)]

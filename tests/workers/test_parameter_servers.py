@@ -12,7 +12,11 @@ from tests import processes
 from tests.workers.cases import CASES
 from tests.workers.results import Results, identical
 
-pytestmark = [pytest.mark.workers, pytest.mark.xdist_group("workers")]
+pytestmark = [
+    pytest.mark.needs("tensorflow"),
+    pytest.mark.workers,
+    pytest.mark.xdist_group("workers"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from keras_textbook_opt import SGD, backends
 from keras_textbook_opt.gradients import Dense
 from keras_textbook_opt.rows import Rows
 
+pytestmark = pytest.mark.needs("rows")
+
 WIDTH, COUNT = 2, 9
 _random = np.random.default_rng(0)
 

@@ -13,7 +13,11 @@ import pytest
 from tests.workers import saving
 from tests.workers.results import TOLERANCE, Results, distance, identical
 
-pytestmark = [pytest.mark.workers, pytest.mark.xdist_group("workers")]
+pytestmark = [
+    pytest.mark.needs("tensorflow"),
+    pytest.mark.workers,
+    pytest.mark.xdist_group("workers"),
+]
 SAVED, STEPS = 3, 8
 
 

@@ -15,7 +15,7 @@ from tests import processes
 from tests.workers.cases import CASES, FEW, IDS, share
 from tests.workers.results import TOLERANCE, Results, distance, identical
 
-pytestmark = pytest.mark.xdist_group("workers")
+pytestmark = [pytest.mark.needs("tensorflow"), pytest.mark.xdist_group("workers")]
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from tests import processes
 from tests.workers.cases import FITTED
 from tests.workers.results import TOLERANCE, Results, distance, identical
 
-pytestmark = pytest.mark.xdist_group("workers")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.xdist_group("workers")]
 COUNT = 2
 
 
 @pytest.mark.parametrize(
     "cases",
     [
-        pytest.param(["everything"], id="one", marks=pytest.mark.torch),
+        pytest.param(["everything"], id="one"),
         pytest.param([*FITTED], id="all", marks=pytest.mark.workers),
     ],
 )

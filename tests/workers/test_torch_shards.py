@@ -15,13 +15,13 @@ from tests import processes
 from tests.workers.cases import SPLIT
 from tests.workers.results import TOLERANCE, Results, distance, identical
 
-pytestmark = pytest.mark.xdist_group("workers")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.xdist_group("workers")]
 
 
 @pytest.mark.parametrize(
     "count",
     [
-        pytest.param(1, marks=pytest.mark.torch),
+        1,
         pytest.param(2, marks=pytest.mark.workers),
     ],
 )
