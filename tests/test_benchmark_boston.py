@@ -284,8 +284,16 @@ def test_make_writes_to_the_committed_results_only_for_results():
     assert renewed.rstrip().endswith("-m benchmarks readme")
 
 
+@pytest.fixture
+def heeding_ctrl_c():
+    """In the background, a shell has its commands ignore the signal, and theirs too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.long
-def test_ctrl_c_keeps_the_experiments_that_were_complete(tmp_path):
+def test_ctrl_c_keeps_the_experiments_that_were_complete(tmp_path, heeding_ctrl_c):
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "benchmarks", "boston-housing"),
@@ -297,8 +305,6 @@ def test_ctrl_c_keeps_the_experiments_that_were_complete(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        # In the background, a shell has its commands ignore the signal.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(SWEEP[0].title, process.stderr)
     process.send_signal(signal.SIGINT)
