@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_textbook_opt import hyperparameters, rows, settings
@@ -157,7 +158,8 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
     @learning_rate.setter
     def learning_rate(self, learning_rate):
         learning_rate = _concrete(learning_rate)
-        if not ops.is_tensor(learning_rate):
+        # With NumPy, a number that is known is a tensor as well.
+        if isinstance(learning_rate, np.generic) or not ops.is_tensor(learning_rate):
             learning_rate = _checked_learning_rate(learning_rate)
         if callable(self._learning_rate) and not callable(learning_rate):
             raise TypeError(

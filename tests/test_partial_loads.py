@@ -201,6 +201,7 @@ def test_what_fits_is_taken_and_the_rest_starts_afresh(
     train(model)
 
 
+@pytest.mark.needs("fit")
 @pytest.mark.parametrize("difference", few_on_jax([*DIFFERENCES][::3], slice(1, 2)))
 @pytest.mark.parametrize("build", [True, False], ids=["built", "not built"])
 def test_what_does_not_fit_is_named_once_and_training_goes_on(

@@ -132,12 +132,14 @@ def names_in(group: h5py.Group) -> set[str]:
 # Names.
 
 
+@pytest.mark.needs("fit")
 def test_names_are_of_slot_and_variable_in_weights_files(tmp_path):
     stepped(make_model(everything())).save_weights(tmp_path / "of.weights.h5")
     with h5py.File(tmp_path / "of.weights.h5") as file:
         assert names_in(file["optimizer/vars"]) == NAMES | {"names"}
 
 
+@pytest.mark.needs("fit")
 def test_names_are_of_slot_and_variable_in_keras_files(tmp_path):
     stepped(make_model(everything())).save(tmp_path / "model.keras")
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
@@ -291,6 +293,7 @@ def test_the_state_of_another_optimizer_is_refused(kind: type, other: type):
     assert all(name in message for name in differ)
 
 
+@pytest.mark.needs("fit")
 def test_a_weights_file_of_another_optimizer_is_refused(tmp_path):
     file = tmp_path / "of.weights.h5"
     stepped(make_model(Momentum(0.1))).save_weights(file)
@@ -301,6 +304,7 @@ def test_a_weights_file_of_another_optimizer_is_refused(tmp_path):
     assert_same(values(model.optimizer), before)
 
 
+@pytest.mark.needs("fit")
 def test_a_weights_file_with_an_entry_gone_is_refused(tmp_path):
     file = tmp_path / "of.weights.h5"
     model = stepped(make_model(Adam(0.1)))
@@ -329,6 +333,7 @@ def test_a_damaged_archive_is_refused(tmp_path):
     assert_same(values(twin), before)
 
 
+@pytest.mark.needs("fit")
 def test_weights_in_shards_come_back(tmp_path):
     model = stepped(make_model(everything()))
     model.save_weights(tmp_path / "of.weights.json", max_shard_size=700 / 1024**3)
@@ -342,6 +347,7 @@ def test_weights_in_shards_come_back(tmp_path):
 # A model that was built again.
 
 
+@pytest.mark.needs("fit")
 @pytest.mark.parametrize("suffix", ["keras", "weights.h5"])
 def test_layers_numbered_on_match_in_their_order(suffix: str, tmp_path):
     """Twelve, since `dense_10` is before `dense_9` in an alphabet."""
@@ -421,6 +427,7 @@ def test_the_positional_layout_of_more_than_ten_values_is_read():
     assert_same(values(optimizer), values(built_in))
 
 
+@pytest.mark.needs("fit")
 def test_a_weights_file_of_a_built_in_is_read(tmp_path):
     file = tmp_path / "of.weights.h5"
     model = stepped(make_model(keras.optimizers.Adam(0.1)))

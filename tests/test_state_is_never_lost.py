@@ -102,6 +102,7 @@ def fit(model: keras.Model, graph: bool = False) -> list[np.ndarray]:
     return [*model.get_weights(), *values(model.optimizer.variables)]
 
 
+@pytest.mark.needs("fit")
 @of_every_recipe
 def test_a_model_of_a_legacy_file_goes_on(recipe: Recipe, tmp_path):
     model = make_model(recipe.make())
@@ -121,6 +122,7 @@ def test_a_model_of_a_legacy_file_goes_on_in_a_graph(tmp_path):
     assert_same(fit(loaded, graph=True), fit(model, graph=True))
 
 
+@pytest.mark.needs("fit")
 def test_a_model_of_float16_and_a_legacy_file_goes_on(tmp_path):
     model = make_model(Adam(0.01), "float16")
     fit(model)
@@ -129,6 +131,7 @@ def test_a_model_of_float16_and_a_legacy_file_goes_on(tmp_path):
     assert_same(fit(loaded), fit(model))
 
 
+@pytest.mark.needs("fit")
 @pytest.mark.parametrize("suffix", ["h5", "keras", "weights.h5"])
 def test_a_state_that_waits_is_saved_again(suffix: str, tmp_path):
     """Loaded from a legacy file, saved without a step in between, loaded again."""
@@ -147,6 +150,7 @@ def test_a_state_that_waits_is_saved_again(suffix: str, tmp_path):
     assert_same(fit(again), fit(model))
 
 
+@pytest.mark.needs("fit")
 @pytest.mark.parametrize("suffix", ["h5", "keras", "weights.h5"])
 @of_every_recipe
 def test_a_model_that_was_saved_before_its_first_step_starts_afresh(
@@ -423,6 +427,7 @@ def test_one_that_came_back_excludes_what_is_added_from_weight_decay():
         assert [each._use_weight_decay(v) for v in θ] == [False, True, False]
 
 
+@pytest.mark.needs("fit")
 def test_a_layer_that_is_no_longer_frozen_trains(tmp_path: Path):
     model = make_model(Adam(0.1))
     hidden, head = model.get_layer("hidden"), model.get_layer("head")

@@ -251,6 +251,7 @@ def fit(model: keras.Model) -> list[np.ndarray]:
     return model.get_weights()
 
 
+@pytest.mark.needs("fit")
 @pytest.mark.parametrize(
     ("ours", "built_in"),
     [
