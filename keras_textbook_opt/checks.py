@@ -55,9 +55,10 @@ def checked(gradient: Any, variable: Any, checks: list) -> Dense | Rows:
     """
     if isinstance(gradient, (list, tuple, float, int)):
         gradient = _array(gradient, variable)
-    g = structured(gradient)
-    if isinstance(g, Rows):
-        return _checked_rows(g, variable, checks)
+    if rows.is_indexed_slices(gradient):
+        gradient = structured(gradient)
+    if isinstance(gradient, Rows):
+        return _checked_rows(gradient, variable, checks)
     _check_dtype(gradient, variable)
     shape = tuple(variable.shape)
     _check_shape("a tensor", gradient.shape, shape, variable)

@@ -11,11 +11,11 @@ in float32), below which most kernels take a number for zero.
 import functools
 from typing import final
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_textbook_opt import backends
+from keras_textbook_opt.variables import compute_dtype
 
 # `c/‖g‖` may be too small for one factor, even where `‖g‖²` is not too large.
 SMALL = 2.0**-32
@@ -125,7 +125,7 @@ class _Values:
 
     def __init__(self, arrays: list, together: bool):
         self.arrays, self.together = arrays, together
-        self.dtype = keras.backend.result_type(*(x.dtype for x in arrays))
+        self.dtype = max(map(compute_dtype, arrays))
 
     def norms(self, p=None):
         """`‖g‖₂`, or `‖g·p‖₂`."""

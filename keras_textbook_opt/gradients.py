@@ -63,7 +63,7 @@ def structured(gradient: Any) -> Rows | Dense:
         return gradient
     if rows.is_indexed_slices(gradient):
         return Rows(gradient.indices, gradient.values)
-    return Dense(gradient)
+    return Dense(ops.convert_to_tensor(gradient))
 
 
 def like(original: Any, gradient: Rows | Dense) -> Any:

@@ -27,17 +27,18 @@ def _long(case: Any) -> Any:
 
 
 # `pairs`: a gradient belongs to a variable, where Keras's JAX goes by the position in
-# the model's list. `dense`: so is the gradient of an embedding.
+# the model's list. `dense`: so is the gradient of an embedding. `float64`: Keras
+# computes in it what is of it.
 # What a backend has, and the ways to run a step on it: each operation by itself, a
 # `tf.function`, one that XLA compiles, `jax.jit` of `stateless_apply` as in `fit`.
 TABLE = {
     "tensorflow": (
-        {"tensorflow", "pairs", "graphs", "rows", "replicas", "fit"},
+        {"tensorflow", "pairs", "graphs", "rows", "replicas", "fit", "float64"},
         ["eager", "graph", "xla"],
     ),
     # Each operation of each shape is a compilation of its own.
-    "jax": ({"jax", "fit", "dense"}, [_long("eager"), "jit"]),
-    "torch": ({"torch", "pairs", "fit", "dense"}, ["eager"]),
+    "jax": ({"jax", "fit", "dense", "float64"}, [_long("eager"), "jit"]),
+    "torch": ({"torch", "pairs", "fit", "dense", "float64"}, ["eager"]),
     "numpy": ({"numpy", "pairs", "dense"}, ["eager"]),
 }
 NEEDS = set().union(*(has for has, _ in TABLE.values()))

@@ -107,7 +107,7 @@ class Torch(Backend):
         if scales is not None:
             norms = norms * torch.as_tensor(scales, device=norms.device).abs()
         if together:
-            norms = torch.linalg.vector_norm(norms).expand(len(g))
+            norms = torch_lists.total_norm(norms).expand(len(g))
         clips = torch_lists.clip_scales(norms, c)
         return clips.tolist() if clips.device.type == "cpu" else list(clips)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import Any, TypeAlias, final
 
 import torch
@@ -284,7 +284,7 @@ def _adam_by_formula(g, θ, m, v, v_hat=(), *, step) -> None:
 def norms(g: Tensors) -> Tensor:
     """`‖g‖₂` of each gradient, a vector of float64 on the device of the first.
 
-    Right for every finite gradient, whatever its size.
+    Right for every finite gradient, whatever its size; on a GPU, up to 1e154.
     """
     if not g:
         return torch.empty(0, dtype=torch.float64)
@@ -296,10 +296,12 @@ def norms(g: Tensors) -> Tensor:
     if device.type != "cpu":
         found = torch._foreach_norm(g, 2, torch.float64)
         return torch.stack([norm.to(device) for norm in found])
-    small = [t for t in g if t.numel() <= 4 * ROW]
-    small_norms = iter(torch._foreach_norm(small, 2, torch.float64) if small else ())
+    # The squares of float32 fit into float64, in which few are quick to add up.
+    simple = [t.numel() <= 4 * ROW and t.dtype != torch.float64 for t in g]
+    few = list(compress(g, simple))
+    found = iter(torch._foreach_norm(few, 2, torch.float64) if few else ())
     return torch.tensor(
-        [next(small_norms) if t.numel() <= 4 * ROW else _large_norm(t) for t in g],
+        [next(found) if is_one else _norm_by_rows(t) for t, is_one in zip(g, simple)],
         dtype=torch.float64,
     )
 
@@ -309,7 +311,7 @@ def _split_norm(g: Any) -> Tensor:
     return _norm(g, dtype=torch.float64).full_tensor()
 
 
-def _large_norm(g: Tensor) -> float:
+def _norm_by_rows(g: Tensor) -> float:
     """`‖g‖₂` by the norms of its rows, or `M·‖g/M‖₂` where a square leaves float32."""
     g = g.reshape(-1)
     body, rest = g.tensor_split([g.numel() // ROW * ROW])
@@ -335,6 +337,13 @@ def _wide_pieces(x: Tensor) -> Iterator[Tensor]:
 
 
 _norm = torch.linalg.vector_norm
+
+
+def total_norm(norms: Tensor) -> Tensor:
+    """`‖(‖g‖₂, ‖g′‖₂, …)‖₂`."""
+    largest = norms.max()
+    total = largest * _norm(norms / largest)
+    return torch.where((largest > 0) & largest.isfinite(), total, largest)
 
 
 def clip_scales(norms: Tensor, c: float) -> Tensor:
