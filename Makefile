@@ -81,6 +81,18 @@ crash: $(STAMP) ## Kill runs and damage files at random moments and offsets: min
 workers: $(WORKERS_STAMP) ## Train on many processes and on one, and kill some: ten minutes
 	$(call on,tensorflow jax torch,-m workers tests/workers)
 
+.PHONY: example-tensorflow
+example-tensorflow: $(STAMP) ## Train on two workers of TensorFlow, of which one is killed
+	$(BIN)/python examples/supervise.py 2 "$$(mktemp -d)" --kill-after-epoch 2
+
+.PHONY: example-jax
+example-jax: $(WORKERS_STAMP) ## Split a model over eight devices of JAX
+	$(BIN)/python examples/jax_sharded.py "$$(mktemp -d)"
+
+.PHONY: example-torch
+example-torch: $(TORCH_STAMP) ## Train on two processes of PyTorch
+	$(BIN)/python examples/torch_ddp.py
+
 .PHONY: check
 check: $(STAMP) ## Lint, check the format, the types and the layers
 	$(BIN)/ruff check .
