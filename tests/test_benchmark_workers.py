@@ -20,7 +20,7 @@ from benchmarks.workers import command, plans, report
 from benchmarks.workers.plans import FULL, QUICK
 from tests.conftest import COMMITTED
 
-pytestmark = pytest.mark.xdist_group("workers")
+pytestmark = [pytest.mark.once, pytest.mark.xdist_group("workers")]
 # A row's numbers and its index; what the protocol adds is less than a tenth.
 BYTES_OF_A_ROW = 4 * QUICK.width + 4
 OVERHEAD = 1.1
