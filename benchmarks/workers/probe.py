@@ -10,6 +10,7 @@ import socket
 import stat
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,7 +51,18 @@ def summed_with_repeats(self: Any, optimizer: Any, gradients: list, variables: l
 
 
 def bytes_so_far() -> int:
-    """Sent and received by this process, over all of its connections."""
+    """Sent and received by this process, over all of its connections.
+
+    What was sent is counted when the other end has acknowledged it: a moment later.
+    """
+    before, now = -1, _bytes_acknowledged()
+    while now != before:
+        time.sleep(0.05)
+        before, now = now, _bytes_acknowledged()
+    return now
+
+
+def _bytes_acknowledged() -> int:
     return sum(map(_bytes_of, _connections()))
 
 
