@@ -1,0 +1,32 @@
+"""What Keras's features are, done by hand on NumPy arrays: the other road."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+CLIPS: list[dict[str, Any]] = [
+    {"clipnorm": 0.5},
+    {"clipvalue": 0.2},
+    {"global_clipnorm": 0.75},
+]
+
+
+def clipped(step: list, clip: dict[str, float]) -> list:
+    """The gradients of one step under one of the three clips, in float64."""
+    [(name, c)] = clip.items()
+    wide = [np.asarray(g, "float64") for g in step]
+    if name == "clipvalue":
+        return [np.clip(g, -c, c) for g in wide]
+    norms = [np.sqrt(np.sum(np.square(g))) for g in wide]
+    if name == "global_clipnorm":
+        norms = [np.sqrt(np.sum(np.square(norms)))] * len(wide)
+    return [g * (c / max(norm, c)) for g, norm in zip(wide, norms)]
+
+
+def average(averages: list | None, values: list, momentum: float) -> list:
+    """Moving averages after one more step; they start at the values of the first."""
+    if averages is None:
+        return [np.asarray(value, "float64") for value in values]
+    return [momentum * a + (1 - momentum) * v for a, v in zip(averages, values)]

@@ -1,0 +1,45 @@
+"""A test for each check: the decorator `parametrize_with_checks` of pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from keras_textbook_opt.testing.conformance import name_of, optimizer_checks_generator
+from keras_textbook_opt.testing.subject import shown
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def parametrize_with_checks(
+    factories: Iterable[Any],
+    *,
+    expected_failed_checks: Callable[[Any], Mapping[str, str]] | None = None,
+    select: str | list[str] | None = None,
+) -> pytest.MarkDecorator:
+    """Make a test for each check on each optimizer, with an id that reads well.
+
+        @parametrize_with_checks([MyLion, functools.partial(MyLion, weight_decay=0.1)])
+        def test_my_optimizers(factory, check):
+            check(factory)
+
+    Args:
+        factories: Optimizer classes, or callables that pass keyword arguments on.
+        expected_failed_checks: A function of a factory that returns the names of the
+            checks that are known to fail on it, each with the reason.
+        select: A part of a check's name, a group of checks, or a list of these.
+    """
+    import pytest
+
+    cases = []
+    for factory in factories:
+        reasons = expected_failed_checks(factory) if expected_failed_checks else {}
+        for _, check in optimizer_checks_generator(factory, select=select):
+            name = name_of(check)
+            expected = name in reasons
+            marks = [pytest.mark.xfail(reason=reasons[name])] if expected else []
+            cases.append(
+                pytest.param(factory, check, marks=marks, id=f"{shown(factory)}-{name}")
+            )
+    return pytest.mark.parametrize("factory, check", cases)

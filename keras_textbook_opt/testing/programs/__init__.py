@@ -1,0 +1,1 @@
+"""What the checks run in processes of their own."""
