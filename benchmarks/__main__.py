@@ -181,11 +181,43 @@ def workers(
 
 
 @app.command()
+def conformance(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="An optimizer to check; what there is of others stays."),
+    ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(help="A part of a check's name, or a group; the others stay."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results; by default one in build/.",
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Put the optimizers of Keras, ours and others to all checks, on TensorFlow."""
+    with _one_line_when_interrupted():
+        _use_tensorflow_on_the_processor()
+
+        from rich.console import Console
+
+        from benchmarks.conformance import command
+
+        folder = output or output_folder("conformance", quick=False)
+        command.carry_out(folder, only or [], select, Console(stderr=True))
+
+
+@app.command()
 def readme() -> None:
-    """Put the tables of the committed results into the README."""
+    """Put the committed results into the README, and the checks into their page."""
+    from benchmarks.conformance import page
     from benchmarks.readme import update
 
     update()
+    page.update()
 
 
 def output_folder(command: str, quick: bool) -> Path:

@@ -20,6 +20,7 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/checks.md",
     "docs/more-than-one-machine.md",
     "docs/moving.md",
     "docs/state.md",
