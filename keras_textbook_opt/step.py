@@ -19,7 +19,12 @@ from keras_textbook_opt import backends, checks, clip, gradients, hyperparameter
 from keras_textbook_opt.gradients import Dense
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.stateful import StatefulOptimizer
-from keras_textbook_opt.variables import compute_dtype, is_narrow, path_of
+from keras_textbook_opt.variables import (
+    compute_dtype,
+    has_value,
+    is_narrow,
+    path_of,
+)
 
 
 class Step(NamedTuple):
@@ -265,8 +270,9 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
             ValueError: The training was not on the variables that it seemed to be on.
         """
         var_list = list(var_list)
-        self._check_training_ends(var_list)
-        self._overwrite_with_averages(var_list)
+        if all(map(has_value, var_list)):
+            self._check_training_ends(var_list)
+            self._overwrite_with_averages(var_list)
 
     def _overwrite_with_averages(self, variables) -> None:
         for θ, average in self._averaged(variables):

@@ -22,6 +22,11 @@ def is_narrow(variable: Any) -> bool:
     return dtype_of(variable) in ("float16", "bfloat16")
 
 
+def has_value(variable: Any) -> bool:
+    """Whether `variable` has a value: where `fit` fails on JAX, Keras has taken it."""
+    return getattr(variable, "_value", variable) is not None
+
+
 def path_of(variable: Any) -> str:
     """What a `keras.Variable` calls its path; a `tf.Variable` has its name alone."""
     return variable.path if hasattr(variable, "path") else variable.name

@@ -223,6 +223,17 @@ def test_newcomers_alone_are_appended(place: int):
     assert_same(weights_of(model), weights_of(followed), "appended")
 
 
+@pytest.mark.needs("jax")
+@pytest.mark.parametrize("arguments", [{}, EMA], ids=["", "use_ema"])
+def test_a_fit_that_fails_says_why(arguments: dict[str, Any]):
+    """Keras ends the training of a fit that failed, too, and has no variables then."""
+    model, optimizer = two_layers(), Adam(0.01, **arguments)
+    fit_two_layers(model, optimizer, compiled=True)
+    model.layers[0].trainable = False
+    with pytest.raises(ValueError, match="add_variables"):
+        fit_two_layers(model, optimizer, compiled=True)
+
+
 @pytest.mark.needs("graphs")
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_model_that_was_not_compiled_again_is_found_out(place: int):
