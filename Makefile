@@ -122,7 +122,7 @@ benchmark-precision: $(STAMP) ## Train in 16 bits beside float32, results to bui
 	$(BIN)/python -m benchmarks precision $(ARGS)
 
 .PHONY: benchmark-workers
-benchmark-workers: $(STAMP) ## Count the bytes that two workers send, results to build/
+benchmark-workers: $(STAMP) ## Count the bytes that workers send, results to build/
 	$(BIN)/python -m benchmarks workers $(ARGS)
 
 .PHONY: results

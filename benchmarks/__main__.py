@@ -163,7 +163,7 @@ def workers(
         ),
     ] = None,
 ) -> None:
-    """Count the bytes that two workers send each other in a step. Linux only."""
+    """Count the bytes that workers send each other in a step. Linux only."""
     with _one_line_when_interrupted():
         _use_tensorflow_on_the_processor()
 

@@ -16,7 +16,8 @@ pytest.importorskip("tabulate")
 
 from rich.console import Console
 
-from benchmarks.workers import command, plans, report
+from benchmarks.workers import command, plans, plots, report
+from benchmarks.workers.counts import Count
 from benchmarks.workers.plans import FULL, QUICK
 from tests.conftest import COMMITTED
 
@@ -67,6 +68,29 @@ def test_the_committed_table_has_the_committed_figures():
     folder = COMMITTED / "workers"
     results = json.loads((folder / report.JSON).read_text())
     results["streams"] = tuple(report.Stream(**s) for s in results["streams"])
+    results["counts"] = tuple(Count(**c) for c in results["counts"])
     assert results["plan"] == plans.FULL.name
     written = (folder / report.TABLE).read_text()
     assert report.table(report.Results(**results)) == written
+
+
+def test_what_was_counted_is_what_the_formulas_say():
+    """But for the protocol, which is a few hundred bytes of a message."""
+    written = json.loads((COMMITTED / "workers" / report.JSON).read_text())
+    counts = [Count(**count) for count in written["counts"]]
+    assert {count.workers for count in counts} == {2, 3, 4}
+    large = [count for count in counts if count.computed > 500_000]
+    assert {count.gradient for count in large} == {plans.DENSE, plans.LAZY}
+    assert all(1 < count.ratio < 1.01 for count in large)
+    assert all(
+        0 < count.more < 600 * count.messages for count in counts if count not in large
+    )
+
+
+def test_a_short_run_counts_what_the_formulas_say(short_run: Path):
+    written = json.loads((short_run / report.JSON).read_text())
+    counts = [Count(**count) for count in written["counts"]]
+    assert {count.workers for count in counts} == set(QUICK.workers)
+    assert len(counts) == len(QUICK.workers) * len(QUICK.cases)
+    assert all(0 < count.more < 600 * count.messages for count in counts)
+    assert (short_run / plots.NAME).stat().st_size > 10_000

@@ -23,6 +23,7 @@ PAGES = [
     "docs/checks.md",
     "docs/more-than-one-machine.md",
     "docs/moving.md",
+    "docs/scale.md",
     "docs/state.md",
 ]
 

@@ -1,7 +1,7 @@
 """One worker: `python -m benchmarks.workers.probe PLAN INDEX PORT…`.
 
-The first one prints a JSON object: by exponent and contender, the bytes of a step that
-it sent and received, which is all that two workers send each other.
+It prints the bytes of a step that it sent and received, as a JSON object: of each case
+in order, and among the smallest number of workers by exponent and contender.
 """
 
 import json
@@ -11,19 +11,21 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.workers.plans import CONTENDERS, PLANS, Plan
+from benchmarks.workers.plans import CONTENDERS, DENSE, EXACT, LAZY, PLANS, Case, Plan
 from keras_textbook_opt import Adam, backends
 
 # Of `struct tcp_info` in linux/tcp.h: tcpi_bytes_acked and tcpi_bytes_received.
 BYTES = struct.Struct("=QQ")
 OFFSET = 120
+# Seconds without a byte after which all has arrived that a step has sent.
+SETTLED = 0.05
 
 
 def join(index: int, ports: list[str]) -> tf.distribute.Strategy:
@@ -51,18 +53,7 @@ def summed_with_repeats(self: Any, optimizer: Any, gradients: list, variables: l
 
 
 def bytes_so_far() -> int:
-    """Sent and received by this process, over all of its connections.
-
-    What was sent is counted when the other end has acknowledged it: a moment later.
-    """
-    before, now = -1, _bytes_acknowledged()
-    while now != before:
-        time.sleep(0.05)
-        before, now = now, _bytes_acknowledged()
-    return now
-
-
-def _bytes_acknowledged() -> int:
+    """Sent and received by this process, over all of its connections."""
     return sum(map(_bytes_of, _connections()))
 
 
@@ -85,48 +76,97 @@ def _bytes_of(connection: socket.socket) -> int:
     return sum(BYTES.unpack_from(info, OFFSET))
 
 
-def bytes_a_step(
+def bytes_a_step(on_all: Callable[[Any], Any], batches: Sequence[Any], plan: Plan):
+    """What this worker sends and receives in a step, in the mean after the warm-up."""
+    for batch in batches[: plan.warm_up]:
+        on_all(batch)
+    before = settled()
+    for batch in batches[plan.warm_up :]:
+        on_all(batch)
+    return (settled() - before) / plan.steps
+
+
+def settled() -> int:
+    """The bytes so far, when the other ends have acknowledged what was sent to them."""
+    before, now = -1, bytes_so_far()
+    while now != before:
+        time.sleep(SETTLED)
+        before, now = now, bytes_so_far()
+    return now
+
+
+def of_lookups(
     strategy: tf.distribute.Strategy, plan: Plan, contender: str, ids: np.ndarray
 ) -> float:
-    """Train a table: what a step sends and receives, in the mean."""
+    """Train a table by a contender, with a line of rows for each step."""
     backend: Any = type(backends.active)
     summed = backend.summed
     if contender.endswith("repeats sent"):
         backend.summed = summed_with_repeats
     try:
-        with strategy.scope():
-            table = keras.Variable(np.zeros((plan.rows, plan.width)), dtype="float32")
-            optimizer = make(contender)
-            optimizer.build([table])
-
-        def step(ids: Any) -> None:
-            with tf.GradientTape() as tape:
-                loss = tf.reduce_sum(tf.gather(table.value, ids))
-            optimizer.apply_gradients([(tape.gradient(loss, table.value), table)])
-
-        on_all = tf.function(lambda ids: strategy.run(step, (ids,)))
-        for number, batch in enumerate(ids):
-            if number == plan.warm_up:
-                before = bytes_so_far()
-            on_all(tf.constant(batch))
+        shape = plan.rows, plan.width
+        on_all = training(strategy, shape, lambda: make(contender), looked_up)
+        return bytes_a_step(on_all, list(map(tf.constant, ids)), plan)
     finally:
         backend.summed = summed
-    return (bytes_so_far() - before) / plan.steps
+
+
+def of_case(
+    strategy: tf.distribute.Strategy, plan: Plan, case: Case, index: int
+) -> float:
+    """Train a table by ours, with the same gradient in each step."""
+    meaning: dict[str, Any] = {
+        "sparse_update": LAZY if case.gradient == LAZY else EXACT
+    }
+    on_all = training(
+        strategy,
+        (case.rows, plan.width),
+        lambda: Adam(0.001, **meaning),
+        every_row if case.gradient == DENSE else looked_up,
+    )
+    ids = tf.constant(case.ids(index))
+    return bytes_a_step(on_all, [ids] * (plan.warm_up + plan.steps), plan)
+
+
+def looked_up(table: Any, ids: Any) -> Any:
+    return tf.reduce_sum(tf.gather(table, ids))
+
+
+def every_row(table: Any, ids: Any) -> Any:
+    return tf.reduce_sum(table * table)
+
+
+def training(
+    strategy: tf.distribute.Strategy,
+    shape: tuple[int, int],
+    make_optimizer: Callable[[], Any],
+    loss_of: Callable[[Any, Any], Any],
+) -> Callable[[Any], Any]:
+    """A function that takes one step on all workers, on a new table."""
+    with strategy.scope():
+        table = keras.Variable(np.zeros(shape), dtype="float32")
+        optimizer = make_optimizer()
+        optimizer.build([table])
+
+    def step(ids: Any) -> None:
+        with tf.GradientTape() as tape:
+            loss = loss_of(table.value, ids)
+        optimizer.apply_gradients([(tape.gradient(loss, table.value), table)])
+
+    return tf.function(lambda ids: strategy.run(step, (ids,)))
 
 
 def main(plan: Plan, index: int, ports: list[str]) -> None:
     strategy = join(index, ports)
-    found = {
-        str(exponent): {
-            contender: bytes_a_step(
-                strategy, plan, contender, plan.stream(exponent, index)
-            )
+    found: dict[str, Any] = {"streams": {}}
+    found["cases"] = [of_case(strategy, plan, case, index) for case in plan.cases]
+    for exponent in plan.exponents if len(ports) == plan.workers[0] else ():
+        ids = plan.stream(exponent, index)
+        found["streams"][str(exponent)] = {
+            contender: of_lookups(strategy, plan, contender, ids)
             for contender in CONTENDERS
         }
-        for exponent in plan.exponents
-    }
-    if index == 0:
-        print(json.dumps(found), flush=True)
+    print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
