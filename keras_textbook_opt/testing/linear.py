@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import keras
 import numpy as np
@@ -15,6 +15,7 @@ BATCHES, SIZE = 4, 4
 SQUARED = keras.losses.MeanSquaredError()
 
 
+@final
 class LinearModel:
     """`y = (x·W₁ + b₁)·W₂ + b₂`, trained by `fit` on four batches."""
 

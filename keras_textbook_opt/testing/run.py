@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from keras_textbook_opt.testing import backend, problem
 
 
+@final
 class Run:
     """Variables that start at `values`, stepped by `optimizer` as `mode` says.
 

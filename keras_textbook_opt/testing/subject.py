@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -23,6 +23,7 @@ MOVES = [(0.02, 0.5), (0.5, 4.0)]
 CALIBRATING = 3
 
 
+@final
 class Subject:
     """A factory with its calibration.
 

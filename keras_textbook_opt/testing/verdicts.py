@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import unittest
+from typing import final
 
 
+@final
 class CheckFailed(AssertionError):
     """The promise is broken: what was expected, what came, and by how much."""
 
 
+@final
 class CheckSkipped(unittest.SkipTest):
     """The check proves nothing here; the message says what it waits for."""
 
