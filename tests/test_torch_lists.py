@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from functools import partial
 from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_textbook_opt import SGD
 from keras_textbook_opt.backends import torch_lists as lists
+from keras_textbook_opt.backends.plain import Backend
 from tests import reference
 
 pytestmark = pytest.mark.needs("torch")
@@ -473,6 +476,21 @@ def test_what_is_taken():
     variables, gradients = zip(*refused)
     expected = [False] * len(refused) + [True]
     assert lists.takes([*variables, plain], [*gradients, g]) == expected
+
+
+@pytest.mark.parametrize("of_gradients", ["own", "float32"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_gradients_of_every_dtype_accumulate_as_a_list(
+    monkeypatch, dtype, of_gradients
+):
+    monkeypatch.delattr(Backend, "accumulate")
+    θ = [keras.Variable(np.ones(5), dtype=dtype) for _ in range(3)]
+    optimizer = SGD(0.5, gradient_accumulation_steps=2)
+    g_dtype = getattr(torch, dtype if of_gradients == "own" else of_gradients)
+    for _ in range(2):
+        optimizer.apply([torch.full((5,), 0.5, dtype=g_dtype) for _ in θ], θ)
+    for variable in θ:
+        assert torch.equal(variable.value, torch.full_like(variable.value, 0.75))
 
 
 def test_no_variable_is_taken_where_two_share_memory():

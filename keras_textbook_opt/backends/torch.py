@@ -80,6 +80,7 @@ class Torch(Backend):
     def accumulate(self, optimizer, totals, gradients):
         places = list(map(_tensor, totals))
         g, scales = _unscaled(gradients)
+        g = [torch_lists.product(x, None) for x in g]
         if in_stateless_scope() or not all(torch_lists.takes(places, g)):
             return super().accumulate(optimizer, totals, gradients)
         torch_lists.accumulate(places, g, scales)
