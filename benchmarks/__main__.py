@@ -25,6 +25,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the results; by default one in build/.", file_okay=False
+    ),
+]
+
 
 class Data(str, enum.Enum):
     """Where the Boston housing table comes from."""
@@ -58,13 +65,7 @@ def boston_housing(
     data: Annotated[
         Data, typer.Option(help="The table in benchmarks/data, or Keras's download.")
     ] = Data.SHIPPED,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the results; by default one in build/.",
-            file_okay=False,
-        ),
-    ] = None,
+    output: Output = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, help="Number of seeds; by default 4, or 2 with --quick."),
@@ -96,13 +97,7 @@ def steps(
         list[Part] | None,
         typer.Option(help="A part to measure; the others stay as they are."),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the results; by default one in build/.",
-            file_okay=False,
-        ),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Time one step of each optimizer, ours beside the built-in and other libraries."""
     with _one_line_when_interrupted():
@@ -128,13 +123,7 @@ def precision(
     quick: Annotated[
         bool, typer.Option("--quick", help="Run a tenth of the epochs, two seeds.")
     ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the results; by default one in build/.",
-            file_okay=False,
-        ),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Train three models in float32, bfloat16 and float16, and compare their losses."""
     with _one_line_when_interrupted():
@@ -155,13 +144,7 @@ def workers(
     quick: Annotated[
         bool, typer.Option("--quick", help="A small table and one stream.")
     ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the results; by default one in build/.",
-            file_okay=False,
-        ),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Count the bytes that workers send each other in a step. Linux only."""
     with _one_line_when_interrupted():
@@ -190,13 +173,7 @@ def conformance(
         list[str] | None,
         typer.Option(help="A part of a check's name, or a group; the others stay."),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the results; by default one in build/.",
-            file_okay=False,
-        ),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Put the optimizers of Keras, ours and others to all checks, on TensorFlow."""
     with _one_line_when_interrupted():
