@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rich.console import Console
 from benchmarks.workers import command, plans, plots, report
 from benchmarks.workers.counts import Count
 from benchmarks.workers.plans import FULL, QUICK
+from benchmarks.workers.traffic import Traffic
 from tests.conftest import COMMITTED
 
 pytestmark = [pytest.mark.once, pytest.mark.xdist_group("workers")]
@@ -27,15 +29,20 @@ BYTES_OF_A_ROW = 4 * QUICK.width + 4
 OVERHEAD = 1.1
 
 
+on_linux = pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="the bytes of a connection are Linux's to count",
+)
+
+
 @pytest.fixture(scope="module")
 def short_run(tmp_path_factory) -> Path:
-    if not sys.platform.startswith("linux"):
-        pytest.skip("the bytes of a connection are Linux's to count")
     output = tmp_path_factory.mktemp("results")
     command.carry_out(QUICK, output, Console(file=io.StringIO()))
     return output
 
 
+@on_linux
 def test_rows_are_counted_once_or_as_often_as_they_were_looked_up(short_run: Path):
     [stream] = json.loads((short_run / report.JSON).read_text())["streams"]
     counted = stream["bytes_a_step"]
@@ -48,6 +55,22 @@ def test_rows_are_counted_once_or_as_often_as_they_were_looked_up(short_run: Pat
         assert merged < counted[contender] < OVERHEAD * merged
     table = 4 * 2 * QUICK.rows * QUICK.width
     assert table < counted["keras.optimizers.Adam, clipped"] < OVERHEAD * table
+
+
+@on_linux
+def test_bytes_are_counted_whatever_connections_open_and_close():
+    traffic = Traffic()
+    with socket.create_server(("localhost", 0)) as server:
+        before = traffic.settled()
+        for k in range(1, 4):
+            with socket.create_connection(server.getsockname()) as sender:
+                receiver, _ = server.accept()
+                with receiver:
+                    sender.sendall(bytes(1000))
+                    assert receiver.recv(1000, socket.MSG_WAITALL) == bytes(1000)
+                    # Both ends are this process's: it has sent and received them.
+                    assert traffic.settled() - before == pytest.approx(2000 * k, abs=k)
+    assert traffic.settled() - before == pytest.approx(6000, abs=3)
 
 
 def test_a_stream_is_the_same_at_every_call_and_differs_by_worker():
@@ -87,6 +110,7 @@ def test_what_was_counted_is_what_the_formulas_say():
     )
 
 
+@on_linux
 def test_a_short_run_counts_what_the_formulas_say(short_run: Path):
     written = json.loads((short_run / report.JSON).read_text())
     counts = [Count(**count) for count in written["counts"]]

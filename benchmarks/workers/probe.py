@@ -6,12 +6,8 @@ in order, and among the smallest number of workers by exponent and contender.
 
 import json
 import os
-import socket
-import stat
-import struct
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -19,13 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.workers.plans import CONTENDERS, DENSE, EXACT, LAZY, PLANS, Case, Plan
+from benchmarks.workers.traffic import Traffic
 from keras_textbook_opt import Adam, backends
-
-# Of `struct tcp_info` in linux/tcp.h: tcpi_bytes_acked and tcpi_bytes_received.
-BYTES = struct.Struct("=QQ")
-OFFSET = 120
-# Seconds without a byte after which all has arrived that a step has sent.
-SETTLED = 0.05
 
 
 def join(index: int, ports: list[str]) -> tf.distribute.Strategy:
@@ -52,47 +43,15 @@ def summed_with_repeats(self: Any, optimizer: Any, gradients: list, variables: l
     return [type(g).of(total) for g, total in zip(gradients, sums)]
 
 
-def bytes_so_far() -> int:
-    """Sent and received by this process, over all of its connections."""
-    return sum(map(_bytes_of, _connections()))
-
-
-def _connections() -> Iterator[socket.socket]:
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                continue
-            with socket.socket(fileno=os.dup(int(name))) as connection:
-                if connection.type == socket.SOCK_STREAM:
-                    yield connection
-        except OSError:  # It was closed meanwhile.
-            continue
-
-
-def _bytes_of(connection: socket.socket) -> int:
-    if connection.family not in (socket.AF_INET, socket.AF_INET6):
-        return 0
-    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-    return sum(BYTES.unpack_from(info, OFFSET))
-
-
 def bytes_a_step(on_all: Callable[[Any], Any], batches: Sequence[Any], plan: Plan):
     """What this worker sends and receives in a step, in the mean after the warm-up."""
     for batch in batches[: plan.warm_up]:
         on_all(batch)
-    before = settled()
+    traffic = Traffic()
+    before = traffic.settled()
     for batch in batches[plan.warm_up :]:
         on_all(batch)
-    return (settled() - before) / plan.steps
-
-
-def settled() -> int:
-    """The bytes so far, when the other ends have acknowledged what was sent to them."""
-    before, now = -1, bytes_so_far()
-    while now != before:
-        time.sleep(SETTLED)
-        before, now = now, bytes_so_far()
-    return now
+    return (traffic.settled() - before) / plan.steps
 
 
 def of_lookups(
