@@ -314,9 +314,11 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._state.appended = False
 
     def _stands_in_another_order(self, variables: list) -> bool:
+        if not self._state.appended:
+            return False
         keys = [self._var_key(variable) for variable in variables]
         known = list(self._state.beside)
-        return self._state.appended and keys != known and set(keys) == set(known)
+        return keys != known and set(keys) == set(known)
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
         """Take a step on values: of the variables, and of `variables`, in their order.
@@ -516,8 +518,12 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _beside(self, variable) -> Beside:
         return self._state.of(self._var_key(variable))
 
+    def _are_its_own(self, variables: list) -> bool:
+        """Whether these are all that the optimizer was built with, in its order."""
+        return list(map(id, variables)) == list(map(id, self._trainable_variables))
+
     def _all_beside(self, variables: list) -> list[Beside]:
-        if list(map(id, variables)) == list(map(id, self._trainable_variables)):
+        if self._are_its_own(variables):
             return list(self._state.beside.values())
         return list(map(self._beside, variables))
 

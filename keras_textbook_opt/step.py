@@ -76,6 +76,8 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
             super().apply(grads, trainable_variables)
 
     def _check_are_known(self, variables):
+        if self._are_its_own(variables):
+            return
         known = self._trainable_variables_indices
         unknown = [path_of(v) for v in variables if self._var_key(v) not in known]
         if unknown:
@@ -94,13 +96,12 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
                 f"Expected {len(variables)} gradients, one for each variable. "
                 f"Received: {len(grads)}"
             )
-        takes_any = map(self._overwrite_variable_with_gradient, variables)
-        updated = [not overwritten for overwritten in takes_any]
-        if all(updated):
+        overwritten = list(map(self._overwrite_variable_with_gradient, variables))
+        if not any(overwritten):
             return checks.checked_all(grads, variables, failing)
         return [
-            checks.checked_all([g], [v], failing)[0] if is_updated else g
-            for g, v, is_updated in zip(grads, variables, updated)
+            g if is_overwritten else checks.checked_all([g], [v], failing)[0]
+            for g, v, is_overwritten in zip(grads, variables, overwritten)
         ]
 
     def _backend_apply_gradients(self, grads, trainable_variables):

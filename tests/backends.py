@@ -48,12 +48,15 @@ MODES_IN_TIME = [_long(mode) if mode == "xla" else mode for mode in MODES]
 COMPILED = MODES_IN_TIME[1:] or MODES_IN_TIME
 
 
-def few_on_jax(cases: list, few: slice) -> list:
-    """All cases; but on JAX, which compiles for each, those beside the few are long."""
-    if BACKEND != "jax":
-        return cases
-    quick = cases[few]
+def few(cases: list, of_these: slice) -> list:
+    """All cases; those beside a few are long."""
+    quick = cases[of_these]
     return [case if case in quick else _long(case) for case in cases]
+
+
+def few_on_jax(cases: list, of_these: slice) -> list:
+    """All cases; but on JAX, which compiles for each, those beside the few are long."""
+    return few(cases, of_these) if BACKEND == "jax" else cases
 
 
 class Sparse(NamedTuple):

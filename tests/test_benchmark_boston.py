@@ -252,6 +252,7 @@ def test_the_network_is_the_chapter_s():
     assert shapes == [(13, 4), (4,), (4, 1), (1,)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("quick", [False, True])
 def test_a_run_writes_to_build_unless_told_where(quick, monkeypatch, results_folder):
     plan = Plan([first_steps(SWEEP[0])], [0], shipped(), "shipped")

@@ -88,6 +88,7 @@ def test_the_built_in_adam_in_bfloat16_moves_nothing_and_ours_does(short_run):
     assert shown.count("did not move") == len(TASKS)
 
 
+@pytest.mark.long
 def test_a_model_that_does_not_move_would_be_a_no(tmp_path):
     planted = replace(BFLOAT16, make=keras.optimizers.Adam)
     task = replace(BOSTON, epochs=10)
@@ -156,6 +157,7 @@ def test_broken_losses_are_written_as_json_and_drawn(tmp_path):
     assert (tmp_path / plots.FINAL).read_bytes().startswith(PNG)
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_the_tasks_that_were_complete(tmp_path, monkeypatch):
     def train(self, seed, on_epoch):
         if self._task is not BOSTON:
@@ -223,6 +225,7 @@ def test_the_full_plan_is_what_is_promised():
     assert all(task.epochs >= 1 for task in quick().tasks)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("quick", [False, True])
 def test_a_run_writes_to_build_unless_told_where(quick, monkeypatch, results_folder):
     plan = Plan([replace(BOSTON, epochs=1)], [0], SHORT[:1], shortening=20)

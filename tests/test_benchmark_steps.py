@@ -290,6 +290,7 @@ def test_a_quick_run_leaves_the_results_of_a_full_one_alone(fake_parts, tmp_path
     assert report.read(tmp_path) == full
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("quick", [False, True])
 def test_a_run_writes_to_build_unless_told_where(quick, fake_parts, results_folder):
     ended = run(*["--quick"] * quick)

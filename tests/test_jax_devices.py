@@ -8,7 +8,7 @@ import pytest
 
 from tests.processes import run
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.long]
 
 
 def test_averages_and_shards_on_jax():

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum
-from tests.backends import few_on_jax
+from tests.backends import few, few_on_jax
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
@@ -159,7 +159,7 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "another optimizer": {"optimizer": "Momentum"},
 }
 of_every_difference = pytest.mark.parametrize(
-    "difference", few_on_jax([*DIFFERENCES], slice(1, None, 6))
+    "difference", few([*DIFFERENCES], slice(1, None, 3))
 )
 made = st.builds(
     Made,
@@ -168,7 +168,7 @@ made = st.builds(
     optimizer=st.sampled_from(["Adam", "Adam", "Momentum", "SGD"]),
     subclass=st.booleans(),
 )
-few = settings(max_examples=25 if THOROUGH else 2)
+sparingly = settings(max_examples=25 if THOROUGH else 2)
 
 
 def weights_file(model: keras.Model, folder: str) -> Path:
@@ -177,7 +177,7 @@ def weights_file(model: keras.Model, folder: str) -> Path:
 
 
 @of_every_difference
-@few
+@sparingly
 @given(saved=made, build=st.booleans(), swapped=st.booleans())
 def test_what_fits_is_taken_and_the_rest_starts_afresh(
     difference: str, saved: Made, build: bool, swapped: bool

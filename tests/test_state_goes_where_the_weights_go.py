@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests import histories
-from tests.backends import few_on_jax
+from tests.backends import few
 from tests.histories import History
 
 pytestmark = pytest.mark.needs("fit")
@@ -28,7 +28,7 @@ DRAWN = st.builds(
 )
 
 
-@pytest.mark.parametrize("route", few_on_jax([*histories.ROUTES], slice(0, None, 2)))
+@pytest.mark.parametrize("route", few([*histories.ROUTES], slice(0, None, 2)))
 @hypothesis.settings(max_examples=60 if THOROUGH else 2)
 @hypothesis.example(history=History(kind="subclass", made_in_order=False))
 @hypothesis.example(history=History(event="unfrozen, appended", excluded=1))

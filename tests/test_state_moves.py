@@ -10,7 +10,7 @@ import pytest
 from keras.optimizers import schedules
 
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
-from tests.backends import BACKEND, few_on_jax, gradient, numbers, of_dtypes
+from tests.backends import BACKEND, LONG, few_on_jax, gradient, numbers, of_dtypes
 
 ALL: dict[str, Any] = {
     "weight_decay": 0.1,
@@ -255,10 +255,12 @@ def fit(model: keras.Model) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("ours", "built_in"),
     [
-        (SGD, keras.optimizers.SGD(0.1)),
+        pytest.param(SGD, keras.optimizers.SGD(0.1), marks=LONG),
         (Momentum, keras.optimizers.SGD(0.1, 0.9, nesterov=True)),
         # Keras's own second fit with an average fails on JAX.
-        (Adam, keras.optimizers.Adam(0.1, use_ema=BACKEND != "jax")),
+        pytest.param(
+            Adam, keras.optimizers.Adam(0.1, use_ema=BACKEND != "jax"), marks=LONG
+        ),
     ],
     ids=["SGD", "Momentum", "Adam"],
 )

@@ -72,6 +72,7 @@ def refused(checker: str) -> set[int]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("check", [mypy, pyright])
 def test_wrong_calls_are_refused_and_right_ones_and_the_documents_accepted(
     check, tmp_path

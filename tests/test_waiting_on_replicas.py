@@ -11,7 +11,11 @@ import pytest
 from tests import processes
 from tests.programs.waiting_cases import CASES
 
-pytestmark = [pytest.mark.needs("replicas"), pytest.mark.xdist_group("replicas")]
+pytestmark = [
+    pytest.mark.needs("replicas"),
+    pytest.mark.xdist_group("replicas"),
+    pytest.mark.long,
+]
 TOLERANCE = 1e-6  # As in test_replicas.py: the rows are added in another order.
 
 

@@ -17,7 +17,7 @@ import pytest
 from keras.optimizers.schedules import ExponentialDecay
 
 from keras_textbook_opt import Adam, Momentum
-from tests.backends import BACKEND, few_on_jax, numbers
+from tests.backends import BACKEND, few, few_on_jax, numbers
 
 pytestmark = pytest.mark.needs("fit")
 
@@ -144,7 +144,7 @@ CHECKS = [
 EAGER = {"tensorflow": [True, False], "jax": [False]}.get(BACKEND, [True])
 
 
-@pytest.mark.parametrize("case", few_on_jax(CASES, slice(1, 2)), ids="".join)
+@pytest.mark.parametrize("case", few(CASES, slice(1, 2)), ids="".join)
 @pytest.mark.parametrize("eager", EAGER)
 @pytest.mark.parametrize(
     "check", few_on_jax(CHECKS, slice(0, None, 3)), ids=lambda check: check.__name__[6:]
