@@ -12,6 +12,7 @@ import numbers
 import re
 import reprlib
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -128,6 +129,28 @@ def exact_or_lazy(value: Any) -> str:
     return value
 
 
+def multipliers(name: str, value: Any) -> dict[str, float]:
+    """`value` with floats; a `ValueError` unless it maps patterns to numbers >= 0."""
+    if not isinstance(value, Mapping):
+        expected = "a dict of regular expressions, each with a number >= 0"
+        raise ValueError(_message(name, expected, value))
+    return {
+        _pattern(name, pattern): real(f"{name}[{pattern!r}]", factor, at_least=0)
+        for pattern, factor in value.items()
+    }
+
+
+def _pattern(name: str, value: Any) -> str:
+    try:
+        re.compile(text("a pattern", value))
+    except (ValueError, re.error, OverflowError, RecursionError) as error:
+        raise ValueError(
+            f"`{name}` must be a dict whose keys are regular expressions. Received: "
+            f"{value!r} ({error})"
+        ) from None
+    return value
+
+
 def text(name: str, value: Any) -> str:
     """`value`; a `ValueError` unless it is a string."""
     if not isinstance(value, str):
@@ -171,4 +194,7 @@ def shown(value: Any) -> str:
             return "…"  # The value is not known while a step is traced.
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
+    if isinstance(value, dict):  # in its own order, which `reprlib` does not keep
+        items = [f"{key!r}: {item!r}" for key, item in value.items()]
+        return f"{{{', '.join([*items[:4], *['...'] * (len(items) > 4)])}}}"
     return reprlib.repr(value)

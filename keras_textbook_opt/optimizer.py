@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import inspect
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -16,6 +17,7 @@ from keras_textbook_opt.gradients import Dense
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.settings import LearningRate, Settings
 from keras_textbook_opt.state.exclusions import Exclusions
+from keras_textbook_opt.state.multipliers import Multipliers
 from keras_textbook_opt.step import SteppingOptimizer
 from keras_textbook_opt.variables import path_of
 
@@ -54,6 +56,13 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
             are divided by it.
         gradient_accumulation_steps: An integer >= 2 or `None`. Variables are updated
             once in that many steps, with the mean of the gradients.
+        learning_rate_multipliers: A dict of regular expressions, each with a factor of
+            `η` >= 0, or `None`. The first that is found in a variable's path
+            (`re.search` in `variable.path`) counts for the variable, and 1 if none is.
+            Its weight decay is scaled with its rate. A factor of 0 leaves the variable
+            and its slots as they are; its gradient still counts in `global_clipnorm`,
+            as that of a parameter in a group of rate 0 does on PyTorch, and its
+            constraint still holds. `layerwise_decay` makes such a dict.
         compensate: Whether what a variable of 16 bits rounds off is carried to the next
             step (Kahan 1965, "Further remarks on reducing truncation errors"). It costs
             4 bytes for each of its elements, and wider variables nothing. Without it,
@@ -62,7 +71,8 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
 
     Raises:
         ValueError: An argument is unknown, out of its range or of another type, or two
-            clips are given.
+            clips are given. `build` raises where a pattern of
+            `learning_rate_multipliers` is found in no path of its variables.
 
     Example:
         Sign descent, `θ ← θ − η·sign(g)`:
@@ -120,6 +130,10 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
     def get_config(self) -> dict[str, Any]:
         """All arguments of the constructor, such that `from_config` makes a twin."""
         config = super().get_config() | {"compensate": self.compensate}
+        if self.learning_rate_multipliers:
+            state, variables = self._state, self._trainable_variables
+            factors = [beside.factor for beside in state.beside.values()]
+            config |= state.multipliers.to_config(variables, factors)
         if self._state.excluded:
             written = self._state.excluded.to_config(self._trainable_variables)
             config["exclude_from_weight_decay"] = written
@@ -132,10 +146,15 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
         config = dict(config)
         excluded = config.pop("exclude_from_weight_decay", None)
         variables = config.pop("variables", ())
+        multiplied = config.pop("multiplied_variables", None)
         optimizer = super().from_config(config, custom_objects=custom_objects)
         if excluded:
             optimizer._state.excluded = Exclusions.from_config(excluded)
             optimizer._exclude()
+        if multiplied:
+            patterns = optimizer.learning_rate_multipliers or {}
+            found = Multipliers.from_config(patterns, multiplied)
+            optimizer._state.multipliers = found
         optimizer._state.order_of_file = tuple(variables)
         return optimizer
 
@@ -176,6 +195,20 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
     @lr.setter
     def lr(self, learning_rate):
         self.learning_rate = learning_rate
+
+    @property
+    def learning_rate_multipliers(self) -> dict[str, float] | None:
+        """The factors of the learning rate, by patterns; others may be assigned.
+
+        Where other variables are trained, pass them to `add_variables` before, and
+        compile the model again after.
+        """
+        return dict(self._state.multipliers.patterns) or None
+
+    @learning_rate_multipliers.setter
+    def learning_rate_multipliers(self, multipliers: Mapping[str, float] | None):
+        check = settings.SETTINGS["learning_rate_multipliers"].check
+        self._multiply(check("learning_rate_multipliers", multipliers) or {})
 
     def __repr__(self) -> str:
         """The class and what it was constructed with, but for what is the default."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import (
     Any,
     Literal,
@@ -21,6 +21,7 @@ import keras
 from keras_textbook_opt.hyperparameters import (
     boolean,
     integer,
+    multipliers,
     optional,
     real,
     shown,
@@ -44,6 +45,7 @@ class Settings(TypedDict, total=False):
     ema_overwrite_frequency: int | None
     loss_scale_factor: float | None
     gradient_accumulation_steps: int | None
+    learning_rate_multipliers: Mapping[str, float] | None
     compensate: bool
     name: str | None
     lr: LearningRate
@@ -70,6 +72,9 @@ SETTINGS = {
     "loss_scale_factor": Setting(None, _POSITIVE),
     "gradient_accumulation_steps": Setting(
         None, functools.partial(optional, integer, at_least=2)
+    ),
+    "learning_rate_multipliers": Setting(
+        None, functools.partial(optional, multipliers)
     ),
     "compensate": Setting(True, boolean),
     "name": Setting(None, functools.partial(optional, text)),

@@ -29,6 +29,7 @@ from keras_textbook_opt.state import (
 from keras_textbook_opt.state.archive import Saved
 from keras_textbook_opt.state.identity import identity, unique
 from keras_textbook_opt.state.lifecycle import State
+from keras_textbook_opt.state.multipliers import Multipliers
 from keras_textbook_opt.state.slots import ACCUMULATOR, AVERAGE, CARRY, SLOT, Beside
 from keras_textbook_opt.swapping import SwappableAverage
 from keras_textbook_opt.variables import compute_dtype, dtype_of, is_narrow, path_of
@@ -43,10 +44,18 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     _trainable_variables: list
     _variables: list
 
-    def __init__(self, *, learning_rate: Any, compensate: bool, **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        learning_rate: Any,
+        compensate: bool,
+        learning_rate_multipliers: dict[str, float] | None,
+        **kwargs: Any,
+    ):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.compensate = compensate
         self._state = State()
+        self._state.multipliers = Multipliers(learning_rate_multipliers or {})
         self._in_a_checkpoint = backends.active.in_a_checkpoint(
             self._list_of_variables,
             functools.partial(restoring.check_list, self._state),
@@ -152,6 +161,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._load_from_legacy_file()
             return
         self._check_variables(variables)
+        self._state.multipliers.check(variables)
         self._find_exclusions(variables)
         with backends.active.outside_the_step(self):
             self._build(variables)
@@ -194,7 +204,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         updated = [
             v for v in variables if not self._overwrite_variable_with_gradient(v)
         ]
-        state.beside = {key: state.beside.get(key, Beside()) for key in keys}
+        state.beside = lifecycle.beside(state, dict(zip(keys, variables)))
         state.compute_dtypes = set(map(compute_dtype, updated))
         self._trainable_variables_indices = {key: k for k, key in enumerate(keys)}
         if self.use_ema:
@@ -352,9 +362,10 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         changed_at = self._state.changed_at
         if changed_at is not None and self._steps_taken() > changed_at:
             raise ValueError(
-                "Expected the model to be compiled again after `add_variables`. "
-                "Received: steps of a graph that was traced before, and knows the old "
-                "list alone. Call `model.compile` with this optimizer, and train again."
+                "Expected the model to be compiled again after `add_variables`, or a "
+                "change of `learning_rate_multipliers`. Received: steps of a graph "
+                "that was traced before, and knows what was then alone. Call "
+                "`model.compile` with this optimizer, and train again."
             )
         if self._stands_in_another_order(var_list):
             raise ValueError(
@@ -364,6 +375,16 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 "since then were wrong. Call `add_variables(model.trainable_variables)`"
                 " in the place of `add_variables` with the new ones alone."
             )
+
+    def _multiply(self, patterns: dict[str, float]) -> None:
+        """Have the factors of these patterns from now on, or raise a `ValueError`."""
+        state, multipliers = self._state, Multipliers(patterns)
+        if self.built:
+            self._settle()
+            multipliers.check(state.variables)
+            state.multiply(dict(enumerate(multipliers.of(state.variables))))
+            state.changed_at = self._steps_taken()
+        state.multipliers, state.let_go = multipliers, {}
 
     def _check_variables(self, variables) -> None:
         for variable in variables:
@@ -393,7 +414,8 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         variables = self._trainable_variables
         excluded = set(map(id, self._state.excluded.variables))
         decays = [id(variable) not in excluded for variable in variables]
-        here = [identity(v, d) for v, d in zip(variables, decays)]
+        factors = [beside.factor for beside in self._state.beside.values()]
+        here = [identity(*each) for each in zip(variables, decays, factors)]
         return lifecycle.saved(self._state, self._named_own(), here)
 
     def _named_own(self) -> dict[str, Any]:
@@ -486,6 +508,11 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 "Expected an optimizer that Keras has as well. Received: "
                 f"{type(self).__name__}"
             )
+        if self._state.multipliers:
+            raise ValueError(
+                "Expected an optimizer without `learning_rate_multipliers`: Keras has "
+                f"one rate for all variables. Received: {self!r}"
+            )
         self._settle()
         carries = sum(
             beside.carry is not None for beside in self._state.beside.values()
@@ -521,6 +548,10 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _are_its_own(self, variables: list) -> bool:
         """Whether these are all that the optimizer was built with, in its order."""
         return list(map(id, variables)) == list(map(id, self._trainable_variables))
+
+    def _factor(self, variable) -> float:
+        """What the learning rate of `variable` is multiplied by."""
+        return self._beside(variable).factor if self._state.multipliers else 1.0
 
     def _all_beside(self, variables: list) -> list[Beside]:
         if self._are_its_own(variables):

@@ -11,6 +11,7 @@ here.
 from __future__ import annotations
 
 import abc
+import itertools
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -32,11 +33,12 @@ class Step(NamedTuple):
 
     Args:
         rate: The learning rate, in the widest compute dtype.
-        scalars: For each compute dtype, `η` and what `step_size` returns for it.
+        scalars: For each compute dtype and each factor of a learning rate, `η` times
+            the factor and what `step_size` returns for it.
     """
 
     rate: Any
-    scalars: dict[str, tuple[Any, Any]]
+    scalars: dict[tuple[str, float], tuple[Any, Any]]
 
 
 class SteppingOptimizer(StatefulOptimizer, abc.ABC):
@@ -157,8 +159,11 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
     def _update_all(self, grads, variables):
         dtypes = self._state.compute_dtypes
         η = ops.cast(self.learning_rate, max(dtypes))
-        step = Step(η, {dtype: self._scalars(η, dtype) for dtype in dtypes})
+        groups = itertools.product(dtypes, self._state.factors)
+        step = Step(η, {(d, f): self._scalars(_times(η, f), d) for d, f in groups})
         pairs = list(zip(self._clip_gradients(grads), variables))
+        if self._state.multipliers:  # 0 leaves a variable as it is
+            pairs = [(g, θ) for g, θ in pairs if self._factor(θ)]
         backends.active.run(self, pairs, step)
 
     def _clip_gradients(self, grads):
@@ -185,10 +190,12 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
 
     def _update(self, g: Dense | Rows, θ, step: Step) -> None:
         """Update `θ` as `update_step` says, which a subclass may override."""
+        factor = self._factor(θ)
         if self._has_its_own_update_step:
-            self.update_step(gradients.plain(g.merged()), θ, step.rate)
+            rate = _times(step.rate, factor)
+            self.update_step(gradients.plain(g.merged()), θ, rate)
         else:
-            self._step_one(g, θ, *step.scalars[compute_dtype(θ)])
+            self._step_one(g, θ, *step.scalars[compute_dtype(θ), factor])
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         """Decay `variable`, then update it and its slots: one variable's step.
@@ -199,7 +206,7 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
         Args:
             gradient: The variable's gradient, clipped: a tensor or `tf.IndexedSlices`.
             variable: The variable, a `keras.Variable` or what the backend has under it.
-            learning_rate: `η`, a scalar tensor.
+            learning_rate: `η`, times the factor of the variable: a scalar tensor.
         """
         scalars = self._scalars(learning_rate, compute_dtype(variable))
         self._step_one(gradients.structured(gradient), variable, *scalars)
@@ -283,6 +290,10 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
         """The variables that have an average, each with it."""
         pairs = [(θ, self._beside(θ).average) for θ in variables]
         return [(θ, average) for θ, average in pairs if average is not None]
+
+
+def _times(η, factor: float):
+    return η if factor == 1 else η * factor
 
 
 def _as_tuple(values, count: int) -> tuple:

@@ -21,9 +21,14 @@ class Oracle:
     """What the variables and slots of `recipe` must be, step for step."""
 
     def __init__(
-        self, recipe: Recipe, variables: list[np.ndarray], excluded: tuple = ()
+        self,
+        recipe: Recipe,
+        variables: list[np.ndarray],
+        excluded: tuple = (),
+        factors: tuple = (),
     ):
         self.recipe, self.excluded = recipe, excluded
+        self.factors = factors or (1.0,) * len(variables)
         self.dtypes = [θ.dtype for θ in variables]
         self.variables = [θ.astype(np.float64) for θ in variables]
         names = list(SLOTS[recipe.optimizer.__name__])
@@ -42,7 +47,8 @@ class Oracle:
             [_densified(g, θ) for g, θ in zip(gradients, self.variables)]
         )
         for k, (g, rows) in enumerate(zip(dense, touched)):
-            self._update(k, g, rows if self.recipe.lazy else ...)
+            if self.factors[k]:
+                self._update(k, g, rows if self.recipe.lazy else ...)
 
     def _clipped(self, gradients: list[np.ndarray]) -> list[np.ndarray]:
         arguments = self.recipe.arguments
@@ -57,13 +63,13 @@ class Oracle:
     def _update(self, k: int, g: np.ndarray, rows: Any) -> None:
         θ, slots = self.variables[k], self.slots[k]
         before = θ.copy()
-        η = _held(0.1, np.float32)
+        η = _held(0.1, np.float32) * self.factors[k]
         λ = self.recipe.arguments.get("weight_decay")
         if λ and k not in self.excluded:
             θ[rows] = reference.decay(θ[rows], η=η, λ=λ)
         places = [θ, *slots.values()]
         new = self._equation(
-            self.dtypes[k], *(place[rows] for place in places), g[rows]
+            self.dtypes[k], η, *(place[rows] for place in places), g[rows]
         )
         for place, value in zip(places, new, strict=True):
             place[rows] = value
@@ -71,8 +77,8 @@ class Oracle:
         for name, slot in slots.items():
             self.slot_reach[k][name] += np.abs(slot).max(initial=0.0)
 
-    def _equation(self, dtype, *arrays):
-        η, arguments = _held(0.1, np.float32), self.recipe.arguments
+    def _equation(self, dtype, η, *arrays):
+        arguments = self.recipe.arguments
         if self.recipe.optimizer is SGD:
             return (reference.sgd(*arrays, η=η),)
         if self.recipe.optimizer is Momentum:

@@ -20,7 +20,7 @@ from tests.recipes import Recipe
 class Trainer:
     """`recipe` on variables of each `(shape, dtype)`; those in `sparse` get rows.
 
-    Those in `excluded` do not decay.
+    Those in `excluded` do not decay, and `factors` multiply their learning rates.
     """
 
     def __init__(
@@ -30,14 +30,17 @@ class Trainer:
         specs: tuple,
         sparse: tuple = (),
         excluded: tuple = (),
+        factors: tuple = (),
     ):
         self.specs = specs
         self.dtypes = [dtype for _, dtype in specs]
         with of_dtypes(self.dtypes):
             self.variables = [
-                keras.Variable(np.zeros(shape), dtype=d) for shape, d in specs
+                keras.Variable(np.zeros(shape), dtype=d, name=f"v{k}")
+                for k, (shape, d) in enumerate(specs)
             ]
-            self.optimizer = recipe.make()
+            patterns = {f"^v{k}$": factor for k, factor in enumerate(factors)}
+            self.optimizer = recipe.make(learning_rate_multipliers=patterns)
             if excluded:
                 kept = [self.variables[k] for k in excluded]
                 self.optimizer.exclude_from_weight_decay(var_list=kept)

@@ -70,12 +70,13 @@ class Torch(Backend):
         decays: list = [False] * len(lists.variables)
         if λ:
             decays = [optimizer._use_weight_decay(θ) for θ in lists.variables]
-        for part_decays, part in lists.by(decays):
-            η, step_size = step.scalars[compute_dtype(part.variables[0])]
-            for factors, (θ, g, *slots) in part.pieces():
+        factors = [beside.factor for beside in lists.beside]
+        for (part_decays, factor), part in lists.by(list(zip(decays, factors))):
+            η, step_size = step.scalars[compute_dtype(part.variables[0]), factor]
+            for scales, (θ, g, *slots) in part.pieces():
                 if part_decays:
                     torch_lists.decay(θ, ηλ=η * λ)
-                equation(optimizer, θ, slots, g, factors, step_size)
+                equation(optimizer, θ, slots, g, scales, step_size)
 
     def accumulate(self, optimizer, totals, gradients):
         places = list(map(_tensor, totals))

@@ -31,6 +31,7 @@ class Identity(NamedTuple):
         trainable: Whether it was to be trained, and not frozen.
         decays: Whether weight decay was to act on it.
         sample: Up to 16 of its elements, float32; `None` if they are not known.
+        factor: What its learning rate was multiplied by.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Identity(NamedTuple):
     trainable: bool = True
     decays: bool = True
     sample: np.ndarray | None = None
+    factor: float = 1.0
 
     def contents(self, dtype: str) -> tuple | None:
         """Its shape and what it holds, as a variable of `dtype` would hold it."""
@@ -56,18 +58,18 @@ class Identity(NamedTuple):
         text = None
         if self.sample is not None:
             text = base64.b64encode(self.sample.astype("<f4").tobytes()).decode()
-        return [*self[:-1], text]
+        return [*self[:5], text, *([] if self.factor == 1 else [self.factor])]
 
     @classmethod
     def from_json(cls, written: list[Any]) -> Identity:
-        path, shape, dtype, trainable, decays, text = written
+        path, shape, dtype, trainable, decays, text, *factor = written
         sample = None
         if text is not None:
             sample = np.frombuffer(base64.b64decode(text), "<f4")
-        return cls(path, tuple(shape), dtype, trainable, decays, sample)
+        return cls(path, tuple(shape), dtype, trainable, decays, sample, *factor)
 
 
-def identity(variable: Any, decays: bool = True) -> Identity:
+def identity(variable: Any, decays: bool = True, factor: float = 1.0) -> Identity:
     """Who `variable` is now; what it holds is read from its device."""
     return Identity(
         path_of(variable),
@@ -76,6 +78,7 @@ def identity(variable: Any, decays: bool = True) -> Identity:
         bool(getattr(variable, "trainable", True)),
         decays,
         _sample(variable),
+        factor,
     )
 
 

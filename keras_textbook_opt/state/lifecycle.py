@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
 
@@ -14,6 +14,7 @@ from keras_textbook_opt.state.archive import Saved
 from keras_textbook_opt.state.exclusions import Exclusions
 from keras_textbook_opt.state.identity import Identity, identity, unique
 from keras_textbook_opt.state.matching import Match
+from keras_textbook_opt.state.multipliers import Multipliers
 from keras_textbook_opt.state.slots import CARRY, Beside, name_of
 from keras_textbook_opt.variables import path_of
 
@@ -26,11 +27,13 @@ class State:
         variables: Those that are trained, in their order.
         beside: What is kept beside them, in the same order.
         excluded: Those that do not decay.
+        multipliers: By what the learning rates are multiplied.
         slots_in_order: All slots, in the order in which `create_slots` named them.
         compute_dtypes: Those in which the variables are updated.
         waiting: A state that was loaded before its variables were there.
         skipped: Where what does not fit may start afresh: what could not be loaded, as
             long as a state waits or is not settled.
+        let_go: The factors of variables that were let go, by their paths.
         parked: The state of variables that were frozen when it was saved, and are not
             among the variables here.
         unsettled: What was loaded by names, until what the variables hold confirms it.
@@ -45,10 +48,12 @@ class State:
         self.variables: list[Any] = []
         self.beside: dict[Any, Beside] = {}
         self.excluded = Exclusions()
+        self.multipliers = Multipliers()
         self.slots_in_order: list[keras.Variable] = []
         self.compute_dtypes: set[str] = set()
         self.waiting: Saved | None = None
         self.skipped: dict[int, Any] | None = None
+        self.let_go: dict[str, float] = {}
         self.parked: list[tuple[Identity, dict[str, Any]]] = []
         self.unsettled: tuple[tuple[Identity, ...], Match] | None = None
         self.appended = False
@@ -57,6 +62,18 @@ class State:
 
     def of(self, key: Any) -> Beside:
         return self.beside.get(key) or Beside()
+
+    @property
+    def factors(self) -> list[float]:
+        """Those of the learning rates, each once, but for 0."""
+        if not self.multipliers:
+            return [1.0]
+        return sorted({beside.factor for beside in self.beside.values()} - {0.0})
+
+    def multiply(self, factors: Mapping[int, float]) -> None:
+        """Take other factors for the variables at these places."""
+        for place, beside in enumerate(self.beside.values()):
+            beside.factor = factors.get(place, beside.factor)
 
     def kept(self) -> list[keras.Variable]:
         """All of it, in the order of the built-ins, which is by kind."""
@@ -68,6 +85,26 @@ class State:
             *(beside.carry for beside in everything),
         ]
         return [variable for variable in found if variable is not None]
+
+
+def beside(state: State, variables: dict[Any, Any]) -> dict[Any, Beside]:
+    """What is beside those that are known, and a fresh one for each of the others.
+
+    Args:
+        state: Where they are known. One that was let go has the factor that it had.
+        variables: Those to be trained, by the key of each, in their order.
+    """
+    multipliers, old = state.multipliers, zip(state.variables, state.beside.items())
+    let_go = {path_of(v): b.factor for v, (key, b) in old if key not in variables}
+    state.let_go |= let_go
+    new = {key: v for key, v in variables.items() if key not in state.beside}
+    factors = (
+        [state.let_go.get(p, multipliers.first(p)) for p in map(path_of, new.values())]
+        if state.beside
+        else multipliers.of(list(new.values()))
+    )
+    fresh = {key: Beside(factor=factor) for key, factor in zip(new, factors)}
+    return {key: fresh.get(key) or state.beside[key] for key in variables}
 
 
 def named(state: State, here: Sequence[Identity]) -> list[tuple[str, str, Any]]:

@@ -31,7 +31,7 @@ def by_names(
             alike(path, variable.path) for path, variable in zip(paths, here)
         ):
             return dict(enumerate(positions))
-    for match in (same_paths(saved, here), _alike_paths(saved, here)):
+    for match in (same_paths(saved, here), alike_paths(saved, here)):
         if len(match) == len(here) and set(trained) <= set(match.values()):
             return match
     return None
@@ -48,7 +48,7 @@ def same_paths(saved: Sequence[Identity], here: Sequence[Identity]) -> Match:
     return {h: found[path] for path, h in places(here).items() if path in found}
 
 
-def _alike_paths(saved: Sequence[Identity], here: Sequence[Identity]) -> Match:
+def alike_paths(saved: Sequence[Identity], here: Sequence[Identity]) -> Match:
     """Those whose path is like one saved path, which no other path here is like."""
     written = [bare(variable.path) for variable in saved]
     pairs = [

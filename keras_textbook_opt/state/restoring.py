@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import keras
 
@@ -70,7 +71,7 @@ def settle(state: State) -> None:
     beside = [*state.beside.values()]
     _execute(state, loading.of_doubts(saved, here, beside, match, _doubted(state)))
     state.skipped = None
-    state.excluded.move(state.variables, saved, match)
+    _follow(state, saved, match)
 
 
 def listed(state: State) -> str:
@@ -114,7 +115,13 @@ def _execute(state: State, plan: loading.Plan) -> None:
 
 def _note(state: State, saved: Saved, match: Match, here: list[Identity]) -> None:
     lifecycle.note(state, saved, match, here)
-    state.excluded.move(state.variables, saved.variables, match)
+    _follow(state, saved.variables, match)
+
+
+def _follow(state: State, saved: Sequence[Identity], match: Match) -> None:
+    """What is said of variables goes where their state goes."""
+    state.excluded.move(state.variables, saved, match)
+    state.multiply(state.multipliers.moved(saved, match) or {})
 
 
 def _planned(

@@ -25,6 +25,7 @@ class Beside:
     average: keras.Variable | None = None
     accumulator: keras.Variable | None = None
     carry: keras.Variable | None = None
+    factor: float = 1.0  # of the learning rate
 
     def kept(self) -> dict[str, keras.Variable]:
         """Each variable by its kind: `slots/m`, `average`, `carry` and so on."""
