@@ -135,18 +135,20 @@ def multipliers(name: str, value: Any) -> dict[str, float]:
         expected = "a dict of regular expressions, each with a number >= 0"
         raise ValueError(_message(name, expected, value))
     return {
-        _pattern(name, pattern): real(f"{name}[{pattern!r}]", factor, at_least=0)
-        for pattern, factor in value.items()
+        pattern(f"`{name}` must be a dict of", text): real(
+            f"{name}[{text!r}]", factor, at_least=0
+        )
+        for text, factor in value.items()
     }
 
 
-def _pattern(name: str, value: Any) -> str:
+def pattern(expected: str, value: Any) -> str:
+    """`value`; a `ValueError` unless it is a regular expression, as `expected`."""
     try:
         re.compile(text("a pattern", value))
     except (ValueError, re.error, OverflowError, RecursionError) as error:
         raise ValueError(
-            f"`{name}` must be a dict whose keys are regular expressions. Received: "
-            f"{value!r} ({error})"
+            f"{expected} regular expressions. Received: {value!r} ({error})"
         ) from None
     return value
 

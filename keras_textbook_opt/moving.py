@@ -6,10 +6,13 @@ A counterpart has the same equation and keeps the same variables in the same ord
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_textbook_opt.variables import path_of
 
 COUNTERPARTS = {
     "keras_textbook_opt>SGD": (keras.optimizers.SGD,),
@@ -58,15 +61,30 @@ def _move_exclusions(source: Any, target: Any) -> None:
     variables = [
         v for v in source._trainable_variables if source._var_key(v) in undecayed
     ]
-    if len(variables) < len(undecayed):
+    of_keras = built_in_class(source) is not None
+    if len(variables) < len(undecayed) or (
+        pattern and not source.built and not of_keras
+    ):
         raise ValueError(
-            "Expected an optimizer that is built, since single variables are excluded "
-            f"from its weight decay. Received: {source!r}"
+            "Expected an optimizer that is built, since variables are excluded from "
+            "its weight decay, and Keras searches names alone, not paths. Received: "
+            f"{source!r}"
         )
     if undecayed or pattern:
-        target.exclude_from_weight_decay(
-            variables, [pattern.pattern] if pattern else []
-        )
+        names = [pattern.pattern] if pattern else []
+        if pattern and of_keras and not _is_of_names(pattern, source):
+            # found there as before: from where no `/` follows
+            names = [f"(?=[^/]*$)(?:{pattern.pattern})"]
+        target.exclude_from_weight_decay(variables, names)
+
+
+def _is_of_names(pattern: re.Pattern[str], source: Any) -> bool:
+    """Whether it is known that `pattern` is found in a path only with the name."""
+    variables = source._trainable_variables
+    return source.built and all(
+        bool(pattern.search(path_of(v))) == bool(pattern.search(v.name))
+        for v in variables
+    )
 
 
 def _arguments(config: dict[str, Any], source: type, target: type) -> dict[str, Any]:

@@ -235,8 +235,9 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
 
         Args:
             var_list: A list of variables.
-            var_names: A list of strings: a variable with one of them in its name does
-                not decay.
+            var_names: A list of regular expressions: a variable does not decay if one
+                of them is found in its name or its path. `["bias", "norm",
+                "embedding"]` is the usual recipe.
 
         Each replica may call this, and who says the same again changes nothing.
 
@@ -249,6 +250,8 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
                 "`var_names` must be a list of strings. Received: "
                 f"var_names={var_names!r}"
             )
+        for name in var_names:
+            hyperparameters.pattern("`var_names` must be a list of", name)
         if not all(hasattr(v, "assign") for v in var_list):
             raise ValueError(
                 "`var_list` must be a list of variables. Received: "
@@ -269,7 +272,9 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
     def _excludes(self, var_list, var_names) -> bool:
         """Whether just these are what does not decay."""
         excluded: set = getattr(self, "_exclude_from_weight_decay", set())
-        same_variables = {self._var_key(v) for v in var_list} == excluded
+        by_path = Exclusions(list(var_list), tuple(var_names))
+        by_path.find_by_path(self._trainable_variables)
+        same_variables = set(map(self._var_key, by_path.variables)) == excluded
         return same_variables and set(var_names) == set(self._state.excluded.names)
 
 

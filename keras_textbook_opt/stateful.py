@@ -180,9 +180,12 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._take(variables)
 
     def _find_exclusions(self, variables: list) -> None:
-        """Those of a config, among variables that are new."""
-        if self._state.excluded.awaited:
-            self._state.excluded.find(variables)
+        """Those of a config, and those of a pattern, among variables that are new."""
+        excluded = self._state.excluded
+        if excluded.awaited:
+            excluded.find(variables)
+        if excluded:
+            excluded.find_by_path(variables)
             self._exclude()
 
     def _exclude_what_moved(self) -> None:

@@ -56,6 +56,8 @@ class History:
         optimizer: A key of `OPTIMIZERS`.
         options: A key of `OPTIONS`.
         excluded: Which layer's kernel does not decay; `None` for all decay.
+        multiplied: Which layer has a rate of its own, but for one that is frozen at
+            first; `None` for none.
         made_in_order: Whether the layers of the receiving model are made in the order
             in which those of the first were.
     """
@@ -68,6 +70,7 @@ class History:
     optimizer: str = "Adam"
     options: str = "plain"
     excluded: int | None = None
+    multiplied: int | None = None
     made_in_order: bool = True
 
 
@@ -81,6 +84,7 @@ DRAWN: dict[str, list] = {
     "optimizer": list(OPTIMIZERS),
     "options": list(OPTIONS),
     "excluded": [None, 0, 1, 2],
+    "multiplied": [None, 0, 1, 2],
     "made_in_order": [True, False],
 }
 
@@ -152,11 +156,23 @@ def new_model(history: History, seed: int, in_order: bool = True) -> keras.Model
 
 
 def new_optimizer(history: History, model: keras.Model) -> Any:
-    optimizer = OPTIMIZERS[history.optimizer](**OPTIONS[history.options])
+    options = OPTIONS[history.options]
+    optimizer = OPTIMIZERS[history.optimizer](**options, **multipliers(history, model))
     if history.excluded is not None:
         kernel = layers_of(model)[history.excluded].kernel
         optimizer.exclude_from_weight_decay(var_list=[kernel])
     return optimizer
+
+
+def multipliers(history: History, model: keras.Model) -> dict[str, Any]:
+    """Patterns that are found in any model with these layers, or in this one alone."""
+    place = history.multiplied
+    if place is None:
+        return {}
+    if place == history.frozen and history.event != "at once":
+        place = (place + 1) % 3
+    layer = layers_of(model)[place].kernel.path.removesuffix("kernel")
+    return {"learning_rate_multipliers": {f"^{layer}": 0.25, "kernel$": 2}}
 
 
 def compiled(model: keras.Model, optimizer: Any) -> keras.Model:
@@ -345,5 +361,8 @@ def assert_same_state(first: Any, second: Any, pairs: list[tuple[Any, Any]]) -> 
 def state_beside(optimizer: Any, variable: Any) -> dict[str, np.ndarray]:
     assert optimizer.variables  # who looks at the state settles whose it is
     beside = optimizer._state.of(optimizer._var_key(variable))
-    decays = {"decays": np.asarray(bool(optimizer._use_weight_decay(variable)))}
-    return {name: value(v) for name, v in beside.kept().items()} | decays
+    of_variable = {
+        "decays": np.asarray(bool(optimizer._use_weight_decay(variable))),
+        "factor": np.asarray(beside.factor),
+    }
+    return {name: value(v) for name, v in beside.kept().items()} | of_variable

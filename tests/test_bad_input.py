@@ -79,6 +79,8 @@ def bad_arguments():
         yield OPTIMIZERS, "name", value
     for value in ["Exact", "", None, True, 0, np.array(["exact", "lazy"]), ["exact"]]:
         yield [Momentum, Adam], "sparse_update", value
+    for value in (0, 2.0, "a", [("a", 1.0)], False):
+        yield OPTIMIZERS, "learning_rate_multipliers", value
 
 
 def good_arguments():
@@ -93,6 +95,8 @@ def good_arguments():
             yield classes, name, value
     for value in ("exact", "lazy"):
         yield [Momentum, Adam], "sparse_update", value
+    for value in (None, {}, {"": 0}, {"^var": 2}):
+        yield OPTIMIZERS, "learning_rate_multipliers", value
     for name in sorted({*NUMBERS, *INTEGERS, "name"} - {*NONE_IS_REFUSED}):
         yield NUMBERS.get(name, (OPTIMIZERS,))[0], name, None
 
@@ -404,7 +408,7 @@ def test_what_is_excluded_may_be_said_again_and_not_changed(cls, restored):
 
 @pytest.mark.parametrize(
     "bad",
-    [{"var_names": "bias"}, {"var_names": [3]}, {"var_list": ["bias"]}],
+    [{"var_names": n} for n in ("bias", [3], ["("])] + [{"var_list": ["bias"]}],
     ids=str,
 )
 def test_what_names_no_variable_cannot_be_excluded_from_weight_decay(bad):

@@ -21,6 +21,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/checks.md",
+    "docs/layerwise-rates.md",
     "docs/more-than-one-machine.md",
     "docs/moving.md",
     "docs/scale.md",

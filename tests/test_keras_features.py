@@ -256,6 +256,64 @@ def test_of_two_variables_of_one_name_the_excluded_one_alone_does_not_decay():
     assert [*map(numbers, (kept, decayed))] == [1.0, 0.75]
 
 
+def layers_of_a_model() -> keras.Model:
+    layers = [
+        keras.layers.Embedding(5, 2, name="embedding"),
+        keras.layers.LayerNormalization(name="norm"),
+        keras.layers.Dense(2, name="dense"),
+    ]
+    return keras.Sequential([keras.Input((3,), dtype="int32"), *layers])
+
+
+DECAYING = {
+    "nothing": ([], {"embeddings", "gamma", "beta", "kernel", "bias"}),
+    "the usual": (["bias", "norm", "embedding"], {"kernel"}),
+    "a layer": (["/norm/"], {"embeddings", "kernel", "bias"}),
+    "a name": (["^bias$"], {"embeddings", "gamma", "beta", "kernel"}),
+}
+
+
+@pytest.mark.parametrize("patterns, decaying", DECAYING.values(), ids=DECAYING)
+@pytest.mark.parametrize("route", ["given", "config", "config, built", "moved"])
+def test_a_pattern_excludes_what_it_is_found_in_the_path_of(route, patterns, decaying):
+    """On each way, and also where the paths are others."""
+    model = layers_of_a_model()
+    optimizer = SGD(0.5, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=patterns)
+    if route == "config":
+        optimizer = SGD.from_config(optimizer.get_config())
+    optimizer.build(model.trainable_variables)
+    optimizer.exclude_from_weight_decay(var_names=patterns)  # said again
+    if route == "config, built":
+        optimizer = SGD.from_config(optimizer.get_config())
+        model = layers_of_a_model()
+    if route == "moved":
+        optimizer = optimizer.to_keras()
+    θ = model.trainable_variables
+    before = [numbers(v) + 1 for v in θ]
+    for variable, value in zip(θ, before):
+        variable.assign(value)
+    optimizer.apply([keras.ops.zeros(v.shape) for v in θ], θ)
+    for variable, value in zip(θ, before):
+        expected = 0.75 * value if variable.name in decaying else value
+        np.testing.assert_allclose(numbers(variable), expected, rtol=1e-6)
+
+
+def test_a_pattern_of_keras_s_own_is_still_one_of_names():
+    for is_built in (True, False):
+        model = layers_of_a_model()
+        built_in = keras.optimizers.SGD(0.5, weight_decay=0.5)
+        built_in.exclude_from_weight_decay(var_names=["norm", "^b"])
+        if is_built:
+            built_in.build(model.trainable_variables)
+        ours = SGD.from_keras(built_in)
+        ours.build(model.trainable_variables)
+        decaying = {
+            v.name for v in model.trainable_variables if ours._use_weight_decay(v)
+        }
+        assert decaying == {"embeddings", "gamma", "kernel"}
+
+
 @pytest.mark.needs("tensorflow")
 def test_tensorflow_s_own_variables_can_be_excluded_from_weight_decay():
     import tensorflow as tf

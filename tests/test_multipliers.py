@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -204,7 +206,7 @@ def test_so_it_is_with_the_groups_of_pytorch(cls):
     θ = [keras.Variable([1.0, -2.0], name=n) for n in ("a", "b", "c")]
     optimizer = cls(0.125, learning_rate_multipliers={"a": 0.5, "b": 0}, **arguments)
     tensors = [torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in θ]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [t], "lr": 0.125 * f} for t, f in zip(tensors, (0.5, 0.0, 1.0))
     ]
     theirs: torch.optim.Optimizer
@@ -236,7 +238,7 @@ def test_a_subclass_gets_the_rate_of_each_variable(cls, mode):
             assert ops.is_tensor(learning_rate) and learning_rate.shape == ()
             super().update_step(gradient, variable, learning_rate * 0.5)
 
-    options = {"clipnorm": 0.5, "weight_decay": 0.25}
+    options: dict[str, Any] = {"clipnorm": 0.5, "weight_decay": 0.25}
     options["learning_rate_multipliers"] = BY_NAME
     with of_dtypes(DTYPES):
         half = stepped(Halving(0.25, **options), at_the_start(), mode)
@@ -313,7 +315,9 @@ def test_the_dict_is_the_optimizers_own():
     given = {"a": 2.0}
     optimizer = SGD(learning_rate_multipliers=given)
     given["a"] = 3.0
-    optimizer.learning_rate_multipliers["b"] = 4.0
+    got = optimizer.learning_rate_multipliers
+    assert got is not None
+    got["b"] = 4.0
     assert optimizer.learning_rate_multipliers == {"a": 2.0}
 
 

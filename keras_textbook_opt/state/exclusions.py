@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -19,7 +20,8 @@ class Exclusions:
 
     Args:
         variables: Those that are known.
-        names: Texts: a variable with one of them in its name does not decay either.
+        names: Patterns: a variable with one of them in its name or in its path does
+            not decay either.
         awaited: Paths out of a config, of variables that are not there yet.
         among: The paths of all variables there, where one could be mistaken, and for
             each whether it was to be trained.
@@ -80,6 +82,23 @@ class Exclusions:
         found = {path: places.get(path, []) for path in self.awaited}
         self.variables += [variables[h] for some in found.values() for h in some]
         self.awaited = [path for path in self.awaited if not found[path]]
+
+    def find_by_path(self, variables: Sequence[Any]) -> None:
+        """Take those of `variables` with a pattern in their path, not in their name.
+
+        Those with one in their name are known to Keras, without a list.
+        """
+        known = set(map(id, self.variables))
+        self.variables += [
+            v
+            for v in variables
+            if id(v) not in known
+            and self._are_in(path_of(v))
+            and not self._are_in(v.name)
+        ]
+
+    def _are_in(self, text: str) -> bool:
+        return any(re.search(pattern, text) for pattern in self.names)
 
     def move(
         self, variables: Sequence[Any], saved: Sequence[Identity], match: Match

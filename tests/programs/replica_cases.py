@@ -51,6 +51,7 @@ def fit(optimizer: str, **arguments: Any) -> Case:
     return Case("fit", optimizer, RATES[optimizer], arguments)
 
 
+MULTIPLIED = {"learning_rate_multipliers": {"embedding": 0.5, "bias": 0.0}}
 ACCUMULATED = {"gradient_accumulation_steps": 2}
 OVERWRITTEN = {"ema_overwrite_frequency": 2, **EMA}
 # One of each kind; a step that branches: Keras's own fails there.
@@ -59,8 +60,16 @@ FEW = [
     loop("Momentum", global_clipnorm=0.3),
     loop("Momentum", nesterov=True, weight_decay=0.3, clipvalue=0.05, **LAZY),
     loop("Adam", amsgrad=True, weight_decay=0.3, loss_scale_factor=8.0),
-    loop("SGD", clipnorm=0.2, **ACCUMULATED),
-    fit("Adam", amsgrad=True, clipvalue=0.05, loss_scale_factor=8.0, **EMA, **LAZY),
+    loop("SGD", clipnorm=0.2, **MULTIPLIED, **ACCUMULATED),
+    fit(
+        "Adam",
+        amsgrad=True,
+        clipvalue=0.05,
+        loss_scale_factor=8.0,
+        **MULTIPLIED,
+        **EMA,
+        **LAZY,
+    ),
     fit("Adam", clipnorm=0.2, **OVERWRITTEN),
     Case("loop", "OwnRows", 0.1, {**LAZY, "rows": ROWS}, OWN_HOOKS),
 ]

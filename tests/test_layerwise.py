@@ -1,0 +1,200 @@
+"""The rate of a layer falls with its depth, whatever the model is made of."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_textbook_opt import SGD, Adam, layerwise_decay
+
+DECAY = 0.5
+
+
+def dense(name: str) -> keras.layers.Layer:
+    return layers.Dense(2, name=name)
+
+
+class Chain(keras.Model):
+    def __init__(self) -> None:
+        super().__init__(name="chain")
+        self.scale = self.add_weight(shape=(), name="scale")
+        self.first, self.blocks = dense("d2"), [dense("d1"), Block("d0")]
+
+    def call(self, x):
+        for layer in (self.first, *self.blocks):
+            x = layer(x)
+        return x * self.scale
+
+
+class Block(keras.layers.Layer):
+    """As in a transformer: a layer of layers, which is one level."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.parts = [dense("one"), dense("two")]
+
+    def call(self, x):
+        return x + self.parts[1](self.parts[0](x))
+
+
+def sequential() -> keras.Model:
+    between = [layers.Dropout(0.1), layers.ReLU()]
+    model = keras.Sequential([dense("d2"), *between, Block("d1"), dense("d0")])
+    model.build((None, 2))
+    return model
+
+
+def with_input() -> keras.Model:
+    inner = keras.Sequential([keras.Input((2,)), dense("d2"), dense("d1")])
+    return keras.Sequential([keras.Input((2,)), dense("d3"), inner, dense("d0")])
+
+
+def functional() -> keras.Model:
+    """Two branches, of which the longer one counts, and two outputs."""
+    x = inputs = keras.Input((2,))
+    x = dense("d4")(x)
+    long = dense("d2")(dense("d3")(x))
+    short = layers.Flatten()(dense("d2_short")(x))
+    x = dense("d1")(layers.Add()([long, short]))
+    return keras.Model(inputs, [dense("d0")(x), dense("d0_other")(x)])
+
+
+def backbone() -> keras.Model:
+    """A functional model of blocks, in another one, as KerasHub makes them."""
+    ids = keras.Input((3,), dtype="int32")
+    x = layers.Embedding(5, 2, name="d3")(ids)
+    x = layers.Dropout(0.1)(layers.LayerNormalization(name="d2")(x))
+    inner = keras.Model(ids, Block("d1")(x), name="inner")
+    tokens = keras.Input((3,), dtype="int32")
+    return keras.Model(tokens, dense("d0")(inner(tokens)))
+
+
+def shared() -> keras.Model:
+    """A layer that is used twice is as deep as its first use; no level is empty."""
+    x = inputs = keras.Input((2,))
+    tied = dense("d2")
+    return keras.Model(inputs, tied(dense("d0")(dense("d1")(tied(x)))))
+
+
+def subclassed() -> keras.Model:
+    model = Chain()
+    model(np.zeros((1, 2)))
+    return model
+
+
+def half_frozen() -> keras.Model:
+    model = with_input()
+    model.get_layer("d3").trainable = False
+    model.layers[1].get_layer("d1").trainable = False
+    return model
+
+
+def with_what_is_not_trained() -> keras.Model:
+    first = layers.Normalization(mean=0.0, variance=1.0)
+    return keras.Sequential([keras.Input((2,)), dense("d1"), first, dense("d0")])
+
+
+MODELS = [
+    *(sequential, with_input, functional, backbone, shared, subclassed, half_frozen),
+    with_what_is_not_trained,
+]
+of_each_model = pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+
+
+def depth_in_name(path: str) -> int:
+    found = re.search(r"d(\d)", path)
+    return 2 if found is None else int(found[1])  # `scale`: with the first layer
+
+
+@of_each_model
+def test_the_factor_is_the_decay_to_the_power_of_the_depth(make):
+    model = make()
+    factors = layerwise_decay(model, DECAY)
+    optimizer = SGD(learning_rate_multipliers=factors)
+    optimizer.build(model.trainable_variables)  # each pattern is found
+    given = {v.path: optimizer._beside(v).factor for v in model.trainable_variables}
+    assert given == {path: DECAY ** depth_in_name(path) for path in given}
+    assert list(factors.values()) == sorted(factors.values(), reverse=True)
+
+
+@of_each_model
+def test_without_decay_all_rates_are_one(make):
+    assert set(layerwise_decay(make(), 1).values()) == {1.0}
+
+
+def test_a_name_is_no_pattern():
+    names = ["ab", "aab", "a+b"]
+    model = keras.Sequential([keras.Input((2,)), *map(dense, names)])
+    optimizer = SGD(learning_rate_multipliers=layerwise_decay(model, DECAY))
+    optimizer.build(model.trainable_variables)
+    factors = [optimizer._beside(v).factor for v in model.trainable_variables[::2]]
+    assert factors == [0.25, 0.5, 1.0]
+
+
+BAD: dict[str, tuple[Any, Any]] = {
+    "no model": (layers.Dense(2), 0.5),
+    "a model that is not built": (keras.Sequential([layers.Dense(2)]), 0.5),
+    "no decay": (sequential, None),
+    "a decay of 0": (sequential, 0.0),
+    "a decay above 1": (sequential, 1.5),
+    "NaN": (sequential, float("nan")),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_what_it_cannot_be_made_of_is_refused(bad):
+    model, decay = BAD[bad]
+    model = model() if model is sequential else model
+    with pytest.raises(ValueError, match=r"must be .*Received: (model|decay)="):
+        layerwise_decay(model, decay)
+
+
+def test_layers_of_one_path_are_told_apart_or_refused():
+    def part(decay_of: str) -> keras.Model:
+        x = keras.Input((2,))
+        return keras.Model(x, dense("same")(x), name=decay_of)
+
+    model = keras.Sequential([keras.Input((2,)), part("a"), part("b")])
+    with pytest.raises(ValueError, match=r"names of their own.*'same/kernel'"):
+        layerwise_decay(model, DECAY)
+
+
+@pytest.mark.needs("fit")
+def test_layers_are_unfrozen_one_after_the_other():
+    """The factors of those that come later are assigned, and the model compiled."""
+    model = with_input()
+    model.get_layer("d3").trainable = False
+    optimizer = Adam(0.01, learning_rate_multipliers=layerwise_decay(model, DECAY))
+    x = np.ones((4, 2), "float32")
+    for unfrozen in (False, True):
+        if unfrozen:
+            model.get_layer("d3").trainable = True
+            optimizer.add_variables(model.trainable_variables)
+            optimizer.learning_rate_multipliers = layerwise_decay(model, DECAY)
+        model.compile(optimizer, "mse")
+        model.fit(x, x, verbose=0)
+        for variable in model.trainable_variables:
+            expected = DECAY ** depth_in_name(variable.path)
+            assert optimizer._beside(variable).factor == expected
+
+
+@pytest.mark.needs("fit")
+def test_on_an_old_graph_other_factors_are_an_error():
+    model = with_input()
+    optimizer = SGD(0.01, learning_rate_multipliers={"d0": 0.5})
+    model.compile(optimizer, "mse", run_eagerly=False)
+    x = np.ones((4, 2), "float32")
+    model.fit(x, x, verbose=0)
+    with pytest.raises(ValueError, match="'d9'"):
+        optimizer.learning_rate_multipliers = {"d9": 2.0}
+    optimizer.learning_rate_multipliers = {"d0": 2.0}
+    if keras.backend.backend() == "torch":  # which has no graph
+        model.fit(x, x, verbose=0)
+        return
+    with pytest.raises(ValueError, match="compiled again after"):
+        model.fit(x, x, verbose=0)
