@@ -46,9 +46,10 @@ def layerwise_decay(model: keras.Model, decay: float) -> dict[str, float]:
     Example:
         >>> import keras
         >>> from keras_textbook_opt import layerwise_decay
-        >>> names = ["embed", "hidden", "head"]
-        >>> layers = [keras.layers.Dense(2, name=name) for name in names]
-        >>> layerwise_decay(keras.Sequential([keras.Input((2,)), *layers]), 0.5)
+        >>> x = inputs = keras.Input((2,))
+        >>> for name in ("embed", "hidden", "head"):
+        ...     x = keras.layers.Dense(2, name=name)(x)
+        >>> layerwise_decay(keras.Model(inputs, x), 0.5)
         {'^head/': 1.0, '^hidden/': 0.5, '^embed/': 0.25}
 
     Reference:
