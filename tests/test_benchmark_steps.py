@@ -196,6 +196,14 @@ def test_an_option_s_own_cost_is_over_the_step_without_it():
     assert (plain.bytes[OURS], clipped.bytes[OURS]) == (240, 320)
 
 
+def test_multipliers_stand_beside_the_built_in_without_them():
+    plan = replace(QUICK, layouts=(Layout(2, 10),), options=(PLAIN, "multipliers"))
+    _, multiplied = dense.cases(plan)[0].measure()
+    assert multiplied.optimizer == "SGD + multipliers"
+    assert set(multiplied.ratios) == {dense.SPEEDUP, dense.COST}
+    assert multiplied.bytes[OURS] == 240
+
+
 def test_contenders_step_in_turn_and_warm_up_is_not_counted():
     order: list[str] = []
     steps = {name: partial(order.append, name) for name in "AB"}

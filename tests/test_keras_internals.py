@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from keras.src.legacy.saving import legacy_h5_format
+from keras.src.models import Functional
 from keras.src.saving import saving_lib
 
 import keras_textbook_opt
@@ -124,6 +125,20 @@ EVERY_STEP = [
     "_backend_apply_gradients",
 ]
 UPDATE = ["_clip_gradients", *2 * ["_decay", "apply_dense"]]
+
+
+def test_a_functional_model_knows_the_uses_of_its_layers_by_depth():
+    """And a layer those in it, with the variables of each, frozen or not."""
+    inputs = keras.Input((2,))
+    hidden, head = keras.layers.Dense(2), keras.layers.Dense(1)
+    model = keras.Model(inputs, head(hidden(inputs)))
+    assert isinstance(model, Functional)
+    (last,), (before,), (first,) = (model._nodes_by_depth[k] for k in range(3))
+    assert [node.operation for node in (last, before)] == [head, hidden]
+    assert [*last.parent_nodes, *before.parent_nodes] == [before, first]
+    head.trainable = False
+    assert list(head._flatten_layers()) == [head]
+    assert head._trainable_variables == [head.kernel, head.bias]
 
 
 def test_the_order_of_one_step():

@@ -6,7 +6,15 @@ from functools import partial
 from benchmarks.steps import floor, timing
 from benchmarks.steps.cases import Case
 from benchmarks.steps.figures import BUILTIN, GRAPH, OURS, XLA, Measurement, ratio_name
-from benchmarks.steps.optimizers import CLIPS, PAIRS, PLAIN, Pair, arguments, title
+from benchmarks.steps.optimizers import (
+    CLIPS,
+    PAIRS,
+    PLAIN,
+    Pair,
+    arguments,
+    arguments_of_builtin,
+    title,
+)
 from benchmarks.steps.plans import Layout, Plan
 from benchmarks.steps.timing import Samples, Step
 from benchmarks.steps.updates import dense_step, gradients
@@ -45,9 +53,12 @@ def _steps(
     shared = gradients([(layout.parameters,)] * layout.variables)
     make = partial(dense_step, gradients=shared, jit_compile=mode == XLA)
     return {
-        (who, option): make(optimizer(**arguments(option)))
+        contender: make(optimizer)
         for option in options
-        for who, optimizer in ((OURS, pair.ours), (BUILTIN, pair.builtin))
+        for contender, optimizer in (
+            ((OURS, option), pair.ours(**arguments(option))),
+            ((BUILTIN, option), pair.builtin(**arguments_of_builtin(option))),
+        )
     }
 
 

@@ -12,10 +12,13 @@ import keras_textbook_opt
 LEARNING_RATE = 1e-3
 MOMENTUM = 0.9
 EPSILON = 1e-8
-OPTIONS: Mapping[str, Mapping[str, float]] = {
+# Keras has no multipliers: its optimizer stands beside ours without them.
+MULTIPLIERS = "multipliers"
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "clipnorm": {"clipnorm": 1.0},
     "global_clipnorm": {"global_clipnorm": 1.0},
     "weight_decay": {"weight_decay": 0.004},
+    MULTIPLIERS: {"learning_rate_multipliers": {"[02468]$": 0.5}},
 }
 PLAIN = ""
 CLIPS = ("clipnorm", "global_clipnorm")
@@ -23,7 +26,7 @@ CLIPS = ("clipnorm", "global_clipnorm")
 
 @dataclass(frozen=True)
 class Pair:
-    """One optimizer twice; both take the same options as keyword arguments."""
+    """One optimizer twice; both take the same options, but for multipliers."""
 
     name: str
     ours: Callable[..., Any]
@@ -57,5 +60,9 @@ def title(pair: Pair, option: str) -> str:
     return pair.name if option == PLAIN else f"{pair.name} + {option}"
 
 
-def arguments(option: str) -> Mapping[str, float]:
+def arguments(option: str) -> Mapping[str, Any]:
     return {} if option == PLAIN else OPTIONS[option]
+
+
+def arguments_of_builtin(option: str) -> Mapping[str, Any]:
+    return {} if option == MULTIPLIERS else arguments(option)

@@ -25,7 +25,10 @@ def dense_step(
     optimizer: Any, gradients: Sequence[tf.Tensor], *, jit_compile: bool
 ) -> Step:
     """Return the step of new variables of the gradients' shapes."""
-    variables = [keras.Variable(tf.random.normal(g.shape)) for g in gradients]
+    variables = [
+        keras.Variable(tf.random.normal(g.shape), name=f"variable_{k}")
+        for k, g in enumerate(gradients)
+    ]
     optimizer.build(variables)
 
     @tf.function(jit_compile=jit_compile)
