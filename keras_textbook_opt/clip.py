@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_textbook_opt import backends
-from keras_textbook_opt.variables import compute_dtype
+from keras_textbook_opt.norms import Norms
 
 # `c/‖g‖` may be too small for one factor, even where `‖g‖²` is not too large.
 SMALL = 2.0**-32
@@ -25,31 +25,32 @@ ORDINARY, LARGEST = 2.0**40, 2.0**62
 SHRINKING = {"float32": 2.0**-80, "float64": 2.0**-530}
 
 
-def by_norm(gradients, c: float):
+def by_norm(norms: Norms, c: float):
     """`g ← g·c/max(‖g‖₂, c)` for each gradient `g` of the list."""
-    return _clipped(gradients, c, together=False)
+    return _clipped(norms, c, together=False)
 
 
-def by_global_norm(gradients, c: float):
+def by_global_norm(norms: Norms, c: float):
     """`g ← g·c/max(‖(g, g′, …)‖₂, c)` for each gradient `g` of the list."""
-    return _clipped(gradients, c, together=True)
+    return _clipped(norms, c, together=True)
 
 
-def by_value(gradients, c: float):
+def by_value(norms: Norms, c: float):
     """`g ← min(max(g, −c), c)` for each gradient `g` of the list."""
-    return [g.with_values(ops.clip(g.values, -c, c)) for g in gradients]
+    return [g.with_values(ops.clip(g.values, -c, c)) for g in norms.gradients]
 
 
-def _clipped(gradients, c: float, together: bool):
+def _clipped(norms: Norms, c: float, together: bool):
     """Clip by the norm of all gradients `together`, or of each, in one branch or none.
 
     The branch leaves ordinary gradients as they are, and their scales to whoever takes
     the step. A compiler would copy what comes out of a branch: it has scalars come out.
     """
-    known = backends.active.clip_scales(gradients, c, together)
-    if known is not None:
-        return [g * scale for g, scale in zip(gradients, known)]
-    values = _Values([g.values for g in gradients], together)
+    gradients = norms.gradients
+    if norms.known is not None:
+        scales = backends.active.clip_scales(norms.known, c, together)
+        return [g * scale for g, scale in zip(gradients, scales)]
+    values = _Values(norms, together)
     if c < SMALL:
         p = values.normalizers()
         clipped = values.times_squared(_roots(c, values.norms(p), p))
@@ -123,25 +124,24 @@ class _Values:
     Norms, and what is made of them, are columns: see `Backend.column`.
     """
 
-    def __init__(self, arrays: list, together: bool):
-        self.arrays, self.together = arrays, together
-        self.dtype = max(map(compute_dtype, arrays))
+    def __init__(self, norms: Norms, together: bool):
+        self._norms, self.together = norms, together
+        self.arrays, self.dtype = norms.arrays, norms.dtype
 
-    def norms(self, p=None):
-        """`‖g‖₂`, or `‖g·p‖₂`."""
-        arrays = self.arrays
-        if p is not None:
-            arrays = [
-                ops.cast(x, self.dtype) * p_k for x, p_k in zip(arrays, self.of_each(p))
-            ]
-        return [ops.sqrt(s) for s in self._squares(arrays)]
+    def norms(self, p):
+        """`‖g·p‖₂`."""
+        shrunk = [
+            ops.cast(x, self.dtype) * p_k
+            for x, p_k in zip(self.arrays, self.of_each(p))
+        ]
+        losses = list(map(backends.active.l2_loss, shrunk))
+        return [ops.sqrt(s) for s in self._squares(losses)]
 
     def squares(self):
         """`‖g‖₂²`."""
-        return self._squares(self.arrays)
+        return self._squares(self._norms.losses)
 
-    def _squares(self, arrays):
-        losses = [backends.active.l2_loss(x) for x in arrays]
+    def _squares(self, losses):
         return [2 * loss for loss in self._column(losses, ops.sum)]
 
     def normalizers(self):

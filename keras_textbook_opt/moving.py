@@ -114,7 +114,8 @@ def _move_state(source: Any, target: Any) -> None:
 
 
 def _kept(optimizer: Any) -> list:
-    return optimizer.variables
+    """Its own variables, without what is there for somebody who watches."""
+    return [*optimizer._variables]
 
 
 def _defaults(optimizer: Any) -> dict[str, Any]:

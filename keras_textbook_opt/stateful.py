@@ -165,6 +165,8 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._find_exclusions(variables)
         with backends.active.outside_the_step(self):
             self._build(variables)
+        if self._state.watch is not None:
+            self._state.watch.build(self)
 
     def _build(self, variables: list) -> None:
         own = self._variables[:]
@@ -269,12 +271,19 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     @property
     def variables(self) -> list:
-        """All state; of one that waits for its variables, also what it waits with."""
+        """All state; of one that waits for its variables, also what it waits with.
+
+        While somebody watches, what the steps leave for them is last.
+        """
         if not hasattr(self, "_state"):  # Keras's own constructor asks
             return super().variables
         self._settle()
-        waiting = self._state.waiting
-        return super().variables + (lifecycle.held(waiting) if waiting else [])
+        waiting, watch = self._state.waiting, self._state.watch
+        return [
+            *super().variables,
+            *(lifecycle.held(waiting) if waiting else ()),
+            *(watch.variables if watch else ()),
+        ]
 
     def add_variables(self, variables) -> None:
         """Follow a model whose list of trainable variables is another now.
@@ -316,6 +325,11 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         state.appended = appends
         lifecycle.unpark(state, newcomers, [state.beside[key] for key in new])
         state.changed_at = self._steps_taken()
+
+    def _places(self, variables: list) -> list[int]:
+        """Where among the optimizer's variables these are."""
+        places = self._trainable_variables_indices
+        return [places[self._var_key(variable)] for variable in variables]
 
     def _steps_taken(self) -> int:
         return int(ops.convert_to_numpy(ops.convert_to_tensor(self._iterations)))
@@ -443,6 +457,8 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             ValueError: A value is missing or of another shape. Nothing has changed.
         """
         values = [np.asarray(weight) for weight in weights]
+        if self._state.watch is not None and len(values) == len(self.variables):
+            values = values[: len(values) - len(self._state.watch.variables)]
         if self.built:
             dtypes = [variable.dtype for variable in self.variables]
             values = [

@@ -16,7 +16,15 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_textbook_opt import backends, checks, clip, gradients, hyperparameters, rows
+from keras_textbook_opt import (
+    backends,
+    checks,
+    clip,
+    gradients,
+    hyperparameters,
+    monitoring,
+    rows,
+)
 from keras_textbook_opt.gradients import Dense
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.stateful import StatefulOptimizer
@@ -145,7 +153,7 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
     def _once_in(self, steps: int, taken, assign):
         """Call `assign` in each step whose number is a multiple of `steps`."""
         is_due = ops.equal((taken + 1) % steps, 0)
-        variables = [*self._trainable_variables, *self._variables]
+        variables = [*self._trainable_variables, *self.variables]
         backends.active.either(is_due, assign, lambda: None, variables)
 
     def _update_with_means(self, grads, totals, variables):
@@ -164,7 +172,8 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
         pairs = list(zip(self._clip_gradients(grads), variables))
         if self._state.multipliers:  # 0 leaves a variable as it is
             pairs = [(g, θ) for g, θ in pairs if self._factor(θ)]
-        backends.active.run(self, pairs, step)
+        with monitoring.noting(self, η, grads, variables):
+            backends.active.run(self, pairs, step)
 
     def _clip_gradients(self, grads):
         """Keras takes the repeats of a row for rows, and a clip densifies."""
@@ -173,11 +182,10 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
             (clip.by_global_norm, self.global_clipnorm),
             (clip.by_value, self.clipvalue),
         ]
+        norms = monitoring.norms(self, grads)
         for clipped, c in clips:
             if c is not None:
-                present = [g for g in grads if g is not None]
-                merged = [gradients.structured(g).merged() for g in present]
-                of = iter(clipped(merged, c))
+                of = iter(clipped(norms, c))
                 grads = [g if g is None else gradients.like(g, next(of)) for g in grads]
         return grads
 

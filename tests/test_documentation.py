@@ -26,6 +26,7 @@ PAGES = [
     "docs/moving.md",
     "docs/scale.md",
     "docs/state.md",
+    "docs/what-training-does.md",
 ]
 
 PUBLIC = [getattr(keras_textbook_opt, name) for name in keras_textbook_opt.__all__]

@@ -90,12 +90,20 @@ class Backend:
 
     # Norms.
 
-    def clip_scales(self, gradients: list, c: float, together: bool) -> list | None:
-        """`c/max(‖g‖₂, c)` of each, or of all `together`; `None` if float32 is all.
+    def norms(self, gradients: list) -> Any:
+        """`‖g‖₂` of each, a vector of float64; `None` if float32 is all there is.
 
-        The norms and scales are of float64, and right for gradients of any size.
+        They are right for gradients of any size.
         """
         return None
+
+    def total_norm(self, norms: Any) -> Any:
+        """`‖(‖g‖₂, ‖g′‖₂, …)‖₂` of these norms in float64."""
+        raise NotImplementedError
+
+    def clip_scales(self, norms: Any, c: float, together: bool) -> list:
+        """`c/max(‖g‖₂, c)` of each of these norms in float64, or of all `together`."""
+        raise NotImplementedError
 
     def l2_loss(self, x: Any) -> Any:
         """`Σx²/2`, a scalar of the dtype of `x`."""
@@ -112,6 +120,12 @@ class Backend:
     def scalars(self, column: list, count: int) -> list:
         """The `count` scalars of a `column`."""
         return ops.unstack(column[0], num=count)
+
+    # What a callback reads.
+
+    def held(self, model: Any, variables: Sequence[keras.Variable]) -> list:
+        """What the variables of the optimizer hold between two batches of a `fit`."""
+        return [ops.convert_to_numpy(ops.convert_to_tensor(v)) for v in variables]
 
     # Numbers.
 

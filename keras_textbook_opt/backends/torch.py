@@ -101,15 +101,21 @@ class Torch(Backend):
     def fit(self, gradients, variables):
         return torch_lists.are_alike(gradients, list(map(_tensor, variables)))
 
-    def clip_scales(self, gradients, c, together):
+    def norms(self, gradients):
         if torch_lists.is_traced() or not gradients:
             return None
         g, scales = _unscaled(gradients)
         norms = torch_lists.norms(g)
         if scales is not None:
             norms = norms * torch.as_tensor(scales, device=norms.device).abs()
+        return norms
+
+    def total_norm(self, norms):
+        return torch_lists.total_norm(norms)
+
+    def clip_scales(self, norms, c, together):
         if together:
-            norms = torch_lists.total_norm(norms).expand(len(g))
+            norms = torch_lists.total_norm(norms).expand(len(norms))
         clips = torch_lists.clip_scales(norms, c)
         return clips.tolist() if clips.device.type == "cpu" else list(clips)
 

@@ -42,6 +42,8 @@ class State:
         order_of_file: The paths in the order of a file that says no more.
         changed_at: The count of steps when the list of variables last changed, until
             the next step is traced.
+        watch: Where the steps leave what they did, while somebody watches. It is not
+            saved.
     """
 
     def __init__(self) -> None:
@@ -59,6 +61,7 @@ class State:
         self.appended = False
         self.order_of_file: tuple[str, ...] = ()
         self.changed_at: int | None = None
+        self.watch: Any = None
 
     def of(self, key: Any) -> Beside:
         return self.beside.get(key) or Beside()
