@@ -89,6 +89,20 @@ def boston_housing(
 
 
 @app.command()
+def norms(output: Output = None) -> None:
+    """Draw the norms of the chapter's first ten steps, with a clip and without."""
+    with _one_line_when_interrupted():
+        _use_tensorflow_on_the_processor()
+
+        from benchmarks.boston_housing import data
+        from benchmarks.boston_housing import norms as of_gradients
+
+        file = (output or output_folder("norms", quick=False)) / "gradient_norms.png"
+        of_gradients.write(data.shipped(), file)
+        print(file)
+
+
+@app.command()
 def steps(
     quick: Annotated[
         bool, typer.Option("--quick", help="Small sizes and three rounds; no verdict.")
