@@ -70,6 +70,9 @@ def _move_exclusions(source: Any, target: Any) -> None:
             "its weight decay, and Keras searches names alone, not paths. Received: "
             f"{source!r}"
         )
+    if not of_keras:  # TensorFlow's names, which Keras searches in a step, are longer
+        everything = source._trainable_variables
+        variables = [v for v in everything if not source._use_weight_decay(v)]
     if undecayed or pattern:
         names = [pattern.pattern] if pattern else []
         if pattern and of_keras and not _is_of_names(pattern, source):

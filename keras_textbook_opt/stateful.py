@@ -188,16 +188,23 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             excluded.find(variables)
         if excluded:
             excluded.find_by_path(variables)
-            self._exclude()
+            self._exclude(variables)
 
     def _exclude_what_moved(self) -> None:
         """Those of a config go where the state goes."""
         if self._state.excluded.written:
             self._exclude()
 
-    def _exclude(self) -> None:
+    def _exclude(self, variables=()) -> None:
+        """Say to Keras what does not decay, of the variables and of new ones.
+
+        Keras asks for each once. Asked now, it sees the name of the variable; in a
+        step, that of TensorFlow's, which has a scope and `:0`.
+        """
         excluded = self._state.excluded
         super().exclude_from_weight_decay(excluded.variables, excluded.names)
+        for variable in (*self._trainable_variables, *variables):
+            self._use_weight_decay(variable)
 
     def _take(self, variables: list) -> None:
         """Be the optimizer of these variables, in their order.
