@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH_STAMP := $(VENV)/.torch_installed
 WORKERS_STAMP := $(VENV)/.workers_installed
+DOCS_STAMP := $(VENV)/.docs_installed
 QUICK_OUTPUT ?= build/benchmark-quick/boston_housing
 RESULTS := benchmarks/results
 
@@ -44,6 +45,11 @@ $(TORCH_STAMP): $(STAMP)
 $(WORKERS_STAMP): $(TORCH_STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	    --constraint constraints.txt --no-build-isolation --editable '.[dev,workers]'
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint constraints.txt --no-build-isolation --editable '.[dev,docs]'
 	@touch $@
 
 # The tests on each of some backends; what ARGS selects may be on some of them alone, and
@@ -104,6 +110,14 @@ check: $(STAMP) ## Lint, check the format, the types and the layers
 format: $(STAMP) ## Format the code and fix what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+.PHONY: docs
+docs: $(DOCS_STAMP) ## Build the documentation, strictly and offline, into build/site
+	$(BIN)/python docs/build.py
+
+.PHONY: docs-serve
+docs-serve: $(DOCS_STAMP) ## Show the documentation in a browser, and again what changes
+	$(BIN)/python docs/build.py --serve
 
 .PHONY: benchmark
 benchmark: $(STAMP) ## Run the Boston housing experiments, results to build/

@@ -20,6 +20,7 @@ from keras_textbook_opt.testing.subject import Subject, shown
 from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped, telling_line
 
 CHECKS: list[Callable[..., None]] = []
+"""All checks, in their order: functions of a factory, with a name and a docstring."""
 _HERE = Path(__file__).parent
 
 
