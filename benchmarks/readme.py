@@ -1,16 +1,17 @@
-"""The README's tables, taken from the committed results."""
+"""The documents' tables, taken from the committed results."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 TABLE = re.compile(r"<!-- table (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def update() -> None:
     """Put each results folder's `table.md` between the marks that name the folder."""
-    README.write_text(TABLE.sub(_table, README.read_text()))
+    for page in PAGES:
+        page.write_text(TABLE.sub(_table, page.read_text()))
 
 
 def _table(mark: re.Match[str]) -> str:
