@@ -1,38 +1,70 @@
-"""The README's tables and verdicts are those of the committed results."""
+"""The figures and tables of the documents are those of the committed results."""
 
-from pathlib import Path
+import re
 
 import pytest
 
+from tests.pages import PAGES, ROOT
+
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
-PLOTTED = ["boston_housing", "precision", "steps"]
-COMMANDS = [*PLOTTED, "workers"]
+TABLES = {
+    "boston_housing": "docs/chapter.md",
+    "steps": "docs/performance.md",
+    "workers": "docs/performance.md",
+}
+PLOTS = {
+    "boston_housing": "docs/chapter.md",
+    "precision": "docs/sixteen-bits.md",
+    "steps": "README.md",
+}
 
 
 def test_every_benchmark_has_committed_results():
-    assert sorted(path.parent.name for path in RESULTS.glob("*/table.md")) == COMMANDS
+    written = sorted(path.parent.name for path in RESULTS.glob("*/table.md"))
+    assert written == sorted({*TABLES, *PLOTS})
 
 
-@pytest.mark.parametrize("command", ["boston_housing", "steps", "workers"])
-def test_the_readme_holds_the_committed_table(command):
-    assert (RESULTS / command / "table.md").read_text().strip() in README
+@pytest.mark.parametrize("name", TABLES)
+def test_a_page_holds_the_committed_table(name):
+    table = (RESULTS / name / "table.md").read_text().strip()
+    page = (ROOT / TABLES[name]).read_text()
+    assert f"<!-- table {name} -->\n{table}\n<!-- end -->" in page
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_readme_leads_to_the_results(command):
-    assert f"(benchmarks/results/{command}/)" in README
+@pytest.mark.parametrize("name", sorted({*TABLES, *PLOTS}))
+def test_a_page_leads_to_the_results(name):
+    pages = [(ROOT / page).read_text() for page in PAGES]
+    assert any(f"benchmarks/results/{name}/README.md" in page for page in pages)
 
 
-@pytest.mark.parametrize("command", PLOTTED)
-def test_the_readme_shows_a_plot_of_the_results(command):
-    assert f"(benchmarks/results/{command}/" in README.replace(f"{command}/)", "")
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_page_shows_a_plot_of_the_results(name):
+    page = (ROOT / PLOTS[name]).read_text()
+    assert re.search(rf"!\[.+\]\(.*benchmarks/results/{name}/\w+\.png\)", page)
 
 
 def test_the_readme_says_of_16_bits_what_was_measured():
     assert "within 5 % of the loss of float32" in README
     verdict = (RESULTS / "precision" / "README.md").read_text()
     assert "## Within 5 % of float32?\n\nYes. Of 12 combinations" in verdict
+
+
+def test_the_readme_says_of_the_same_path_what_was_measured():
+    (stated,) = re.findall(r"within (\S+) of the built-ins' losses", README)
+    verdict = (RESULTS / "boston_housing" / "README.md").read_text()
+    assert f"differ by at most {stated} of their size" in verdict
+
+
+def test_the_readme_says_of_speed_what_was_measured():
+    (dense,) = re.findall(r"(\S+) times the built-in `Adam` on 20 million", README)
+    (rows,) = re.findall(r"and (\d+) times with lazy rows on a table", README)
+    table = (RESULTS / "steps" / "table.md").read_text()
+    assert re.search(rf"Adam, 20 M: speed-up .*\| {dense} ", table)
+    assert re.search(rf"Adam `lazy`, 1,000,000 .*speed-up .*\| {rows}\.\d ", table)
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 130
