@@ -1,10 +1,8 @@
-"""What the documents say is there, and what they show runs."""
+"""What the documents say is there, and the docstrings say what they must."""
 
 import ast
 import doctest
-import importlib
 import inspect
-import pkgutil
 import re
 from pathlib import Path
 
@@ -12,34 +10,13 @@ import pytest
 
 import keras_textbook_opt
 from keras_textbook_opt import TextbookOptimizer
+from tests.pages import PAGES, ROOT
 
 pytestmark = pytest.mark.once
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "docs/checks.md",
-    "docs/layerwise-rates.md",
-    "docs/more-than-one-machine.md",
-    "docs/moving.md",
-    "docs/scale.md",
-    "docs/state.md",
-    "docs/what-training-does.md",
-]
 
 PUBLIC = [getattr(keras_textbook_opt, name) for name in keras_textbook_opt.__all__]
 CLASSES = [each for each in PUBLIC if inspect.isclass(each)]
 FILES = sorted(Path(keras_textbook_opt.__file__).parent.rglob("*.py"))
-# Those of other backends import what need not be here.
-MODULES = [
-    importlib.import_module(module.name)
-    for module in pkgutil.walk_packages(
-        keras_textbook_opt.__path__, f"{keras_textbook_opt.__name__}."
-    )
-    if not re.search(r"\.backends\.(jax|torch)", module.name)
-] + [keras_textbook_opt]
 of_every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 
 
@@ -128,68 +105,12 @@ def test_the_parser_of_docstrings_sees_what_is_missing():
     assert described(sections(Documented)["Args"]) == {"a", "b", "c", "d"}
 
 
-DOCTESTS = {
-    test.name: test
-    for module in MODULES
-    for test in doctest.DocTestFinder(exclude_empty=True).find(module, module.__name__)
-    if test.examples and test.filename == module.__file__
-}
-
-
-def run_doctest(test: doctest.DocTest) -> str:
-    """What went wrong, as doctest reports it; empty where nothing did."""
-    report: list[str] = []
-    runner = doctest.DocTestRunner(verbose=False)
-    runner.run(test, out=report.append, clear_globs=False)
-    return "".join(report)
-
-
-@pytest.mark.parametrize("name", DOCTESTS)
-def test_an_example_in_a_docstring_shows_what_it_does(name):
-    assert run_doctest(DOCTESTS[name]) == ""
-
-
 @of_every_class
-def test_every_public_class_has_an_example_that_runs(cls):
-    test = DOCTESTS[f"{cls.__module__}.{cls.__qualname__}"]
+def test_every_public_class_has_an_example_that_shows_what_it_does(cls):
+    """pytest runs it: `--doctest-modules`."""
+    finder = doctest.DocTestFinder(exclude_empty=True, recurse=False)
+    (test,) = finder.find(cls, cls.__name__)
     assert any(example.want for example in test.examples)
-
-
-def python_blocks(page: str) -> list[tuple[int, str]]:
-    """The line and the text of each block of Python in a page of Markdown."""
-    blocks = re.finditer(r"^```(?:python|pycon|py)\n(.*?)^```", page, re.M | re.S)
-    return [(page.count("\n", 0, block.start(1)), block[1]) for block in blocks]
-
-
-def run_blocks(page: str, name: str) -> None:
-    """Run a page's blocks from the top to the bottom, in one namespace."""
-    namespace: dict = {"__name__": name}
-    for line, block in python_blocks(page):
-        if ">>> " in block:
-            parser = doctest.DocTestParser()
-            test = parser.get_doctest(block, namespace, name, name, line)
-            test.globs = namespace
-            assert run_doctest(test) == ""
-        else:
-            exec(compile("\n" * line + block, name, "exec"), namespace)
-
-
-def test_readme_shows_python():
-    assert python_blocks((ROOT / "README.md").read_text())
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_the_python_of_a_page_runs(name, tmp_path, monkeypatch):
-    page = (ROOT / name).read_text()
-    monkeypatch.chdir(tmp_path)
-    run_blocks(page, name)
-
-
-def test_a_block_that_fails_is_seen_and_a_later_block_sees_an_earlier():
-    run_blocks("```python\na = 1\n```\n\n```python\nassert a == 1\n```\n", "page")
-    for wrong in ("assert a == 2", ">>> a\n2", ">>> b"):
-        with pytest.raises((AssertionError, NameError)):
-            run_blocks(f"```python\na = 1\n```\n\n```python\n{wrong}\n```\n", "page")
 
 
 def headings(page: str) -> set[str]:
