@@ -10,7 +10,8 @@ import pytest
 
 import keras_textbook_opt
 from keras_textbook_opt import TextbookOptimizer
-from tests.pages import PAGES, ROOT
+from tests.pages import PAGES
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.once
 

@@ -4,7 +4,8 @@ import pytest
 
 from tests import pages, processes
 from tests.backends import BACKEND
-from tests.pages import PAGES, ROOT
+from tests.pages import PAGES
+from tests.processes import ROOT
 
 EVERYWHERE = {"docs/optimizers.md"}
 ALONE = {"README.md"}

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.pages import PAGES, ROOT
+from tests.pages import PAGES
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.once
 

@@ -14,7 +14,8 @@ import pytest
 
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
 from keras_textbook_opt.settings import SETTINGS
-from tests.pages import PAGES, ROOT, blocks
+from tests.pages import PAGES, blocks
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.once
 

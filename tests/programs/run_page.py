@@ -4,7 +4,8 @@ import os
 import sys
 import tempfile
 
-from tests.pages import ROOT, run
+from tests.pages import run
+from tests.processes import ROOT
 
 if __name__ == "__main__":
     page = ROOT / sys.argv[1]
