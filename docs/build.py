@@ -11,6 +11,7 @@ import sys
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "build" / "site-source"
@@ -24,6 +25,7 @@ SHOWN = [
     "docs/*.css",
     "docs/*.png",
     "examples/*.py",
+    "benchmarks/workers/model.py",
     "benchmarks/data/README.md",
     "benchmarks/results/*/README.md",
     "benchmarks/results/*/*.png",
@@ -43,7 +45,8 @@ def main() -> int:
     shutil.rmtree(SITE, ignore_errors=True)
     if zensical("build", "--clean", "--strict"):
         return 1
-    wrong = [*unlisted(), *undocumented(), *from_elsewhere(SITE), *raw_examples(SITE)]
+    wrong = [*unlisted(), *undocumented()]
+    wrong += [line for check in CHECKS for line in check(SITE)]
     print(*wrong, sep="\n")
     return bool(wrong)
 
@@ -96,15 +99,18 @@ NOT_FETCHED = {"canonical", "next", "prev"}
 
 
 class Resources(HTMLParser):
-    """Addresses that a browser fetches by itself to show a page."""
+    """Addresses that a browser fetches by itself to show a page, and those of links."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
+        self.links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note the address of a tag that has one."""
         has = dict(attrs)
+        if tag == "a" and has.get("href"):
+            self.links.append(has["href"] or "")
         if tag in FETCHING and has.get("rel") not in NOT_FETCHED:
             self.found += [has[name] or "" for name in ("src", "href") if has.get(name)]
 
@@ -124,6 +130,20 @@ def from_elsewhere(site: Path) -> list[str]:
     return wrong
 
 
+def broken(site: Path) -> list[str]:
+    """Links and pictures of pages that lead to no file of the site."""
+    wrong = []
+    for file in sorted(site.rglob("*.html")):
+        page = Resources()
+        page.feed(file.read_text())
+        for url in [*page.found, *page.links]:
+            path = unquote(url.partition("#")[0].partition("?")[0])
+            target = site / path[1:] if path.startswith("/") else file.parent / path
+            if not re.match(r"\w+:|//", url) and not target.exists():
+                wrong.append(f"{file}: {url} leads nowhere")
+    return wrong
+
+
 def is_elsewhere(url: str) -> bool:
     """Whether an address names a host."""
     return bool(re.match(r"(https?:)?//", url))
@@ -137,6 +157,8 @@ def raw_examples(site: Path) -> list[str]:
         f"{page}: `>>>` in a text" for page in pages if prompt.search(page.read_text())
     ]
 
+
+CHECKS = [from_elsewhere, broken, raw_examples]
 
 if __name__ == "__main__":
     sys.exit(main())

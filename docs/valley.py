@@ -32,7 +32,7 @@ def path(optimizer: keras.optimizers.Optimizer) -> np.ndarray:
 
 def draw(file: Path) -> None:
     """Draw the valley's level lines and the three paths."""
-    x, y = np.meshgrid(np.linspace(-10, 5, 300), np.linspace(-2, 2, 200))
+    x, y = np.meshgrid(np.linspace(-10, 2, 300), np.linspace(-2, 2, 200))
     figure, axes = plt.subplots(3, 1, sharex=True, figsize=(7, 6.5), dpi=110)
     for panel, (name, (make, color, mark)) in zip(axes, PATHS.items(), strict=True):
         points = path(make())

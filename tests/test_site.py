@@ -43,6 +43,16 @@ def test_links_and_files_of_the_site_itself_are_left_alone(tmp_path):
     assert BUILD["from_elsewhere"](tmp_path) == []
 
 
+def test_a_link_that_leads_nowhere_is_seen(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "here.html").write_text(
+        '<a href="docs/"></a><a href="#a"></a><a href="https://keras.io/no"></a>'
+        '<a href="/docs/#b"></a><a href="mailto:a@b"></a>'
+        '<a href="gone.py"></a><img src="docs/gone.png"><a href="/gone"></a>'
+    )
+    assert len(BUILD["broken"](tmp_path)) == 3
+
+
 @pytest.mark.parametrize(
     ("html", "count"),
     [
