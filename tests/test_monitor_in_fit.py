@@ -340,7 +340,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "what-training-does.md"
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="runs with the rest of the page")
 def test_the_loop_of_this_backend_in_the_documents_runs():
+    title = {"jax": "JAX", "torch": "PyTorch"}[BACKEND]
     (block,) = re.findall(
-        rf"^```python {BACKEND}\n(.*?)^```", PAGE.read_text(), re.M | re.S
+        rf'^```python title="{title}"\n(.*?)^```', PAGE.read_text(), re.M | re.S
     )
     exec(compile(block, PAGE.name, "exec"), {"__name__": PAGE.name})
