@@ -70,11 +70,28 @@ def differ(some: list[np.ndarray], others: list[np.ndarray]) -> bool:
 
 
 def distance(some: list[np.ndarray], others: list[np.ndarray]) -> float:
-    """The largest difference of two numbers in one place."""
-    return max(
-        float(np.abs(np.subtract(a, b, dtype="float64")).max(initial=0.0))
+    """The largest difference of two numbers in one place; NaN where one is NaN."""
+    largest = [
+        np.abs(np.subtract(a, b, dtype="float64")).max(initial=0.0)
         for a, b in zip(some, others)
-    )
+    ]
+    return float(np.max(largest))
+
+
+def farthest(off: np.ndarray) -> tuple:
+    """Where the largest difference is; NaN is larger than any."""
+    return np.unravel_index(np.argmax(np.where(np.isnan(off), np.inf, off)), off.shape)
+
+
+def failure(said: str, off: float, movement: float) -> CheckFailed:
+    """What was expected and what came, with the difference in units of the movement."""
+    size = off / movement if movement else np.inf
+    return CheckFailed(f"{said}: off by {size:.2g} of the movement ({movement:.3g}).")
+
+
+def ended(said: str) -> CheckFailed:
+    """The same where an error came in place of numbers."""
+    return CheckFailed(f"{said}: off by all of the movement, since no step came of it.")
 
 
 def _movement(expected, start) -> float:
@@ -85,13 +102,15 @@ def _movement(expected, start) -> float:
 def _assert_within(allowed, found, expected, movement, what, steps, names) -> None:
     for name, one, other in zip(names, found, expected):
         if one.shape != other.shape:
-            raise CheckFailed(f"{what}: `{name}` is {one.shape}, not {other.shape}.")
+            raise failure(
+                f"{what}: `{name}` is {one.shape}, not {other.shape}",
+                movement,
+                movement,
+            )
         off = np.abs(np.subtract(one, other, dtype="float64"))
         if off.size == 0 or (np.isfinite(one).all() and off.max() <= allowed):
             continue
-        place = np.unravel_index(
-            np.argmax(np.where(np.isnan(off), np.inf, off)), off.shape
-        )
+        place = farthest(off)
         size = off[place] / movement if movement else np.inf
         raise CheckFailed(
             f"{what}: off by {size:.2g} of the movement after {steps} steps. "

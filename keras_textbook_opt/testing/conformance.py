@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from keras_textbook_opt.testing import registry
 from keras_textbook_opt.testing.checks import equation
-from keras_textbook_opt.testing.subject import shown
+from keras_textbook_opt.testing.naming import shown
 from keras_textbook_opt.testing.verdicts import CheckSkipped
 
 Status = Literal["passed", "failed", "skipped", "xfail"]

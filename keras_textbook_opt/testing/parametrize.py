@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_textbook_opt.testing.conformance import name_of, optimizer_checks_generator
-from keras_textbook_opt.testing.subject import shown
+from keras_textbook_opt.testing.naming import shown
 
 if TYPE_CHECKING:
     import pytest

@@ -16,12 +16,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keras_textbook_opt.testing.subject import Subject, shown
+import numpy as np
+
+from keras_textbook_opt.testing.comparing import ended
+from keras_textbook_opt.testing.naming import written
+from keras_textbook_opt.testing.subject import Subject
 from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped, telling_line
 
 CHECKS: list[Callable[..., None]] = []
 """All checks, in their order: functions of a factory, with a name and a docstring."""
-_HERE = Path(__file__).parent
+_HERE, _NUMPY = Path(__file__).parent, Path(np.__file__).parent
 
 
 def promise(check: Callable[..., None]) -> Callable[..., None]:
@@ -49,11 +53,11 @@ def run(check: Callable[..., None], factory: Any, **given: Any) -> None:
         except CheckSkipped:
             raise
         except CheckFailed as failure:
-            raise _complete(check, factory, str(failure)) from failure.__cause__
+            raise _complete(check, factory, failure, given) from failure.__cause__
         except Exception as error:
             if not _is_of_others(error):
                 raise
-            raise _complete(check, factory, _said(error)) from error
+            raise _complete(check, factory, _failed(error), given) from error
 
 
 def _subject(check: Callable, factory: Any) -> Subject:
@@ -63,28 +67,49 @@ def _subject(check: Callable, factory: Any) -> Subject:
     except Exception as error:
         first = CHECKS[0].__name__
         if check.__name__ == first:
-            raise CheckFailed(_said(error)) from error
-        raise CheckSkipped(f"waits for `{first}` to pass: {_said(error)}") from error
+            raise _failed(error) from error
+        raise CheckSkipped(f"waits for `{first}` to pass: {_failed(error)}") from error
 
 
-def _said(error: Exception) -> str:
+def _failed(error: Exception) -> CheckFailed:
     if isinstance(error, CheckFailed):
-        return str(error)
-    return f"Expected no error; came {telling_line(error)}."
+        return error
+    return ended(f"Expected no error; came {telling_line(error)}")
 
 
-def _complete(check: Callable, factory: Any, message: str) -> CheckFailed:
+def _complete(
+    check: Callable, factory: Any, failure: CheckFailed, given: dict[str, Any]
+) -> CheckFailed:
+    lines = "\n    ".join(_reproduction(check, factory, given))
     return CheckFailed(
-        f"{message}\nTo mend it: {section(check, 'Mend')}\nTo see it again:\n"
-        f"    from {check.__module__} import {check.__name__}\n"
-        f"    {check.__name__}({shown(factory)})"
+        f"{failure}\nTo mend it: {section(check, 'Mend')}\n"
+        f"To see it again:\n    {lines}"
     )
 
 
+def _reproduction(
+    check: Callable, factory: Any, given: dict[str, Any]
+) -> tuple[str, str]:
+    """Two lines of code: what is imported, and the check of this optimizer."""
+    modules, subject = written(factory)
+    arguments = [subject]
+    for name, value in given.items():
+        more, expression = written(value)
+        modules = [*modules, *more]
+        arguments.append(f"{name}={expression}")
+    imports = [f"import {', '.join(sorted(set(modules)))}"] if modules else []
+    imports.append(f"from {check.__module__} import {check.__name__}")
+    return "; ".join(imports), f"{check.__name__}({', '.join(arguments)})"
+
+
 def _is_of_others(error: BaseException) -> bool:
-    """Whether it was raised below a call into the optimizer or its framework."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return any(_HERE not in Path(frame.filename).parents for frame in frames)
+    """Whether it was raised below a call into the optimizer or its framework.
+
+    What a check calls in NumPy is its own doing.
+    """
+    files = [Path(f.filename) for f in traceback.extract_tb(error.__traceback__)]
+    called = [file for file in files if _HERE not in file.parents]
+    return bool(called) and _NUMPY not in called[0].parents
 
 
 def group(check: Callable) -> str:

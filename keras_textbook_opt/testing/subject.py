@@ -9,10 +9,11 @@ from typing import Any, final
 
 import numpy as np
 
-from keras_textbook_opt.testing import problem
-from keras_textbook_opt.testing.comparing import distance
+from keras_textbook_opt.testing import backend, problem
+from keras_textbook_opt.testing.comparing import distance, failure
+from keras_textbook_opt.testing.naming import shown
 from keras_textbook_opt.testing.run import Run
-from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped, telling_line
+from keras_textbook_opt.testing.verdicts import CheckSkipped, telling_line
 
 # By powers of two, from the usual size outwards.
 RATES = sorted(
@@ -33,12 +34,14 @@ class Subject:
 
     rate: float
     """Three steps with it move the variables by 0.02 to 0.5, or by at most 4."""
+    movement: float
+    """How far three steps with it move them."""
     noise: float
     """How far they end where each gradient is off by its rounding."""
 
     def __init__(self, factory: Any):
         self.factory = factory
-        self.rate = self._calibrated()
+        self.rate, self.movement = self._calibrated()
         self.noise = self._measured_noise()
 
     @classmethod
@@ -85,6 +88,19 @@ class Subject:
         """Where the variables are after these steps."""
         return self.run(**options).follow(steps).numbers
 
+    def want_rows(self) -> None:
+        """Skip the check where there are no rows, or they make an error by themselves.
+
+        That they do is for one check to say.
+        """
+        backend.want("rows")
+        try:
+            self.after(problem.with_rows(problem.EVERY)[:1])
+        except Exception as error:
+            raise CheckSkipped(
+                f"waits for `check_rows_are_taken` to pass: {telling_line(error)}"
+            ) from error
+
     def defaults(self) -> dict[str, Any]:
         """Each constructor argument that is known by name, with what it is unless set.
 
@@ -99,7 +115,7 @@ class Subject:
         }
         return {**config, **explicit}
 
-    def _calibrated(self) -> float:
+    def _calibrated(self) -> tuple[float, float]:
         steps = problem.gradients(CALIBRATING)
         start = problem.values()
         moves: dict[float, float] = {}
@@ -109,11 +125,14 @@ class Subject:
                     run = Run(self.factory(learning_rate=rate)).follow(steps)
                     moves[rate] = distance(run.numbers, start)
                 if low <= moves[rate] <= high:
-                    return rate
-        raise CheckFailed(
+                    return rate, moves[rate]
+        least = MOVES[0][0]
+        raise failure(
             f"Expected a learning rate between {min(RATES):.0e} and {max(RATES):.0e} "
-            "with which three steps move variables of size 1 by 0.02 to 4; none does: "
-            f"with {RATES[0]:.3g} they move by {moves[RATES[0]]:.3g}."
+            f"with which three steps move variables of size 1 by {least} to 4; none "
+            f"does, and with {RATES[0]:.3g} they move by {moves[RATES[0]]:.3g}",
+            least - moves[RATES[0]],
+            least,
         )
 
     def _measured_noise(self) -> float:
@@ -133,14 +152,3 @@ def _cached(factory: Any) -> Subject | Exception:
         return Subject(factory)
     except Exception as error:
         return error
-
-
-def shown(factory: Any) -> str:
-    """A factory as one would write it: `Adam`, `Adam(amsgrad=True)`."""
-    if hasattr(factory, "__qualname__"):
-        return factory.__qualname__
-    if hasattr(factory, "func"):  # functools.partial
-        given = [*map(repr, factory.args)]
-        given += [f"{name}={value!r}" for name, value in factory.keywords.items()]
-        return f"{shown(factory.func)}({', '.join(given)})"
-    return repr(factory)

@@ -18,6 +18,7 @@ class CheckSkipped(unittest.SkipTest):
 
 
 _SAYS_NOTHING = "Exception encountered when calling"
+_LONGEST = 300
 
 
 def telling_line(error: BaseException) -> str:
@@ -28,6 +29,6 @@ def telling_line(error: BaseException) -> str:
     if after != plain:  # what follows is the rest of that line, and then the message
         lines = lines[1:] or lines
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
-    if named:
-        return named[-1]
-    return f"{type(error).__name__}: {lines[0] if lines else 'without a message'}"
+    first = f"{type(error).__name__}: {lines[0] if lines else 'without a message'}"
+    line = named[-1] if named else first
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

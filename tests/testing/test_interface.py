@@ -10,11 +10,13 @@ from keras_textbook_opt.testing import (
     CheckFailed,
     CheckSkipped,
     check_optimizer,
+    naming,
     optimizer_checks_generator,
     parametrize_with_checks,
 )
-from keras_textbook_opt.testing.checks import contract, equation
+from keras_textbook_opt.testing.checks import clips, contract, equation
 from tests import reference
+from tests.testing import messages
 
 COUNTING = "check_iterations_count_the_steps"
 ALIKE = "check_two_instances_step_alike"
@@ -53,8 +55,48 @@ def test_the_first_failure_is_raised_and_says_how_to_mend_and_to_see_it_again():
         check_optimizer(Uphill)
     *_, line, call = str(failure.value).splitlines()
     assert "To mend it: Subtract the step" in str(failure.value)
-    assert line.strip() == f"from {contract.__name__} import check_fifty_steps_descend"
-    assert call.strip() == "check_fifty_steps_descend(Uphill)"
+    name = "check_fifty_steps_descend"
+    assert line.strip() == f"import {__name__}; from {contract.__name__} import {name}"
+    assert call.strip() == f"{name}({__name__}.Uphill)"
+
+
+def equation_of_another(t, η, θ, g):
+    return θ - 2 * η * g
+
+
+@pytest.mark.parametrize(
+    "factory, given, fails",
+    [
+        (Uphill, {}, contract.check_iterations_count_the_steps),
+        (functools.partial(Uphill, name="up"), {}, contract.check_fifty_steps_descend),
+        (
+            SGD,
+            {"reference": equation_of_another},
+            equation.check_follows_the_reference,
+        ),
+        (keras.optimizers.SGD, {}, clips.check_huge_gradients_keep_their_direction),
+    ],
+)
+def test_a_failure_has_its_size_and_two_lines_that_raise_it_again(
+    factory, given, fails
+):
+    with pytest.raises(CheckFailed) as failure:
+        fails(factory, **given)
+    assert messages.has_its_size(failure.value)
+    with pytest.raises(CheckFailed) as again:
+        messages.run_again(failure.value)
+    assert str(again.value) == str(failure.value)
+
+
+def test_what_no_other_place_can_import_is_written_by_its_name():
+    class Local(Uphill):
+        pass
+
+    assert naming.written(Local) == ([], Local.__qualname__)
+    assert naming.written(functools.partial(Local, 0.1)) == (
+        ["functools"],
+        f"functools.partial({Local.__qualname__}, 0.1)",
+    )
 
 
 def test_failures_are_warned_of_or_kept():
@@ -124,10 +166,13 @@ def test_what_cannot_be_made_fails_one_check_and_the_others_wait_for_it():
     assert set(found.values()) == {"failed", "skipped"}
 
 
-def test_a_bug_of_a_check_is_no_fault_of_the_optimizer(monkeypatch):
-    monkeypatch.setattr(contract, "STEPS", None)
-    with pytest.raises(TypeError):
+@pytest.mark.parametrize("wrong", [None, []])
+def test_a_bug_of_a_check_is_no_fault_of_the_optimizer(monkeypatch, wrong):
+    """Also one that shows in what it calls of NumPy."""
+    monkeypatch.setattr(contract, "START", wrong)
+    with pytest.raises((TypeError, ValueError)) as bug:
         contract.check_two_instances_step_alike(SGD)
+    assert not isinstance(bug.value, CheckFailed)
 
 
 ADAM = functools.partial(reference.adam, β_1=0.9, β_2=0.999, ε=1e-8)

@@ -9,12 +9,18 @@ import keras
 import numpy as np
 
 from keras_textbook_opt.testing import backend, by_hand, problem
-from keras_textbook_opt.testing.comparing import assert_meet, assert_same, differ
+from keras_textbook_opt.testing.comparing import (
+    assert_meet,
+    assert_same,
+    differ,
+    distance,
+    failure,
+)
 from keras_textbook_opt.testing.linear import LinearModel
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped
+from keras_textbook_opt.testing.verdicts import CheckSkipped
 
 STEPS = problem.gradients()
 START = problem.values()
@@ -80,7 +86,7 @@ def check_compiled_rows_are_eager_rows(subject: Subject) -> None:
 
     Mend: Use `tf.unique` and segment sums, which do in a graph what they do eagerly.
     """
-    backend.want("rows")
+    subject.want_rows()
     _assert_compiled_is_eager(
         subject, backend.compiled, problem.with_rows(problem.REPEATED)
     )
@@ -195,9 +201,11 @@ def check_stateless_apply_is_apply(subject: Subject) -> None:
         [v.value for v in run.variables],
     )
     if differ([*run.numbers, *run.state], before):
-        raise CheckFailed(
+        raise failure(
             "Expected `stateless_apply` to return new values and assign none; a "
-            "variable came out changed."
+            "variable came out changed",
+            distance([*run.numbers, *run.state], before),
+            subject.movement,
         )
     twin.step(STEPS[2])
     names = [*problem.NAMES, *(v.path for v in run.optimizer.variables)]

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_textbook_opt.testing import backend, children, problem
-from keras_textbook_opt.testing.comparing import assert_meet, assert_same
+from keras_textbook_opt.testing.comparing import assert_meet, assert_same, ended
 from keras_textbook_opt.testing.linear import LAYERS, model_of
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped
+from keras_textbook_opt.testing.verdicts import CheckSkipped
 
 STEPS = 4
 
@@ -61,9 +61,7 @@ def _run(program: str, folder: Path) -> None:
     try:
         children.run(program, folder)
     except RuntimeError as error:
-        raise CheckFailed(
-            f"Expected a fresh process to end well; came {error}."
-        ) from error
+        raise ended(f"Expected a fresh process to end well; came {error}") from error
 
 
 class Case(NamedTuple):
@@ -101,7 +99,7 @@ def _assert_replicas_are_one_device(subject: Subject, case: str) -> None:
     if found.error.startswith("alone"):
         raise CheckSkipped(f"waits for such steps on one device: {found.error}")
     if found.error:
-        raise CheckFailed(f"Expected no error on two replicas; came {found.error}.")
+        raise ended(f"Expected no error on two replicas; came {found.error}")
     assert_meet(
         found.together,
         found.alone,

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from keras_textbook_opt.testing import backend, problem
-from keras_textbook_opt.testing.comparing import differ
+from keras_textbook_opt.testing.comparing import differ, distance, failure
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped
+from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped, telling_line
 
 STEPS = problem.gradients()
 NAN = float("nan")
@@ -32,25 +32,29 @@ COMMON: list[dict[str, Any]] = [
 ]
 
 
-def _accepts(subject: Subject, learning_rate: Any, **options: Any) -> bool:
-    try:
-        subject.factory(learning_rate=learning_rate, **options)
-    except Exception:
-        return False
-    return True
-
-
 def _assert_refused(subject: Subject, candidates: list[dict[str, Any]]) -> None:
     accepted = []
     for options in candidates:
-        given = {"learning_rate": subject.rate, **options}
-        if _accepts(subject, **given):
-            written = ", ".join(f"{name}={value!r}" for name, value in options.items())
-            accepted.append(written)
+        try:
+            optimizer = subject.factory(**{"learning_rate": subject.rate, **options})
+        except Exception:
+            continue
+        written = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        accepted.append(f"{written} ({_consequence(subject, optimizer)})")
     if accepted:
         raise CheckFailed(
             f"Expected an error of the constructor; it accepts {'; '.join(accepted)}."
         )
+
+
+def _consequence(subject: Subject, optimizer: Any) -> str:
+    """What a bad argument makes of three steps."""
+    try:
+        found = Run(optimizer).follow(STEPS[:3]).numbers
+    except Exception as error:
+        return f"of the movement nothing comes, but {telling_line(error)}"
+    off = distance(found, subject.after(STEPS[:3]))
+    return f"its steps are off by {off / subject.movement:.2g} of the movement"
 
 
 @promise
@@ -124,8 +128,9 @@ def check_gradients_that_do_not_fit_are_refused(subject: Subject) -> None:
     """
     kernel, bias, table = STEPS[0]
     for wrong in (kernel[:1], kernel[0], kernel.T, np.float32(1.0)):
+        what = f"a gradient of {np.shape(wrong)} for a variable of (4, 3)"
         run = subject.run().build().follow(STEPS[1:2])
-        before = [*run.numbers, *run.state]
+        before = _values([run])
         try:
             # The one that does not fit is the last: the others would be done by then.
             run.optimizer.apply(
@@ -133,17 +138,36 @@ def check_gradients_that_do_not_fit_are_refused(subject: Subject) -> None:
                 [*run.variables[1:], run.variables[0]],
             )
         except Exception:
-            if differ([*run.numbers, *run.state], before):
-                raise CheckFailed(
-                    f"Expected a gradient of the shape {np.shape(wrong)} for a "
-                    "variable of (4, 3) to change nothing when it is refused; other "
-                    "variables, or the state, have moved."
-                ) from None
+            _assert_unchanged(subject, [run], before, what)
         else:
-            raise CheckFailed(
-                f"Expected an error where a gradient of the shape {np.shape(wrong)} "
-                "comes for a variable of (4, 3); came none."
-            )
+            raise _taken(subject, [run], before, what)
+
+
+def _values(runs: list[Run]) -> list[np.ndarray]:
+    """All that a step may change."""
+    return [array for run in runs for array in [*run.numbers, *run.state]]
+
+
+def _assert_unchanged(
+    subject: Subject, runs: list[Run], before: list[np.ndarray], what: str
+) -> None:
+    if differ(_values(runs), before):
+        raise failure(
+            f"Expected {what} to change nothing when it is refused; variables, or the "
+            "state, have moved",
+            distance(_values(runs), before),
+            subject.movement,
+        )
+
+
+def _taken(
+    subject: Subject, runs: list[Run], before: list[np.ndarray], what: str
+) -> CheckFailed:
+    return failure(
+        f"Expected an error of {what}; came none, and a step that is",
+        distance(_values(runs), before),
+        subject.movement,
+    )
 
 
 @promise
@@ -155,20 +179,16 @@ def check_too_few_gradients_are_refused(subject: Subject) -> None:
     Mend: Compare the two numbers in `apply`.
     """
     run = subject.run().build()
-    before = [*run.numbers, *run.state]
+    before = _values([run])
     try:
         run.optimizer.apply(
             [backend.gradient(g, v) for g, v in zip(STEPS[0][:2], run.variables)],
             run.variables,
         )
     except Exception:
-        if not differ([*run.numbers, *run.state], before):
-            return
-        raise CheckFailed(
-            "Expected two gradients for three variables to change nothing when they "
-            "are refused; a variable has moved."
-        ) from None
-    raise CheckFailed("Expected an error of two gradients for three variables.")
+        _assert_unchanged(subject, [run], before, "a gradient too few")
+    else:
+        raise _taken(subject, [run], before, "two gradients for three variables")
 
 
 @promise
@@ -180,17 +200,13 @@ def check_unknown_variables_are_refused(subject: Subject) -> None:
     Mend: Leave the check to `Optimizer.apply`.
     """
     run, stranger = subject.run().build(), Run(subject.make())
-    before = [*run.numbers, *run.state, *stranger.numbers]
+    before = _values([run, stranger])
     try:
         run.optimizer.apply(
             [backend.gradient(g, v) for g, v in zip(STEPS[0], stranger.variables)],
             stranger.variables,
         )
     except Exception:
-        if not differ([*run.numbers, *run.state, *stranger.numbers], before):
-            return
-        raise CheckFailed(
-            "Expected unknown variables to change nothing when they are refused; "
-            "something has."
-        ) from None
-    raise CheckFailed("Expected an error of variables that are not known.")
+        _assert_unchanged(subject, [run, stranger], before, "an unknown variable")
+    else:
+        raise _taken(subject, [run, stranger], before, "variables that are not known")

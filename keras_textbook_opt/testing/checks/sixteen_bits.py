@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from keras_textbook_opt.testing import problem
-from keras_textbook_opt.testing.comparing import distance
+from keras_textbook_opt.testing.comparing import distance, failure, farthest
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped
+from keras_textbook_opt.testing.verdicts import CheckSkipped
 
 STEPS = 64
 # Half of a unit in the last place of a number in [1, 2).
@@ -56,14 +56,18 @@ def check_small_gradients_of_float16(subject: Subject) -> None:
     wide = Run(subject.make()).follow(steps)
     unit = 2 * HALF_UNITS["float16"]
     for name, value, expected in zip(problem.NAMES, run.numbers, wide.numbers):
-        off = distance([value], [expected])
-        allowed = 4 * unit + ALLOWED_SHARE * distance(wide.numbers, wide.start)
+        off, movement = (
+            distance([value], [expected]),
+            distance(wide.numbers, wide.start),
+        )
+        allowed = 4 * unit + ALLOWED_SHARE * movement
         if not off <= allowed:
-            raise CheckFailed(
+            raise failure(
                 f"Expected four steps on gradients of size 2⁻¹⁴ to take `{name}` of "
-                f"float16 to {expected.ravel()[:3].tolist()}…, as in float32; came "
-                f"{value.ravel()[:3].tolist()}…: off by {off:.2g}, of which "
-                f"{allowed:.2g} is allowed."
+                f"float16 to {expected.ravel()[:3].tolist()}…, as in float32, give or "
+                f"take {allowed:.2g}; came {value.ravel()[:3].tolist()}…",
+                off,
+                movement,
             )
 
 
@@ -80,14 +84,15 @@ def _assert_follows(subject: Subject, dtype: str) -> None:
         off = np.abs(value.astype("float64") - expected)
         allowed = ALLOWED_UNITS * 2 * half + ALLOWED_SHARE * movement
         if not off.max() <= allowed:
-            place = np.unravel_index(np.nanargmax(off), off.shape)
-            raise CheckFailed(
-                f"{dtype} and float32: off by {off[place] / movement:.2g} of the "
-                f"movement after {STEPS} small steps. Expected "
-                f"`{name}`{list(map(int, place))} to go from {start[place]:.5g} to "
-                f"{expected[place]:.5g}, give or take {allowed:.2g} (a unit in the "
-                f"last place, and a quarter of the movement of {movement:.3g}); came "
-                f"{value[place]:.5g}."
+            place = farthest(off)
+            raise failure(
+                f"Expected {STEPS} small steps to take `{name}`"
+                f"{list(map(int, place))} of {dtype} from {start[place]:.5g} to "
+                f"{expected[place]:.5g}, as in float32, give or take {allowed:.2g} (a "
+                "unit in the last place, and a quarter of the movement); came "
+                f"{value[place]:.5g}",
+                off[place],
+                movement,
             )
 
 

@@ -7,33 +7,23 @@ from typing import Any
 import numpy as np
 
 from keras_textbook_opt.testing import backend, by_hand, problem
-from keras_textbook_opt.testing.comparing import assert_meet, distance
+from keras_textbook_opt.testing.comparing import assert_meet, distance, failure
 from keras_textbook_opt.testing.problem import SHAPES, TABLE, Rows
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped, telling_line
+from keras_textbook_opt.testing.verdicts import CheckSkipped, telling_line
 
 START = problem.values()
 EVERY = problem.with_rows(problem.EVERY)
 DISTINCT = problem.with_rows(problem.DISTINCT)
 REPEATED = problem.with_rows(problem.REPEATED)
 SCALE = 8.0
+MANY = 1000
 
 
 def _assert_meet(subject: Subject, found: list, expected: list, what: str) -> None:
     assert_meet(found, expected, START, what, steps=len(REPEATED), noise=subject.noise)
-
-
-def _want_rows(subject: Subject) -> None:
-    """Skip where rows do not exist, or the optimizer says that it takes none."""
-    backend.want("rows")
-    try:
-        subject.run().follow(EVERY[:1])
-    except (NotImplementedError, ValueError) as error:
-        raise CheckSkipped(
-            f"waits for an optimizer that takes rows: {telling_line(error)}"
-        ) from error
 
 
 def _merged(steps: list[list]) -> list[list]:
@@ -59,7 +49,13 @@ def check_rows_are_taken(subject: Subject) -> None:
     Mend: Convert with `tf.convert_to_tensor`, or index the slots with
     `gradient.indices`.
     """
-    _want_rows(subject)
+    backend.want("rows")
+    try:
+        subject.run().follow(EVERY[:1])
+    except (NotImplementedError, ValueError) as error:
+        raise CheckSkipped(
+            f"waits for an optimizer that takes rows: {telling_line(error)}"
+        ) from error
     _assert_meet(
         subject,
         subject.after(EVERY),
@@ -78,7 +74,7 @@ def check_repeated_rows_are_summed(subject: Subject) -> None:
     Mend: Merge repeats before anything that is not linear: `tf.unique` on the indices,
     then `tf.math.unsorted_segment_sum` on the values.
     """
-    _want_rows(subject)
+    subject.want_rows()
     _assert_meet(
         subject,
         subject.after(REPEATED),
@@ -95,7 +91,7 @@ def check_rows_in_any_order(subject: Subject) -> None:
 
     Mend: Take the values together with their indices; do not sort one alone.
     """
-    _want_rows(subject)
+    subject.want_rows()
     turned = [
         [
             Rows(g.indices[::-1], g.values[::-1]) if isinstance(g, Rows) else g
@@ -121,7 +117,7 @@ def check_absent_rows_have_one_meaning(subject: Subject) -> None:
     Mend: Run the equation on the dense gradient, or read and write the rows named of
     the variable and of every slot.
     """
-    _want_rows(subject)
+    subject.want_rows()
     found = subject.after(DISTINCT)
     exact = subject.after(problem.densified(DISTINCT))
     lazy = _lazily(subject)
@@ -160,7 +156,7 @@ def check_a_lazy_step_costs_the_rows_named(subject: Subject) -> None:
     Mend: `tf.gather` the rows of the variable and the slots, and write them with
     `scatter_update`.
     """
-    _want_rows(subject)
+    subject.want_rows()
     exact = subject.after(problem.densified(DISTINCT))
     if distance(subject.after(DISTINCT), exact) < 1e-3 * distance(exact, START):
         raise CheckSkipped(
@@ -169,16 +165,18 @@ def check_a_lazy_step_costs_the_rows_named(subject: Subject) -> None:
         )
     sizes = _sizes_of_tensors(subject)
     if sizes:
-        raise CheckFailed(
-            "Expected a step on 3 rows of a table of 1000 to make no tensor of 1000 "
-            f"rows; came {len(sizes)}: {', '.join(sorted(set(sizes)))}."
+        raise failure(
+            f"Expected a step on 3 rows of a table of {MANY} to make no tensor of all "
+            f"rows; came {len(sizes)} ({', '.join(sorted(set(sizes)))}), with rows",
+            MANY - 3,
+            3,
         )
 
 
 def _sizes_of_tensors(subject: Subject) -> list[str]:
-    """The operations whose result has all 1000 rows of a table."""
+    """The operations whose result has all rows of a table."""
     tf = backend.tensorflow()
-    run = Run(subject.make(), [np.ones((1000, 2), "float32")]).build()
+    run = Run(subject.make(), [np.ones((MANY, 2), "float32")]).build()
 
     def step(indices, values):
         run.optimizer.apply([tf.IndexedSlices(values, indices)], run.variables)
@@ -194,7 +192,7 @@ def _sizes_of_tensors(subject: Subject) -> list[str]:
         op.type
         for op in graph.get_operations()
         for output in op.outputs
-        if op.type != "ReadVariableOp" and output.shape.rank and output.shape[0] == 1000
+        if op.type != "ReadVariableOp" and output.shape.rank and output.shape[0] == MANY
     ]
 
 
@@ -206,16 +204,18 @@ def check_a_step_without_rows(subject: Subject) -> None:
 
     Mend: Look at what divides by the number of rows.
     """
-    _want_rows(subject)
+    subject.want_rows()
     none = Rows(np.zeros(0, "int32"), np.zeros((0, SHAPES["table"][1]), "float32"))
     steps = [DISTINCT[0], [*DISTINCT[1][:TABLE], none], DISTINCT[2]]
     run, zeros = subject.run().build(), subject.run().build()
     run.follow(steps)
     zeros.follow(problem.densified(steps))
     if not all(np.isfinite(values).all() for values in run.numbers):
-        raise CheckFailed(
+        raise failure(
             "Expected finite variables after a step that names no row; came "
-            f"{run.numbers[TABLE].tolist()}."
+            f"{run.numbers[TABLE].tolist()}",
+            distance(run.numbers, START),
+            subject.movement,
         )
     assert_meet(
         run.numbers[:TABLE],
@@ -229,7 +229,7 @@ def check_a_step_without_rows(subject: Subject) -> None:
 
 def _assert_clips_rows(subject: Subject, clip: dict[str, Any]) -> None:
     """Clipped by the optimizer, and each row summed once and clipped by hand."""
-    _want_rows(subject)
+    subject.want_rows()
     by_rows = []
     for step in _merged(REPEATED):
         arrays = [g.values if isinstance(g, Rows) else g for g in step]
@@ -289,7 +289,7 @@ def check_the_loss_scale_of_rows_is_undone(subject: Subject) -> None:
 
     Mend: Divide the values of `tf.IndexedSlices`: the object itself has no division.
     """
-    _want_rows(subject)
+    subject.want_rows()
     scaled = [
         [
             Rows(g.indices, SCALE * g.values) if isinstance(g, Rows) else SCALE * g
@@ -313,7 +313,7 @@ def check_rows_accumulate(subject: Subject) -> None:
 
     Mend: Add rows into a dense accumulator, or keep the rows of both.
     """
-    _want_rows(subject)
+    subject.want_rows()
     run = subject.run(gradient_accumulation_steps=2).build()
     run.follow(REPEATED[:4])
     dense = problem.densified(REPEATED)
@@ -342,7 +342,7 @@ def check_rows_are_averaged(subject: Subject) -> None:
 
     Mend: Average the variable, not the gradient's rows.
     """
-    _want_rows(subject)
+    subject.want_rows()
     options = {"use_ema": True, "ema_momentum": 0.5}
     plain, averaging = subject.run(), subject.run(**options)
     averages: list | None = None

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 
 from keras_textbook_opt.testing import backend, problem
-from keras_textbook_opt.testing.comparing import assert_same, differ
+from keras_textbook_opt.testing.comparing import assert_same, differ, distance, failure
 from keras_textbook_opt.testing.linear import LAYERS, SQUARED, model_of, serializable
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped
+from keras_textbook_opt.testing.verdicts import CheckSkipped
 
 STEPS = problem.gradients()
 START = problem.values()
@@ -266,20 +266,26 @@ def check_a_state_that_does_not_fit_is_refused(subject: Subject) -> None:
             raise CheckSkipped("waits for an optimizer with state beside a variable")
         store: dict[str, Any] = {}
         donor.optimizer.save_own_variables(store)
-        before = run.state
+        before, movement = run.state, distance(run.numbers, START)
         try:
             run.optimizer.load_own_variables(store)
         except Exception:
             if differ(run.state, before):
-                raise CheckFailed(
+                raise failure(
                     "Expected a state that does not fit to change nothing when it is "
-                    "refused; a part of it has been assigned."
+                    "refused; a part of it has been assigned, and the state is",
+                    distance(run.state, before),
+                    movement,
                 ) from None
         else:
-            raise CheckFailed(
+            expected = subject.run().follow(STEPS[:CUT]).numbers
+            raise failure(
                 f"Expected an error where the state of variables of the shapes "
                 f"{list(shapes.values())} is loaded for "
-                f"{list(problem.SHAPES.values())}; came none."
+                f"{list(problem.SHAPES.values())}; came none, and the next step is not "
+                "that without the load,",
+                distance(run.follow(STEPS[2:CUT]).numbers, expected),
+                movement,
             )
 
 
