@@ -1,5 +1,6 @@
 """Run the checks on all contenders, and write what they said."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.conformance import report
+from benchmarks.conformance import contenders, report
 from benchmarks.conformance.contenders import CONTENDERS
 from benchmarks.progress import bar
 from keras_textbook_opt.testing import CHECKS, Result, check_optimizer, registry
+
+CHECKER = Path(registry.__file__).parent
 
 
 def carry_out(
@@ -67,16 +70,32 @@ def read(folder: Path) -> dict:
     return json.loads(path.read_text())["results"] if path.exists() else {}
 
 
-def write(folder: Path, results: dict) -> None:
-    """The results with what they hold for, and the two pages made of them."""
-    ordered = {
+def in_order(results: dict) -> dict:
+    """The houses and their optimizers as they are listed; last, what is not here."""
+    return {
         house: {
-            name: results[house][name] for name in members if name in results[house]
+            name: results[house][name]
+            for name in [*members, *(results[house].keys() - members.keys())]
+            if name in results[house]
         }
         for house, members in CONTENDERS.items()
         if house in results
     }
-    written = {"versions": machine.versions(), "results": ordered}
+
+
+def fingerprint() -> str:
+    """Twelve digits that change with the checker's code."""
+    files = sorted(CHECKER.rglob("*.py"))
+    return hashlib.sha256(b"".join(map(Path.read_bytes, files))).hexdigest()[:12]
+
+
+def write(folder: Path, results: dict) -> None:
+    """The results with what they hold for, and the two pages made of them."""
+    written = {
+        "versions": machine.versions((*machine.PACKAGES, *contenders.PACKAGES)),
+        "checker": fingerprint(),
+        "results": in_order(results),
+    }
     (folder / report.JSON).write_text(
         json.dumps(written, indent=1, ensure_ascii=False) + "\n"
     )

@@ -1,6 +1,8 @@
 """Who is checked: by a name for the table, in the order of its columns."""
 
 import functools
+import importlib
+import importlib.util
 from typing import Any
 
 import keras
@@ -32,6 +34,19 @@ def scaled_adam(learning_rate=1e-3, **arguments):
     return keras.optimizers.LossScaleOptimizer(inner, initial_scale=1.0)
 
 
+# Packages for Keras 3 that are checked where they are installed.
+PACKAGES = {"zengrad-tensorflow": ("zengrad_tensorflow", "ZenGrad")}
+
+
+def installed() -> dict[str, Any]:
+    """The optimizers of those packages, by the package's name."""
+    return {
+        package: getattr(importlib.import_module(module), name)
+        for package, (module, name) in PACKAGES.items()
+        if importlib.util.find_spec(module)
+    }
+
+
 CONTENDERS: dict[str, dict[str, Any]] = {
     "this package": {
         "SGD": ours.SGD,
@@ -57,4 +72,5 @@ CONTENDERS: dict[str, dict[str, Any]] = {
             papers.QHM,
         )
     },
+    "from a package": installed(),
 }

@@ -23,7 +23,9 @@ def page(written: dict[str, Any]) -> str:
     parts = [
         "# Which promises an optimizer keeps",
         f"`python -m benchmarks conformance` with Keras {versions['keras']} on "
-        f"TensorFlow {versions['tensorflow']}. {LEGEND}. What each check promises, and "
+        f"TensorFlow {versions['tensorflow']}, and the checker of keras-textbook-opt "
+        f"{versions['keras-textbook-opt']}, whose code has the fingerprint "
+        f"`{written['checker']}`. {LEGEND}. What each check promises, and "
         "how to mend what fails: [docs/checks.md](../../../docs/checks.md).",
         counts(written["results"]),
     ]

@@ -69,7 +69,7 @@ def gradient(g: Any, variable: Any) -> Any:
         tf = tensorflow()
         return tf.IndexedSlices(
             tf.cast(g.values, dtype),
-            tf.constant(g.indices, "int32"),
+            tf.constant(g.indices),
             tf.constant(tuple(variable.shape), "int32"),
         )
     return keras.ops.convert_to_tensor(np.asarray(g), dtype)
@@ -94,14 +94,33 @@ def compiled(optimizer: Any, variables: list) -> Step:
     if NAME == "jax":
         return _jitted(optimizer, variables)
     optimizer.build(variables)
-    return tensorflow().function(eager(optimizer, variables))
+    return tensorflow().function(_of_known_shapes(optimizer, variables))
 
 
 def xla(optimizer: Any, variables: list) -> Step:
     """The same, compiled by XLA."""
     want("xla")
     optimizer.build(variables)
-    return tensorflow().function(eager(optimizer, variables), jit_compile=True)
+    step = _of_known_shapes(optimizer, variables)
+    return tensorflow().function(step, jit_compile=True)
+
+
+def _of_known_shapes(optimizer: Any, variables: list) -> Step:
+    """In a graph, rows know the shape of their table, as those of an embedding do."""
+    tf = tensorflow()
+    take = eager(optimizer, variables)
+
+    def step(gradients: list) -> None:
+        take(
+            [
+                tf.IndexedSlices(g.values, g.indices, tf.constant(tuple(v.shape)))
+                if isinstance(g, tf.IndexedSlices)
+                else g
+                for g, v in zip(gradients, variables)
+            ]
+        )
+
+    return step
 
 
 def _jitted(optimizer: Any, variables: list) -> Step:

@@ -80,6 +80,14 @@ class Subject:
                 f"waits for a constructor that takes {written}: {telling_line(error)}"
             ) from error
 
+    def takes(self, options: dict[str, Any]) -> bool:
+        """Whether the constructor has these options."""
+        try:
+            self.make(**options)
+        except CheckSkipped:
+            return False
+        return True
+
     def run(self, **options: Any) -> Run:
         """A new optimizer beside new variables."""
         return Run(self.make(**options))

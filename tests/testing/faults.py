@@ -98,37 +98,40 @@ class CountsOnTheClass(Right):
 
 
 @caught_by("check_another_instance_changes_nothing")
-class SharesItsSlots(Right):
-    """The slots of a variable belong to whoever stepped last."""
+class LooksUpSlotsOnTheClass(Right):
+    """Those of the optimizer that was built last, by the place of the variable."""
 
-    last: Any = None
+    latest: Any = None
 
-    def apply(self, grads, trainable_variables=None):
-        other = SharesItsSlots.last
-        if other is not None and other is not self and other.is_at_work:
-            grads = [None if g is None else 1.5 * g for g in grads]
-        SharesItsSlots.last, self.is_at_work = self, True
-        super().apply(grads, trainable_variables)
+    def build(self, variables):
+        super().build(variables)
+        type(self).latest = self
+
+    def _beside(self, variable):
+        latest, keys = type(self).latest, list(map(self._var_key, self._built_with))
+        key = self._var_key(variable)
+        if latest is self or key not in keys or len(keys) != len(latest._built_with):
+            return super()._beside(variable)
+        return Right._beside(latest, latest._built_with[keys.index(key)])
 
     @property
-    def is_at_work(self):
-        return 0 < int(ops.convert_to_numpy(self.iterations)) < 6
-
-    @is_at_work.setter
-    def is_at_work(self, value):
-        pass
+    def _built_with(self):
+        return self._trainable_variables
 
 
 @caught_by("check_all_state_is_in_variables")
 class RemembersInPython(Right):
+    """How large the last gradient of a variable was; a graph has none of it."""
+
     def __init__(self, learning_rate=0.01, **settings):
         super().__init__(learning_rate, **settings)
-        self.last_size = 0.0
+        self.last_sizes = {}
 
     def apply_dense(self, g, θ, η, m, v):
-        new = super().apply_dense(g, θ, η * (1 + self.last_size), m, v)
+        place = getattr(θ, "path", None)
+        new = super().apply_dense(g, θ, η * (1 + self.last_sizes.get(place, 0)), m, v)
         if not hasattr(g, "graph"):
-            self.last_size = min(1.0, float(ops.convert_to_numpy(ops.max(ops.abs(g)))))
+            self.last_sizes[place] = float(ops.convert_to_numpy(ops.max(ops.abs(g))))
         return new
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -20,6 +22,17 @@ from keras_textbook_opt.testing.subject import Subject
 from keras_textbook_opt.testing.verdicts import CheckSkipped
 
 STEPS = problem.gradients()
+# What Keras's base does with these is for other checks.
+KEPT = ("learning_rate", "ema_momentum", "loss_scale_factor")
+LEAVING: list[dict[str, Any]] = [
+    {},
+    {"clipnorm": 0.1},
+    {"clipvalue": 0.1},
+    {"global_clipnorm": 0.1},
+    {"loss_scale_factor": 8.0},
+    {"weight_decay": 0.5},
+    {"gradient_accumulation_steps": 2},
+]
 START = problem.values()
 
 
@@ -93,13 +106,14 @@ def check_two_instances_step_alike(subject: Subject) -> None:
 def check_another_instance_changes_nothing(subject: Subject) -> None:
     """Steps of another optimizer in between leave this one's steps as they are.
 
-    Why: A model with two optimizers, a GAN for one, trains both in turns.
+    Why: A model with two optimizers, a GAN for one, trains both in turns, with another
+    rate and other arguments.
 
     Mend: Keep state on `self`; find it by the variable, not by a name that a second
     model's variable has as well.
     """
     alone = subject.after(STEPS)
-    run, other = subject.run(), subject.run()
+    run, other = subject.run(), Run(_made_otherwise(subject))
     for gradients, others in zip(STEPS, STEPS[::-1]):
         run.step(gradients)
         other.step([-3 * g for g in others])
@@ -110,6 +124,16 @@ def check_another_instance_changes_nothing(subject: Subject) -> None:
         "beside another optimizer, and alone",
         steps=len(STEPS),
     )
+
+
+def _made_otherwise(subject: Subject) -> Any:
+    """With another rate, and with every number of its own that may be another."""
+    options: dict[str, float] = {}
+    for name, value in subject.defaults().items():
+        if type(value) is float and name not in KEPT:
+            other = {**options, name: value / 2}
+            options = other if subject.takes(other) else options
+    return subject.make(subject.rate / 2, **options)
 
 
 @promise
@@ -325,11 +349,13 @@ def check_gradients_are_left_as_they_are(subject: Subject) -> None:
 
     Mend: Write into no array that was passed in; work on new ones.
     """
-    for options in ({}, {"clipnorm": 0.1}, {"loss_scale_factor": 8.0}):
+    takes_arrays = _takes_arrays(subject)
+    for options in filter(subject.takes, LEAVING):
         run = subject.run(**options).build()
-        _assert_left(run, [_tensor(g) for g in STEPS[0]])
-        if _takes_arrays(subject):
-            _assert_left(run, [np.array(g) for g in STEPS[0]])
+        for gradients in STEPS[:2]:
+            _assert_left(run, [_tensor(g) for g in gradients])
+            if takes_arrays:
+                _assert_left(run, [np.array(g) for g in gradients])
 
 
 def _takes_arrays(subject: Subject) -> bool:
@@ -384,6 +410,29 @@ def check_the_first_step_builds(subject: Subject) -> None:
         built.follow(STEPS).numbers,
         START,
         "without `build` before the first step, and with it",
+        steps=len(STEPS),
+    )
+
+
+@promise
+def check_the_variables_may_be_left_out(subject: Subject) -> None:
+    """`apply(gradients)` on an optimizer that is built is `apply` with the variables.
+
+    Why: Keras's documentation has loops that pass the gradients alone.
+
+    Mend: Where `apply` is overridden, take `trainable_variables=None` for those that
+    `build` was given, and pass it on.
+    """
+    run, alone = subject.run().build(), subject.run().build()
+    for gradients in STEPS:
+        alone.optimizer.apply(
+            [backend.gradient(g, v) for g, v in zip(gradients, alone.variables)]
+        )
+    assert_same(
+        alone.numbers,
+        run.follow(STEPS).numbers,
+        START,
+        "`apply` of the gradients alone, and with the variables",
         steps=len(STEPS),
     )
 

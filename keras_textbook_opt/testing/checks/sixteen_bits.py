@@ -97,12 +97,16 @@ def _assert_follows(subject: Subject, dtype: str) -> None:
 
 
 def _steps(count: int) -> list[list]:
-    """Gradients against the sign of θ, so that it moves away from 0, step by step."""
+    """Gradients against the sign of θ, so that it moves away from 0, step by step.
+
+    An element's are of one size in all steps, and those of another of another.
+    """
     random = np.random.default_rng(6)
+    sizes = [random.choice([0.25, 0.5, 1.0], θ.shape) for θ in _start()]
     return [
         [
-            (-np.sign(θ) * random.uniform(0.5, 1.5, θ.shape)).astype("float32")
-            for θ in _start()
+            (-np.sign(θ) * size * random.uniform(0.5, 1.5, θ.shape)).astype("float32")
+            for θ, size in zip(_start(), sizes)
         ]
         for _ in range(count)
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_textbook_opt.testing import backend, by_hand, problem
-from keras_textbook_opt.testing.comparing import assert_meet, distance, failure
+from keras_textbook_opt.testing.comparing import assert_meet, differ, distance, failure
 from keras_textbook_opt.testing.problem import SHAPES, TABLE, Rows
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
@@ -108,6 +108,30 @@ def check_rows_in_any_order(subject: Subject) -> None:
 
 
 @promise
+def check_rows_named_in_int64(subject: Subject) -> None:
+    """Rows may be named in int32 or in int64.
+
+    Why: Ids come as the data have them, and `tf.data` has int64.
+
+    Mend: Cast indices to one dtype where they meet others.
+    """
+    subject.want_rows()
+    wide = [
+        [
+            Rows(g.indices.astype("int64"), g.values) if isinstance(g, Rows) else g
+            for g in s
+        ]
+        for s in DISTINCT
+    ]
+    _assert_meet(
+        subject,
+        subject.after(wide),
+        subject.after(DISTINCT),
+        "rows named in int64, and in int32",
+    )
+
+
+@promise
 def check_absent_rows_have_one_meaning(subject: Subject) -> None:
     """A row that is not named has a gradient of zero, or is left alone: one of the two.
 
@@ -132,9 +156,9 @@ def check_absent_rows_have_one_meaning(subject: Subject) -> None:
     )
 
 
-def _lazily(subject: Subject) -> list[np.ndarray]:
+def _lazily(subject: Subject, **options: Any) -> list[np.ndarray]:
     """Dense steps, after each of which absent rows are put back, slots included."""
-    run = subject.run().build()
+    run = subject.run(**options).build()
     for step, dense in zip(DISTINCT, problem.densified(DISTINCT)):
         places = [run.variables[TABLE]]
         places += [v for v in run.optimizer.variables if v.shape == SHAPES["table"]]
@@ -144,6 +168,41 @@ def _lazily(subject: Subject) -> list[np.ndarray]:
         for place, old in zip(places, before):
             place.assign(np.where(named, backend.numbers(place), old))
     return run.numbers
+
+
+@promise
+def check_rows_decay(subject: Subject) -> None:
+    """With `weight_decay` all rows decay, or the rows named where absent ones are left.
+
+    Why: Where the step is one of all rows and the decay is not, a rare word decays by
+    another strength than the one that was set.
+
+    Mend: Leave the decay to `keras.optimizers.Optimizer`, which decays the variable.
+    """
+    subject.want_rows()
+    options = {"weight_decay": 0.1 / subject.rate}
+    found, dense = subject.after(DISTINCT, **options), problem.densified(DISTINCT)
+    if not differ(found, subject.after(DISTINCT)):
+        raise CheckSkipped(
+            "waits for an optimizer whose steps change with weight_decay"
+        )
+    kept = subject.after(DISTINCT)
+    roads = [
+        (subject.after(dense), subject.after(dense, **options)),
+        (_lazily(subject), _lazily(subject, **options)),
+    ]
+    nearest = min(distance(kept, road) for road, _ in roads)
+    near = 1e-3 * distance(kept, START)
+    meanings = [
+        decayed for road, decayed in roads if distance(kept, road) <= nearest + near
+    ]
+    _assert_meet(
+        subject,
+        found,
+        min(meanings, key=lambda road: distance(found, road)),
+        f"rows with weight_decay={options['weight_decay']:.4g}, and the dense gradient "
+        "with absent rows taken as they are without decay",
+    )
 
 
 @promise
