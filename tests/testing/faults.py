@@ -119,6 +119,19 @@ class LooksUpSlotsOnTheClass(Right):
         return self._trainable_variables
 
 
+@caught_by("check_another_instance_changes_nothing")
+class HasTheBetaOfTheLastMade(Right):
+    def __init__(self, learning_rate=0.01, beta=0.75, **settings):
+        super().__init__(learning_rate, beta, **settings)
+        type(self).shared_beta = beta
+
+    def apply_dense(self, g, θ, η, m, v):
+        own, self.beta = self.beta, type(self).shared_beta
+        new = super().apply_dense(g, θ, η, m, v)
+        self.beta = own
+        return new
+
+
 @caught_by("check_all_state_is_in_variables")
 class RemembersInPython(Right):
     """How large the last gradient of a variable was; a graph has none of it."""
@@ -128,18 +141,23 @@ class RemembersInPython(Right):
         self.last_sizes = {}
 
     def apply_dense(self, g, θ, η, m, v):
-        place = getattr(θ, "path", None)
+        place = tuple(θ.shape)
         new = super().apply_dense(g, θ, η * (1 + self.last_sizes.get(place, 0)), m, v)
-        if not hasattr(g, "graph"):
+        if not hasattr(g, "graph") and 0 not in place:
             self.last_sizes[place] = float(ops.convert_to_numpy(ops.max(ops.abs(g))))
         return new
 
 
 @caught_by("check_gradients_belong_to_their_variables")
-class SlotsByPlace(Right):
+class TakesTheOrderOfBuild(Right):
+    """A call in another order is taken for another step."""
+
     def apply(self, grads, trainable_variables=None):
         if self.built and trainable_variables is not None:
-            grads = [g if g is None else (1 + k) * g for k, g in enumerate(grads)]
+            given = [self._var_key(v) for v in trainable_variables]
+            built = [self._var_key(v) for v in self._trainable_variables]
+            if set(given) == set(built) and given != built:
+                grads = [g * (1 + 0.1 * k) for k, g in enumerate(grads)]
         super().apply(grads, trainable_variables)
 
 
@@ -197,6 +215,26 @@ class ReplacesTheList(Right):
     def apply(self, grads, trainable_variables=None):
         if isinstance(grads, list):
             grads[:] = [g if g is None else g * 1.0 for g in grads]
+        super().apply(grads, trainable_variables)
+
+
+@caught_by("check_gradients_are_left_as_they_are")
+class DecaysInTheGradients(Right):
+    """NumPy's arrays alone can be written into here, and only where weights decay."""
+
+    def apply(self, grads, trainable_variables=None):
+        if self.weight_decay:
+            for g in grads:
+                if isinstance(g, np.ndarray):
+                    g *= 1.01
+        super().apply(grads, trainable_variables)
+
+
+@caught_by("check_the_variables_may_be_left_out")
+class ForgetsWhichVariables(Right):
+    def apply(self, grads, trainable_variables=None):
+        if trainable_variables is None:
+            grads = [grads[0], *(0.5 * g for g in grads[1:])]
         super().apply(grads, trainable_variables)
 
 
@@ -385,6 +423,28 @@ class NeverOverwrites(Right):
 class CarriesNothing(Right):
     def __init__(self, learning_rate=0.01, **settings):
         super().__init__(learning_rate, **{**settings, "compensate": False})
+
+
+@caught_by("check_bfloat16_follows_float32", "check_float16_follows_float32")
+class DropsTheSmallIn16Bits(Right):
+    def build(self, variables):
+        super().build(variables)
+        self.is_narrow = any("16" in v.dtype for v in variables)
+
+    def apply_dense(self, g, θ, η, m, v):
+        if self.is_narrow:
+            g = ops.where(ops.abs(g) < 0.4 * ops.max(ops.abs(g)), 0 * g, g)
+        return super().apply_dense(g, θ, η, m, v)
+
+
+@caught_by("check_float16_follows_float32", "check_small_gradients_of_float16")
+class IsNaNInFloat16(Right):
+    def build(self, variables):
+        super().build(variables)
+        self.factor = np.nan if any(v.dtype == "float16" for v in variables) else 1.0
+
+    def apply_dense(self, g, θ, η, m, v):
+        return super().apply_dense(self.factor * g, θ, η, m, v)
 
 
 @caught_by("check_small_gradients_of_float16")
@@ -638,6 +698,30 @@ def _sorted(g):
     import tensorflow as tf
 
     return tf.IndexedSlices(g.values, tf.sort(g.indices), g.dense_shape)
+
+
+@caught_by("check_rows_named_in_int64")
+class TakesNarrowIdsAlone(Right):
+    def apply(self, grads, trainable_variables=None):
+        super().apply([_with_narrow_ids(g) for g in grads], trainable_variables)
+
+
+def _with_narrow_ids(g):
+    if not hasattr(g, "indices") or g.indices.dtype != "int64":
+        return g
+    import tensorflow as tf
+
+    return tf.IndexedSlices(g.values, g.indices % 4, g.dense_shape)
+
+
+@caught_by("check_rows_decay")
+class DecaysTheRowsNamed(Right):
+    """All the rest of a step is on all rows."""
+
+    def _decay(self, θ, g, ηλ):
+        kept, self.sparse_update = self.sparse_update, "lazy"
+        super()._decay(θ, g, ηλ)
+        self.sparse_update = kept
 
 
 @caught_by("check_absent_rows_have_one_meaning")

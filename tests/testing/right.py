@@ -136,5 +136,36 @@ class Heavy(keras.optimizers.Optimizer):
         return super().get_config() | {"momentum": self.momentum}
 
 
+class Whitening(keras.optimizers.Optimizer):
+    """`θ ← θ − η·(L + 0.1)^(−½)·g` with `L` the sum of `g·gᵀ`, where θ is a matrix.
+
+    Its state is of another shape than its variable, and in a graph it asks the gradient
+    for its shape.
+    """
+
+    def __init__(self, learning_rate=0.01, **arguments):
+        super().__init__(learning_rate=learning_rate, **arguments)
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self.sums = [
+                self.add_variable((rows, rows), name=f"sum_{k}", dtype="float32")
+                for k, variable in enumerate(variables)
+                for rows in [variable.shape[0] if len(variable.shape) == 2 else 1]
+            ]
+
+    def update_step(self, gradient, variable, learning_rate):
+        g = ops.cast(dense(gradient), "float32")
+        if len(g.shape) == 2 and 0 not in g.shape:
+            L = self.sums[self._get_variable_index(variable)]
+            self.assign_add(L, ops.matmul(g, ops.transpose(g)))
+            λ, Q = ops.eigh(ops.convert_to_tensor(L) + 0.1 * ops.eye(g.shape[0]))
+            turned = ops.matmul(ops.transpose(Q), g) / ops.sqrt(λ)[:, None]
+            g = ops.matmul(Q, turned)
+        step = ops.cast(learning_rate, "float32") * g
+        self.assign_sub(variable, ops.cast(step, variable.dtype))
+
+
 OF_THIS_PACKAGE = [SignDescent, Descent, ScheduleFree, ThreeSlots]
-OF_KERAS = [OneNumberBesideEachVariable, Heavy]
+OF_KERAS = [OneNumberBesideEachVariable, Heavy, Whitening]
