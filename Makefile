@@ -100,11 +100,14 @@ example-torch: $(TORCH_STAMP) ## Train on two processes of PyTorch
 	$(BIN)/python examples/torch_ddp.py
 
 .PHONY: check
-check: $(STAMP) ## Lint, check the format, the types and the layers
+check: $(STAMP) ## Lint, check the format, the types, the layers and the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/zizmor --offline --no-progress --quiet .
 
 .PHONY: format
 format: $(STAMP) ## Format the code and fix what the linter can

@@ -31,9 +31,14 @@ def pytest_report_header():
 
 
 def pytest_ignore_collect(collection_path):
-    """A module that says that it needs what is not here is not even imported."""
+    """A module that says that it needs what is not here is not even imported.
+
+    Nor is one without tests, in which pytest would look for examples in docstrings.
+    """
     if collection_path.suffix != ".py":
         return None
+    if not collection_path.name.startswith("test_"):
+        return True
     statements = map(ast.unparse, ast.parse(collection_path.read_text()).body)
     marks = [each for each in statements if each.startswith("pytestmark = ")]
     needs = {need for each in marks for need in re.findall(r"needs\('(\w+)'\)", each)}

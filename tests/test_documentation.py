@@ -175,6 +175,11 @@ def test_the_checker_of_links_sees_what_leads_nowhere(tmp_path):
     assert unknown_targets(page, "test: venv\n") == ["tea"]
 
 
+def test_the_citation_names_this_version():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {keras_textbook_opt.__version__}\n" in citation
+
+
 def test_the_changelog_has_room_for_what_is_not_released():
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(r"^## \[?Unreleased\]?$", changelog, re.M)

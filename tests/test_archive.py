@@ -1,0 +1,116 @@
+"""The archives hold what they should, and a wheel works where nothing else is."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.pages import blocks
+from tests.processes import ROOT
+
+pytestmark = [pytest.mark.once, pytest.mark.long, pytest.mark.xdist_group("archive")]
+
+NOT_OURS = shutil.ignore_patterns(".*_cache", ".git", ".venv", "build", "dist", "*.pyc")
+# One of each kind that the next engineer needs.
+IN_SOURCE = [
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "SECURITY.md",
+    ".github/workflows/tests.yml",
+    "benchmarks/results/steps/results.json",
+    "benchmarks/steps/timing.py",
+    "conftest.py",
+    "constraints.txt",
+    "docs/build.py",
+    "docs/start.md",
+    "docs/valley.png",
+    "examples/torch_ddp.py",
+    "keras_textbook_opt/py.typed",
+    "mkdocs.yml",
+    "tests/conftest.py",
+    "tests/programs/run_page.py",
+]
+
+
+def run(*command: str | Path, cwd: Path, **variables: str) -> str:
+    """What a program says that knows nothing of this tree."""
+    kept = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=kept | variables,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def source_archive(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    tree = shutil.copytree(ROOT, folder / "tree", ignore=NOT_OURS)
+    build = "from setuptools import build_meta as b; b.build_sdist('..')"
+    run(sys.executable, "-c", build, cwd=tree)
+    (archive,) = folder.glob("*.tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="module")
+def wheel(source_archive) -> Path:
+    """Made of the source archive, offline."""
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps"]
+    folder = source_archive.parent
+    run(*pip, "--no-build-isolation", source_archive, cwd=folder)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def test_the_source_archive_has_all_that_is_needed_to_go_on(source_archive):
+    with tarfile.open(source_archive) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert set(IN_SOURCE) - names == set()
+    assert [name for name in names if name.endswith(".pyc")] == []
+    assert {name for name in names if name.startswith((".venv", "build"))} == set()
+
+
+def test_the_wheel_has_the_package_alone(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    package = {name for name in names if name.startswith("keras_textbook_opt/")}
+    about = {name for name in names if ".dist-info/" in name}
+    assert set(names) == package | about
+    here = (ROOT / "keras_textbook_opt").rglob("*.py")
+    files = {file.relative_to(ROOT).as_posix() for file in here}
+    assert package == files | {"keras_textbook_opt/py.typed"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "others"),
+    [("tensorflow", ("jax", "torch")), ("jax", ("tensorflow", "torch"))],
+)
+def test_a_wheel_with_one_backend_trains_the_example(backend, others, wheel, tmp_path):
+    """It installs from the package index."""
+    run(sys.executable, "-m", "venv", "bare", cwd=tmp_path)
+    python = tmp_path / "bare" / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+    constraints = ["--constraint", ROOT / "constraints.txt"]
+    run(*pip, *constraints, f"{wheel}[{backend}]", cwd=tmp_path)
+    example = tmp_path / "example.py"
+    example.write_text(str(blocks(ROOT / "README.md")[0].parsed))
+    loss = run(python, example, cwd=tmp_path, KERAS_BACKEND=backend)
+    assert float(loss.splitlines()[-1]) < 0.1
+    absent = f"""
+import importlib.util
+import keras_textbook_opt
+assert keras_textbook_opt.__file__.startswith({str(tmp_path)!r})
+assert not any(map(importlib.util.find_spec, {others!r}))
+"""
+    run(python, "-c", absent, cwd=tmp_path, KERAS_BACKEND=backend)
