@@ -100,8 +100,15 @@ def test_a_wheel_with_one_backend_trains_the_example(backend, others, wheel, tmp
     """It installs from the package index."""
     run(sys.executable, "-m", "venv", "bare", cwd=tmp_path)
     python = tmp_path / "bare" / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir"]
-    constraints = ["--constraint", ROOT / "constraints.txt"]
+    pip: list[str | Path] = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-cache-dir",
+    ]
+    constraints: list[str | Path] = ["--constraint", ROOT / "constraints.txt"]
     run(*pip, *constraints, f"{wheel}[{backend}]", cwd=tmp_path)
     example = tmp_path / "example.py"
     example.write_text(str(blocks(ROOT / "README.md")[0].parsed))

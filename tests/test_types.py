@@ -56,7 +56,8 @@ def by_file(errors) -> dict[Path, set[int]]:
 
 def program(page: Path) -> str:
     """The blocks of a page, which run one after the other in one namespace."""
-    return "\n".join(str(block.parsed) for block in blocks(page))
+    sources = (getattr(each.parsed, "source", each.parsed) for each in blocks(page))
+    return "\n".join(map(str, sources))
 
 
 def refused(checker: str) -> set[int]:
