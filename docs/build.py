@@ -31,7 +31,7 @@ SHOWN = [
     "benchmarks/results/*/*.png",
 ]
 PACKAGE = "keras_textbook_opt"
-PUBLIC = [PACKAGE, f"{PACKAGE}.testing"]
+PUBLIC = (PACKAGE, f"{PACKAGE}.callbacks", f"{PACKAGE}.testing")
 
 
 def main() -> int:

@@ -18,6 +18,8 @@ from keras_textbook_opt.monitoring import ROOM, Taken, Watch
 from keras_textbook_opt.step import SteppingOptimizer
 from keras_textbook_opt.variables import has_value
 
+__all__ = ["OptimizerMonitor", "Suggestion", "Watched", "watch"]
+
 
 class Suggestion(NamedTuple):
     """Two values of `global_clipnorm` to start from: see `suggest_clipnorm`."""
