@@ -61,9 +61,12 @@ def test_the_readme_says_of_the_same_path_what_was_measured():
 
 def test_the_readme_says_of_speed_what_was_measured():
     (dense,) = re.findall(r"(\S+) times the built-in `Adam` on 20 million", README)
+    (torch,) = re.findall(r"(\S+) times on PyTorch", README)
     (rows,) = re.findall(r"and (\d+) times with lazy rows on a table", README)
     table = (RESULTS / "steps" / "table.md").read_text()
+    _, on_torch = (RESULTS / "steps" / "README.md").read_text().split("## On PyTorch")
     assert re.search(rf"Adam, 20 M: speed-up .*\| {dense} ", table)
+    assert re.search(rf"\| 1 of 20,000,000 \| Adam  .*\| {torch} ", on_torch)
     assert re.search(rf"Adam `lazy`, 1,000,000 .*speed-up .*\| {rows}\.\d ", table)
 
 
