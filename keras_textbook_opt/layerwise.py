@@ -54,9 +54,11 @@ def layerwise_decay(model: keras.Model, decay: float) -> dict[str, float]:
 
     Reference:
         Clark et al. 2020, "ELECTRA: Pre-training Text Encoders as Discriminators Rather
-        Than Generators", appendix B, and Bao et al. 2021, "BEiT: BERT Pre-Training of
-        Image Transformers", appendix: both fine-tune so. It goes back to Howard &
-        Ruder 2018, "Universal Language Model Fine-tuning for Text Classification".
+        Than Generators", and Bao et al. 2021, "BEiT: BERT Pre-Training of Image
+        Transformers": the authors' code fine-tunes so (`_get_layer_lrs` in
+        `model/optimization.py` of google-research/electra, `get_parameter_groups` in
+        `beit/optim_factory.py` of microsoft/unilm). It goes back to Howard & Ruder
+        2018, "Universal Language Model Fine-tuning for Text Classification".
     """
     if not (isinstance(model, keras.Model) and model.built):
         raise ValueError(
