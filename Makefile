@@ -143,11 +143,12 @@ benchmark-workers: $(STAMP) ## Count the bytes that workers send, results to bui
 	$(BIN)/python -m benchmarks workers $(ARGS)
 
 .PHONY: results
-results: $(STAMP) ## Run all four anew into the committed results and the README
+results: $(STAMP) ## Run all of them anew into the committed results and the README
 	$(BIN)/python -m benchmarks boston-housing --output $(RESULTS)/boston_housing
 	$(BIN)/python -m benchmarks steps --output $(RESULTS)/steps
 	$(BIN)/python -m benchmarks precision --output $(RESULTS)/precision
 	$(BIN)/python -m benchmarks workers --output $(RESULTS)/workers
+	$(BIN)/python -m benchmarks conformance --output $(RESULTS)/conformance
 	$(BIN)/python -m benchmarks readme
 
 .PHONY: clean

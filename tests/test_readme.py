@@ -21,11 +21,12 @@ PLOTS = {
     "precision": "docs/sixteen-bits.md",
     "steps": "README.md",
 }
+RESULTS_OF = sorted({*TABLES, *PLOTS, "conformance"})
 
 
 def test_every_benchmark_has_committed_results():
     written = sorted(path.parent.name for path in RESULTS.glob("*/table.md"))
-    assert written == sorted({*TABLES, *PLOTS})
+    assert written == RESULTS_OF
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -35,7 +36,7 @@ def test_a_page_holds_the_committed_table(name):
     assert f"<!-- table {name} -->\n{table}\n<!-- end -->" in page
 
 
-@pytest.mark.parametrize("name", sorted({*TABLES, *PLOTS}))
+@pytest.mark.parametrize("name", RESULTS_OF)
 def test_a_page_leads_to_the_results(name):
     pages = [(ROOT / page).read_text() for page in PAGES]
     assert any(f"benchmarks/results/{name}/README.md" in page for page in pages)
@@ -72,3 +73,15 @@ def test_the_readme_says_of_speed_what_was_measured():
 
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 130
+
+
+def test_the_readme_says_of_the_checks_what_was_found():
+    ((all_of_them, least, most),) = re.findall(
+        r"(\d+) checks say [^;]*; Keras's own fail (\d+) to (\d+)", README
+    )
+    table = (RESULTS / "conformance" / "table.md").read_text()
+    rows = [row.split("|")[2:5] for row in table.splitlines()[2:]]
+    assert {sum(map(int, row)) for row in rows} == {int(all_of_them)}
+    of_keras = [row for row in table.splitlines() if "keras.optimizers: " in row]
+    failed = [int(row.split("|")[3]) for row in of_keras]
+    assert (min(failed), max(failed)) == (int(least), int(most))

@@ -1,19 +1,30 @@
-"""The list of all checks for the documents, made of their docstrings."""
+"""The page of the checks: their list, made of docstrings, and what they said."""
 
 import importlib
+import json
 import re
 from itertools import groupby
 from pathlib import Path
 
+from benchmarks.conformance import report
 from keras_textbook_opt.testing import CHECKS, registry
 
-PAGE = Path(__file__).parents[2] / "docs" / "checks.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "checks.md"
+RESULTS = ROOT / "benchmarks" / "results" / "conformance"
 MARKED = re.compile(r"(<!-- checks -->\n).*(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table -->\n).*(<!-- end of table -->)", re.DOTALL)
 
 
 def update() -> None:
-    """Put the list into the page."""
-    PAGE.write_text(with_checks(PAGE.read_text()))
+    """Put the list and the committed results into the page."""
+    PAGE.write_text(with_results(with_checks(PAGE.read_text())))
+
+
+def with_results(page: str) -> str:
+    """The page, with the tables of the committed results between their marks."""
+    said = report.tables(json.loads((RESULTS / report.JSON).read_text()))
+    return TABLE.sub(lambda marks: f"{marks[1]}{said}\n{marks[2]}", page)
 
 
 def with_checks(page: str) -> str:

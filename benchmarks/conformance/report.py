@@ -36,6 +36,17 @@ def page(written: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def tables(written: dict[str, Any]) -> str:
+    """What it holds for, and what each check said of the optimizers of each house."""
+    versions, results = written["versions"], written["results"]
+    houses = [f"### {house}\n\n{matrix(members)}" for house, members in results.items()]
+    about = (
+        f"Keras {versions['keras']} on TensorFlow {versions['tensorflow']}; the "
+        f"checker's code has the fingerprint `{written['checker']}`. {LEGEND}."
+    )
+    return "\n\n".join([about, counts(results), *houses])
+
+
 def counts(results: dict[str, dict[str, list]]) -> str:
     """One row an optimizer: how many checks passed, failed, were skipped, and time."""
     return markdown.table(

@@ -57,12 +57,15 @@ class Lazy(Right):
 FAULTS: dict[str, list[type]] = {}
 
 
-def caught_by(*checks: str):
-    """Say which checks the fault is for: the first is the one meant for it."""
+def caught_by(*checks: str, also: tuple[str, ...] = ()):
+    """Say which checks the fault is for: the first is the one meant for it.
+
+    Beside them, of the checks in their files, it cannot but fail those of `also`.
+    """
 
     def planted(fault: type) -> type:
         FAULTS[checks[0]] = [*FAULTS.get(checks[0], []), fault]
-        fault.caught_by = checks  # type: ignore[attr-defined]
+        fault.caught_by, fault.also = checks, also  # type: ignore[attr-defined]
         return fault
 
     return planted

@@ -30,6 +30,7 @@ def test_the_page_is_that_of_these_checks():
     """`python -m benchmarks readme` renews it."""
     written = page.PAGE.read_text()
     assert written == page.with_checks(written)
+    assert written == page.with_results(written)
     assert all(f"**`{check.__name__}`**" in written for check in CHECKS)
 
 
