@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 from keras import layers
 
 from keras_textbook_opt import SGD, Adam, layerwise_decay
+from tests import processes
+from tests.backends import BACKEND
+from tests.programs import other_names
 
 DECAY = 0.5
 
@@ -198,3 +202,19 @@ def test_on_an_old_graph_other_factors_are_an_error():
         return
     with pytest.raises(ValueError, match="compiled again after"):
         model.fit(x, x, verbose=0)
+
+
+@pytest.mark.long
+@pytest.mark.needs("fit")
+def test_a_fresh_process_goes_on_though_its_layers_have_other_names(tmp_path):
+    """Those that Keras counts: `dense_3` there is `dense` here."""
+    for action in ("save", "go_on"):
+        program = ("tests.programs.other_names", BACKEND, action, str(tmp_path))
+        processes.run(program)
+    for kind, others in other_names.CASES:
+        (was, before), (own, ours), (_, theirs) = (
+            json.loads((tmp_path / f"{kind}_{others} {way}.json").read_text())
+            for way in ("was", "own", "loaded")
+        )
+        assert was != own
+        assert before == ours == theirs == [0.25, 0.25, 0.5, 0.5, 1.0, 1.0]
