@@ -17,12 +17,14 @@ from keras import ops
 
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer, adam, rows
 from keras_textbook_opt.backends import tensorflow_kernels as kernels
+from keras_textbook_opt.state.multipliers import Multipliers
 from tests import (
     processes,
     test_clips,
     test_equations,
     test_keras_features,
     test_keras_loops,
+    test_multipliers,
     test_sparse,
 )
 from tests.recipes import EXACT, Recipe
@@ -66,15 +68,42 @@ def counted_from_0(self, η, dtype):
     return η, self.step_size(η, t)
 
 
+def found_by_place(self, variables):
+    return [*self.patterns.values(), *[1.0] * len(variables)][: len(variables)]
+
+
+def found_last(self, path):
+    return first(Multipliers(dict(reversed(self.patterns.items()))), path)
+
+
+def nearly_zero(self, variables):
+    return [factor or 1e-12 for factor in multiplied(self, variables)]
+
+
+def decay_of_one_rate(self, θ, g, ηλ):
+    decay(self, θ, g, ops.cast(self.learning_rate, ηλ.dtype) * self.weight_decay)
+
+
 def merged_by_the_mean(self):
     sums, ones = merge(self), merge(self.with_values(ops.ones_like(self.values)))
     return sums.with_values(sums.values / ones.values)
 
 
 merge = rows.Rows.merged
+multiplied, first = Multipliers.of, Multipliers.first
+decay = TextbookOptimizer._decay
 dense, sparse = (
     test_equations.test_dense_steps_follow_the_equation,
     test_sparse.test_sparse_steps_follow_the_equation,
+)
+OF_EACH = (
+    test_multipliers.test_the_steps_are_those_of_an_optimizer_for_each_variable,
+    {
+        "cls": Adam,
+        "mode": "eager",
+        "rate": "a number",
+        "options": {"clipnorm": 0.5, "weight_decay": 0.25},
+    },
 )
 HUGE = {"clip": "clipnorm", "c": 0.5, "mode": "eager"}
 LAZY = {"sparse_update": "lazy"}
@@ -158,6 +187,21 @@ FAULTS = {
         test_keras_features.test_what_is_excluded_from_weight_decay_does_not_decay,
         {"recipe": EXACT[0], "exclusion": "a variable"},
     ),
+    "factors are found by place": Fault(Multipliers, "of", found_by_place, *OF_EACH),
+    "all variables have one rate": Fault(
+        Multipliers, "of", lambda self, variables: [1.0] * len(variables), *OF_EACH
+    ),
+    "the last pattern counts": Fault(Multipliers, "first", found_last, *OF_EACH),
+    "decay is not scaled with the rate": Fault(
+        TextbookOptimizer, "_decay", decay_of_one_rate, *OF_EACH
+    ),
+    "slots move at a factor of 0": Fault(
+        Multipliers,
+        "of",
+        nearly_zero,
+        test_multipliers.test_a_factor_of_zero_changes_nothing_to_the_bit,
+        {"cls": Adam, "mode": "eager", "options": {"clipnorm": 0.5}},
+    ),
     **{
         f"{key} is missing from the config": Fault(
             cls,
@@ -168,6 +212,7 @@ FAULTS = {
         )
         for cls, key, value in [
             (SGD, "clipnorm", 0.5),
+            (SGD, "learning_rate_multipliers", {"": 0.5}),
             (Momentum, "momentum", 0.5),
             (Momentum, "nesterov", True),
             (Momentum, "sparse_update", "lazy"),
