@@ -568,6 +568,11 @@ class ForgetsCompensate(Forgets):
 
 
 @caught_by("check_every_argument_is_in_the_config")
+class ForgetsMultipliers(Forgets):
+    forgotten = "learning_rate_multipliers"
+
+
+@caught_by("check_every_argument_is_in_the_config")
 class ForgetsClipvalue(Forgets):
     forgotten = "clipvalue"
 

@@ -33,6 +33,7 @@ VALUES: dict[str, list[dict[str, Any]]] = {
         {"use_ema": True, "ema_overwrite_frequency": 2, "ema_momentum": 0.25}
     ],
     "ema_overwrite_frequency": [{"use_ema": True, "ema_overwrite_frequency": 2}],
+    "learning_rate_multipliers": [{"learning_rate_multipliers": {"bias": 0.5}}],
 }
 SKIPPED = {"learning_rate", "name"}
 
