@@ -20,6 +20,13 @@ from keras_textbook_opt.variables import has_value
 
 __all__ = ["OptimizerMonitor", "Suggestion", "Watched", "watch"]
 
+_TAKEN = (
+    "Expected one `OptimizerMonitor` in a training, which nothing else trains or "
+    "watches meanwhile. Received: another monitor, a `watch`, a `train_on_batch` of a "
+    "callback, or an optimizer whose `fit` of another model raised: call `detach()` of "
+    "its monitor then"
+)
+
 
 class Suggestion(NamedTuple):
     """Two values of `global_clipnorm` to start from: see `suggest_clipnorm`."""
@@ -71,7 +78,7 @@ class OptimizerMonitor(keras.callbacks.Callback):
 
     Raises:
         ValueError: At the start of `fit`, if the model's optimizer is not one of this
-            package or a `LossScaleOptimizer` around one.
+            package or a `LossScaleOptimizer` around one, or if it is watched already.
 
     Example:
         >>> import keras
@@ -106,6 +113,8 @@ class OptimizerMonitor(keras.callbacks.Callback):
         model = self._model
         optimizer = _ours(model.optimizer)
         self.detach()
+        if optimizer._state.watch is not None:
+            raise ValueError(_TAKEN)
         if self._attached is None or not self._attached.fits(model, optimizer):
             watch = Watch(
                 *(optimizer, self.update_ratio, self.per_variable),
@@ -147,8 +156,8 @@ class OptimizerMonitor(keras.callbacks.Callback):
     def detach(self) -> None:
         """End the watching.
 
-        `fit` does so at its end. After a `fit` that raised, the next one with this
-        monitor does, or the end of the monitor itself.
+        `fit` does so at its end. After a `fit` that raised, the next one of the model
+        does at its start, or the end of the monitor itself.
         """
         if self._ending is not None:
             self._ending()
@@ -204,10 +213,7 @@ class OptimizerMonitor(keras.callbacks.Callback):
         assert self._attached is not None
         watch = self._attached.watch
         if self._attached.optimizer._state.watch is not watch:
-            raise ValueError(
-                "Expected one `OptimizerMonitor` in a training. Received: another one, "
-                "or a `watch`, has taken the place of this one"
-            )
+            raise ValueError(_TAKEN)
         return watch.new_steps(backends.active.held(self._model, watch.variables))
 
     def _newly_skipped(self) -> int:
@@ -246,9 +252,6 @@ class _Attached:
     @classmethod
     def to(cls, model: Any, optimizer: Any, watch: Watch) -> _Attached:
         """The same, compiled for the watch, which has not begun yet."""
-        if optimizer._state.watch is not None:  # of a training that failed
-            optimizer._state.watch = None
-            model.make_train_function(force=True)
         plain = model.train_function
         model.make_train_function(force=True)
         watched, model.train_function = model.train_function, plain
@@ -260,18 +263,30 @@ class _Attached:
             model is self.model
             and optimizer is self.optimizer
             and model.train_function is self.plain
+            and bool(self.watch.variables)
             and all(map(has_value, self.watch.variables))
         )
 
     def begin(self) -> None:
         self.optimizer._state.watch = self.watch
         self.model.train_function = self.watched
+        self.model.make_train_function = self._end_and_make
+
+    def _end_and_make(self, force: bool = False) -> Any:
+        """Each `fit` begins with this: the last one, if it raised, is watched no more.
+
+        Keras tells no callback of a `fit` that raises.
+        """
+        self.end()
+        return self.model.make_train_function(force)
 
     def end(self) -> None:
         if self.optimizer._state.watch is self.watch:
             self.optimizer._state.watch = None
         if self.model.train_function is self.watched:
             self.model.train_function = self.plain
+        if vars(self.model).get("make_train_function") == self._end_and_make:
+            del self.model.make_train_function
 
 
 def _ours(optimizer: Any) -> SteppingOptimizer:

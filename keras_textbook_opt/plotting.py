@@ -40,12 +40,11 @@ def training(history: dict[str, list[float]], clip: dict[str, float]) -> Any:
         above.axhline(c, color="C3", linestyle="--", label=f"{name} = {c:g}")
     broken = steps[~np.isfinite(norms)]
     if len(broken):
-        bottom = np.zeros(len(broken))
+        bottom = np.full(len(broken), 0.03)
         above.plot(
             *(broken, bottom, "x"),
             color="C3",
             transform=above.get_xaxis_transform(),
-            clip_on=False,
             label="not finite",
         )
     above.set_ylabel("gradient norm")

@@ -211,31 +211,34 @@ def test_a_monitor_of_other_wishes_comes_after_one():
 
 
 class Save(keras.callbacks.Callback):
-    def __init__(self, folder):
+    def __init__(self, folder, kind):
         super().__init__()
-        self.folder = folder
+        self.folder, self.kind = folder, kind
 
     def on_epoch_end(self, epoch, logs=None):
-        self.model.save(self.folder / f"{epoch}.keras")
-        self.model.save_weights(self.folder / f"{epoch}.weights.h5")
+        save = self.model.save if self.kind == "keras" else self.model.save_weights
+        save(self.folder / f"{epoch}.{self.kind}")
 
 
-def test_what_is_saved_in_a_watched_training_loads_without_a_monitor(tmp_path):
+@pytest.mark.parametrize("kind", ["weights.h5", pytest.param("keras", marks=LONG)])
+def test_what_is_saved_in_a_watched_training_loads_without_a_monitor(kind, tmp_path):
     model = model_with(Adam(0.1, clipnorm=2.0))
-    fit(model, OptimizerMonitor(True, True), Save(tmp_path), epochs=1)
-    fit(model, epochs=1)
-    other = model_with(Adam(0.1, clipnorm=2.0))
-    other.optimizer.build(other.trainable_variables)
-    other.load_weights(tmp_path / "0.weights.h5")
-    for loaded in (keras.saving.load_model(tmp_path / "0.keras"), other):
-        fit(loaded, epochs=1)
-        pairs = zip(
-            loaded.variables + loaded.optimizer.variables,
-            model.variables + model.optimizer.variables,
-            strict=True,
-        )
-        for a, b in pairs:
-            np.testing.assert_array_equal(numbers(a), numbers(b))
+    fit(model, OptimizerMonitor(), Save(tmp_path, kind), epochs=1)
+    if kind == "keras":
+        loaded = keras.saving.load_model(tmp_path / "0.keras")
+    else:
+        loaded = model_with(Adam(0.1, clipnorm=2.0))
+        loaded.optimizer.build(loaded.trainable_variables)
+        loaded.load_weights(tmp_path / "0.weights.h5")
+    for one in (model, loaded):
+        fit(one, epochs=1)
+    pairs = zip(
+        loaded.variables + loaded.optimizer.variables,
+        model.variables + model.optimizer.variables,
+        strict=True,
+    )
+    for a, b in pairs:
+        np.testing.assert_array_equal(numbers(a), numbers(b))
 
 
 def test_what_is_not_finite_is_counted_named_and_told_once():
@@ -268,6 +271,50 @@ class Fails(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if batch == 2:
             raise RuntimeError
+
+
+LATER = {
+    "fit": lambda model: None,
+    "make_train_function": lambda model: model.make_train_function(),
+    "force": lambda model: model.make_train_function(force=True),
+    "compile": lambda model: model.compile(model.optimizer, "mse"),
+}
+
+
+@pytest.mark.parametrize(
+    "later",
+    [later if later == "fit" else pytest.param(later, marks=LONG) for later in LATER],
+)
+def test_a_fit_after_one_that_raised_leaves_no_record(later):
+    model, monitor = model_with(SGD(0.1)), OptimizerMonitor()
+    model.optimizer.build(model.trainable_variables)
+    held = [*model.variables, *model.optimizer.variables]
+    weights = [numbers(v) for v in held]
+    with pytest.raises(RuntimeError):
+        fit(model, monitor, Fails())
+    seen = len(monitor.history["grad_norm"])
+    records = model.optimizer._state.watch.variables
+    for variable, value in zip(held, weights, strict=True):
+        variable.assign(value)
+    LATER[later](model)
+    assert "grad_norm" not in fit(model, epochs=1).history
+    assert model.optimizer._state.watch is None
+    assert len(monitor.history["grad_norm"]) == seen
+    assert "make_train_function" not in vars(model)
+    if BACKEND != "jax":  # Keras has taken what they held
+        assert numbers(records[0])[0, 0] == seen
+    fit(model, monitor, epochs=1)
+    assert len(monitor.history["grad_norm"]) == seen + len(X) // BATCH
+
+
+def test_a_second_monitor_in_a_training_is_refused_and_the_next_is_watched():
+    model, monitor = model_with(SGD(0.1)), OptimizerMonitor()
+    with pytest.raises(ValueError, match="one `OptimizerMonitor` in a training"):
+        fit(model, monitor, OptimizerMonitor())
+    assert monitor.history == {}
+    assert "grad_norm" not in fit(model, epochs=1).history
+    fit(model, monitor, epochs=1)
+    assert len(monitor.history["grad_norm"]) == len(X) // BATCH
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="Keras takes the weights of a failed fit")
