@@ -149,6 +149,7 @@ results: $(STAMP) ## Run all of them anew into the committed results and the REA
 	$(BIN)/python -m benchmarks precision --output $(RESULTS)/precision
 	$(BIN)/python -m benchmarks workers --output $(RESULTS)/workers
 	$(BIN)/python -m benchmarks conformance --output $(RESULTS)/conformance
+	$(BIN)/python -m benchmarks norms --output docs
 	$(BIN)/python -m benchmarks readme
 
 .PHONY: clean

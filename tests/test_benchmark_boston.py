@@ -24,7 +24,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as main
-from benchmarks.boston_housing import command, compare, plans, report, same_path
+from benchmarks.boston_housing import command, compare, norms, plans, report, same_path
 from benchmarks.boston_housing.batches import batches
 from benchmarks.boston_housing.data import shipped
 from benchmarks.boston_housing.experiments import (
@@ -47,6 +47,7 @@ pytestmark = [pytest.mark.once, pytest.mark.xdist_group("benchmark_boston")]
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
 MOMENTUM = OTHERS[2]
+PICTURE = "gradient_norms.png"
 
 
 def first_steps(experiment):
@@ -342,3 +343,35 @@ def loss(weights, x, y):
 
 def ignore(steps):
     pass
+
+
+def test_the_picture_of_the_norms_is_on_a_page_with_the_command_that_draws_it():
+    page = (ROOT / "docs" / "what-training-does.md").read_text(encoding="utf-8")
+    assert f"]({PICTURE})" in page and "benchmarks norms --output docs`" in page
+    assert (ROOT / "docs" / PICTURE).read_bytes().startswith(PNG)
+    assert "benchmarks norms --output docs\n" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.long
+def test_the_command_for_norms_draws_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(norms, "SEEDS", range(1))
+    monkeypatch.setattr(norms, "write", partial(norms.write, steps=2))
+    ended = CliRunner().invoke(main.app, ["norms", "--output", str(tmp_path)])
+    assert ended.exit_code == 0 and ended.stdout.strip() == str(tmp_path / PICTURE)
+    assert (tmp_path / PICTURE).read_bytes().startswith(PNG)
+
+
+@pytest.mark.long
+def test_norms_are_those_of_float64(monkeypatch):
+    monkeypatch.setattr(norms, "SEEDS", range(1))
+    split = shipped()
+    found = norms.norms(split, steps=1)
+    kernel, bias, last, end = map(np.float64, initial_weights(0))
+    x, y = np.float64(split.x_train), np.float64(split.y_train).reshape(-1, 1)
+    hidden = np.maximum(x @ kernel + bias, 0)
+    error = 2 * (hidden @ last + end - y) / len(x)
+    back = error @ last.T * (hidden > 0)
+    gradient = [x.T @ back, back.sum(0), hidden.T @ error, error.sum(0)]
+    expected = np.sqrt(sum(np.sum(np.square(g)) for g in gradient))
+    for runs in found.values():
+        np.testing.assert_allclose(runs, [[expected]], rtol=1e-4)
