@@ -204,6 +204,17 @@ def test_multipliers_stand_beside_the_built_in_without_them():
     assert multiplied.bytes[OURS] == 240
 
 
+def test_a_monitor_costs_what_it_adds_to_the_step_with_the_same_clip():
+    options = (PLAIN, "clipnorm", "monitor", "clipnorm + monitor")
+    plan = replace(QUICK, layouts=(Layout(2, 10),), options=options)
+    *_, watched, clipped = dense.cases(plan)[0].measure()
+    assert watched.optimizer == "SGD + monitor"
+    assert clipped.optimizer == "SGD + clipnorm + monitor"
+    for each in (watched, clipped):
+        assert set(each.ratios) == {dense.SPEEDUP, dense.COST}
+        assert each.bytes[OURS] == 320
+
+
 def test_contenders_step_in_turn_and_warm_up_is_not_counted():
     order: list[str] = []
     steps = {name: partial(order.append, name) for name in "AB"}

@@ -2,22 +2,25 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from benchmarks.steps import floor, timing
 from benchmarks.steps.cases import Case
 from benchmarks.steps.figures import BUILTIN, GRAPH, OURS, XLA, Measurement, ratio_name
 from benchmarks.steps.optimizers import (
-    CLIPS,
+    NORMS,
     PAIRS,
     PLAIN,
+    WATCHED,
     Pair,
     arguments,
     arguments_of_builtin,
     title,
+    without,
 )
 from benchmarks.steps.plans import Layout, Plan
 from benchmarks.steps.timing import Samples, Step
-from benchmarks.steps.updates import dense_step, gradients
+from benchmarks.steps.updates import dense_step, gradients, watched_step
 
 WITHOUT = "ours without it"
 COST = ratio_name(OURS, WITHOUT)
@@ -51,13 +54,21 @@ def _steps(
     options: Sequence[str], layout: Layout, pair: Pair, mode: str
 ) -> dict[Contender, Step]:
     shared = gradients([(layout.parameters,)] * layout.variables)
-    make = partial(dense_step, gradients=shared, jit_compile=mode == XLA)
+    how: dict[str, Any] = {"gradients": shared, "jit_compile": mode == XLA}
     return {
-        contender: make(optimizer)
+        contender: make(optimizer, **how)
         for option in options
-        for contender, optimizer in (
-            ((OURS, option), pair.ours(**arguments(option))),
-            ((BUILTIN, option), pair.builtin(**arguments_of_builtin(option))),
+        for contender, make, optimizer in (
+            (
+                (OURS, option),
+                watched_step if option in WATCHED else dense_step,
+                pair.ours(**arguments(option)),
+            ),
+            (
+                (BUILTIN, option),
+                dense_step,
+                pair.builtin(**arguments_of_builtin(option)),
+            ),
         )
     }
 
@@ -68,11 +79,11 @@ def _measurement(
     ours, builtin = (samples[f"{who}, {option}"] for who in (OURS, BUILTIN))
     ratios = {SPEEDUP: timing.ratio(builtin, ours)}
     if option != PLAIN:
-        ratios[COST] = timing.ratio(ours, samples[f"{OURS}, {PLAIN}"])
+        ratios[COST] = timing.ratio(ours, samples[f"{OURS}, {without(option)}"])
     moved = floor.dense(
         layout.variables * layout.parameters,
         pair.slots,
-        reads_of_gradient=2 if option in CLIPS else 1,
+        reads_of_gradient=2 if option in NORMS else 1,
     )
     return Measurement(
         case=layout.title,

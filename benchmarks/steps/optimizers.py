@@ -14,19 +14,25 @@ MOMENTUM = 0.9
 EPSILON = 1e-8
 # Keras has no multipliers: its optimizer stands beside ours without them.
 MULTIPLIERS = "multipliers"
+# Nor has it a monitor.
+MONITOR, CLIP_AND_MONITOR = "monitor", "clipnorm + monitor"
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "clipnorm": {"clipnorm": 1.0},
     "global_clipnorm": {"global_clipnorm": 1.0},
     "weight_decay": {"weight_decay": 0.004},
     MULTIPLIERS: {"learning_rate_multipliers": {"[02468]$": 0.5}},
+    MONITOR: {},
+    CLIP_AND_MONITOR: {"clipnorm": 1.0},
 }
+WATCHED = (MONITOR, CLIP_AND_MONITOR)
 PLAIN = ""
 CLIPS = ("clipnorm", "global_clipnorm")
+NORMS = (*CLIPS, *WATCHED)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One optimizer twice; both take the same options, but for multipliers."""
+    """One optimizer twice; both take the same options, but for what Keras lacks."""
 
     name: str
     ours: Callable[..., Any]
@@ -66,3 +72,8 @@ def arguments(option: str) -> Mapping[str, Any]:
 
 def arguments_of_builtin(option: str) -> Mapping[str, Any]:
     return {} if option == MULTIPLIERS else arguments(option)
+
+
+def without(option: str) -> str:
+    """Return the option beside which the cost of this one stands."""
+    return "clipnorm" if option == CLIP_AND_MONITOR else PLAIN

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.steps.timing import Step
+from keras_textbook_opt.callbacks import watch
 
 # Norms beyond the clips' limit for every size that is measured.
 GRADIENT_SCALE = 0.05
@@ -25,11 +26,37 @@ def dense_step(
     optimizer: Any, gradients: Sequence[tf.Tensor], *, jit_compile: bool
 ) -> Step:
     """Return the step of new variables of the gradients' shapes."""
+    variables = _built(optimizer, gradients)
+    return _dense_step(optimizer, gradients, variables, jit_compile)
+
+
+def watched_step(
+    optimizer: Any, gradients: Sequence[tf.Tensor], *, jit_compile: bool
+) -> Step:
+    """Return the same with what it leaves for a monitor, compiled at once."""
+    variables = _built(optimizer, gradients)
+    with watch(optimizer):
+        step = _dense_step(optimizer, gradients, variables, jit_compile)
+        step()
+    return step
+
+
+def _built(optimizer: Any, gradients: Sequence[tf.Tensor]) -> list[keras.Variable]:
     variables = [
         keras.Variable(tf.random.normal(g.shape), name=f"variable_{k}")
         for k, g in enumerate(gradients)
     ]
     optimizer.build(variables)
+    return variables
+
+
+def _dense_step(
+    optimizer: Any,
+    gradients: Sequence[tf.Tensor],
+    variables: Sequence[keras.Variable],
+    jit_compile: bool,
+) -> Step:
+    held = [*variables, *optimizer.variables]
 
     @tf.function(jit_compile=jit_compile)
     def update(gradients):
@@ -39,7 +66,7 @@ def dense_step(
         update(gradients)
         optimizer.iterations.numpy()
 
-    empty_with(step, [*variables, *optimizer.variables])
+    empty_with(step, held)
     return step
 
 
