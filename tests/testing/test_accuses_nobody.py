@@ -11,6 +11,7 @@ import pytest
 
 from keras_textbook_opt import SGD, Adam, Momentum
 from keras_textbook_opt.testing import check_optimizer, parametrize_with_checks
+from keras_textbook_opt.testing.checks import contract
 from tests.backends import HAS
 from tests.testing import right
 
@@ -62,3 +63,10 @@ def faults_of_keras():
 @pytest.mark.parametrize("factory", right.OF_KERAS, ids=lambda kind: kind.__name__)
 def test_what_stands_on_the_base_of_keras_has_its_faults_and_no_other(factory):
     assert failed(factory) <= faults_of_keras()
+
+
+@pytest.mark.needs("fit")
+@pytest.mark.parametrize("factory", right.OF_KERAS, ids=lambda kind: kind.__name__)
+def test_it_is_no_fault_to_take_tensors_alone(factory):
+    """On PyTorch an array of NumPy times a scalar tensor is an error."""
+    contract.check_gradients_are_left_as_they_are(factory)

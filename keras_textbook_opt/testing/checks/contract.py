@@ -349,20 +349,21 @@ def check_gradients_are_left_as_they_are(subject: Subject) -> None:
 
     Mend: Write into no array that was passed in; work on new ones.
     """
-    takes_arrays = _takes_arrays(subject)
     for options in filter(subject.takes, LEAVING):
         run = subject.run(**options).build()
+        takes_arrays = _takes_arrays(subject, options)
         for gradients in STEPS[:2]:
             _assert_left(run, [_tensor(g) for g in gradients])
             if takes_arrays:
                 _assert_left(run, [np.array(g) for g in gradients])
 
 
-def _takes_arrays(subject: Subject) -> bool:
+def _takes_arrays(subject: Subject, options: dict[str, Any]) -> bool:
     """Whether NumPy's arrays are gradients here: Keras promises tensors alone."""
-    run = subject.run()
+    run = subject.run(**options)
     try:
-        run.optimizer.apply(list(STEPS[0]), run.variables)
+        for gradients in STEPS[:2]:
+            run.optimizer.apply([np.array(g) for g in gradients], run.variables)
     except (AttributeError, TypeError, ValueError):
         return False
     return True
