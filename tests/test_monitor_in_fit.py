@@ -34,8 +34,13 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 if BACKEND != "torch":
     WAYS |= {"jit": {"jit_compile": True}, "3 steps a call": {"steps_per_execution": 3}}
-# Each is a compilation: the others are long.
-QUICK = [*((clip, "as it comes") for clip in CLIPS), (CLIPS[2], "3 steps a call")]
+# Each is a compilation, and JAX compiles what runs eagerly piece by piece: the others
+# are long.
+QUICK = [
+    *((clip, "as it comes") for clip in CLIPS),
+    (CLIPS[2], "3 steps a call"),
+    (CLIPS[2], "jit" if BACKEND == "jax" else "eager"),
+]
 CASES = [
     pytest.param(clip, way, marks=[] if (clip, way) in QUICK else LONG)
     for clip in CLIPS
