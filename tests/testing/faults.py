@@ -6,7 +6,6 @@ They are classes of a module, so that another process can import them.
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import Any
 
 import keras
@@ -87,7 +86,16 @@ class Uphill(Right):
         return 2 * θ - θ_new, m, v
 
 
-@caught_by("check_two_instances_step_alike")
+@caught_by(
+    "check_two_instances_step_alike",
+    also=(
+        "check_all_state_is_in_variables",
+        "check_another_instance_changes_nothing",
+        "check_apply_gradients_is_apply",
+        "check_the_first_step_builds",
+        "check_the_variables_may_be_left_out",
+    ),
+)
 class CountsOnTheClass(Right):
     made = 0
 
@@ -100,7 +108,17 @@ class CountsOnTheClass(Right):
         return super().apply_dense(g, θ, η * (1 + 0.1 * (self.number % 2)), m, v)
 
 
-@caught_by("check_another_instance_changes_nothing")
+@caught_by(
+    "check_another_instance_changes_nothing",
+    also=(
+        "check_all_state_is_in_variables",
+        "check_gradients_belong_to_their_variables",
+        "check_none_leaves_its_variable_alone",
+        "check_the_first_step_builds",
+        "check_the_rate_can_be_read_and_set",
+        "check_the_variables_may_be_left_out",
+    ),
+)
 class LooksUpSlotsOnTheClass(Right):
     """Those of the optimizer that was built last, by the place of the variable."""
 
@@ -277,7 +295,7 @@ class KeepsTheRate(Right):
 # The clips.
 
 
-@caught_by("check_clipnorm")
+@caught_by("check_clipnorm", also=("check_huge_gradients_keep_their_direction",))
 class IgnoresClipnorm(Right):
     def _clip_gradients(self, grads):
         return grads if self.clipnorm else super()._clip_gradients(grads)
@@ -291,7 +309,7 @@ class ClipsFromAbove(Right):
         return [Dense(ops.minimum(_array(g), self.clipvalue)) for g in grads]
 
 
-@caught_by("check_global_clipnorm")
+@caught_by("check_global_clipnorm", also=("check_huge_gradients_keep_their_direction",))
 class OneNormForEach(Right):
     def _clip_gradients(self, grads):
         if not self.global_clipnorm:
@@ -323,7 +341,10 @@ def _clipped(g, c):
 # What Keras does beside the equation.
 
 
-@caught_by("check_the_loss_scale_is_undone")
+@caught_by(
+    "check_the_loss_scale_is_undone",
+    also=("check_the_loss_scale_is_undone_before_the_clip",),
+)
 class UnscalesTwice(Right):
     def apply_dense(self, g, θ, η, m, v):
         return super().apply_dense(g / (self.loss_scale_factor or 1), θ, η, m, v)
@@ -346,7 +367,10 @@ class ClipsBeforeItUnscales(Right):
             self.clipnorm = kept
 
 
-@caught_by("check_accumulated_steps_are_steps_on_the_mean")
+@caught_by(
+    "check_accumulated_steps_are_steps_on_the_mean",
+    also=("check_an_accumulated_mean_is_clipped_once",),
+)
 class AccumulatesTheSum(Right):
     def apply_dense(self, g, θ, η, m, v):
         steps = self.gradient_accumulation_steps or 1
@@ -610,6 +634,7 @@ class HasAnArrayInItsConfig(Right):
     "check_own_variables_go_on",
     "check_a_keras_file_goes_on",
     "check_a_weights_file_goes_on",
+    also=("check_the_state_goes_where_the_weights_go",),
 )
 class LosesASlotOnLoad(Right):
     """`v` is zero after a load, however it comes about."""
@@ -658,7 +683,13 @@ class TakesAnyState(Right):
             super().load_own_variables(store)
 
 
-@caught_by("check_a_weights_file_into_a_new_model_goes_on")
+@caught_by(
+    "check_a_weights_file_into_a_new_model_goes_on",
+    also=(
+        "check_deepcopy_goes_on",
+        "check_pickle_goes_on",
+    ),
+)
 class SkipsAStateThatWaits(Right):
     def load_own_variables(self, store):
         if self._trainable_variables:
@@ -672,7 +703,15 @@ class SkipsAStateThatWaits(Right):
 # Rows.
 
 
-@caught_by("check_repeated_rows_are_summed")
+@caught_by(
+    "check_repeated_rows_are_summed",
+    also=(
+        "check_clipnorm_on_repeated_rows",
+        "check_clipvalue_on_repeated_rows",
+        "check_global_clipnorm_on_repeated_rows",
+        "check_rows_accumulate",
+    ),
+)
 class TakesTheLastRepeat(Right):
     def apply(self, grads, trainable_variables=None):
         super().apply([_without_repeats(g) for g in grads], trainable_variables)
@@ -694,7 +733,20 @@ def _without_repeats(g):
     return tf.IndexedSlices(values, g.indices, g.dense_shape)
 
 
-@caught_by("check_rows_in_any_order")
+@caught_by(
+    "check_rows_in_any_order",
+    also=(
+        "check_a_lazy_step_costs_the_rows_named",
+        "check_absent_rows_have_one_meaning",
+        "check_clipnorm_on_repeated_rows",
+        "check_clipvalue_on_repeated_rows",
+        "check_global_clipnorm_on_repeated_rows",
+        "check_repeated_rows_are_summed",
+        "check_rows_accumulate",
+        "check_rows_are_taken",
+        "check_rows_decay",
+    ),
+)
 class SortsTheIndicesAlone(Right):
     def apply(self, grads, trainable_variables=None):
         super().apply([_sorted(g) for g in grads], trainable_variables)
@@ -732,7 +784,13 @@ class DecaysTheRowsNamed(Right):
         self.sparse_update = kept
 
 
-@caught_by("check_absent_rows_have_one_meaning")
+@caught_by(
+    "check_absent_rows_have_one_meaning",
+    also=(
+        "check_a_lazy_step_costs_the_rows_named",
+        "check_rows_decay",
+    ),
+)
 class MovesOnAndKeepsTheMoments(Lazy):
     """Absent rows move by a hundredth of the rate, and their slots stay."""
 
@@ -809,7 +867,22 @@ def _scaled(g, factor):
 # Compiled steps.
 
 
-@caught_by("check_compiled_steps_are_eager_steps")
+@caught_by(
+    "check_compiled_steps_are_eager_steps",
+    also=(
+        "check_a_compiled_step_follows_a_new_rate",
+        "check_a_layer_frozen_after_averaging_stays",
+        "check_a_schedule_is_followed",
+        "check_compiled_accumulation_is_eager",
+        "check_compiled_averages_are_eager_averages",
+        "check_compiled_clips_are_eager_clips",
+        "check_compiled_rows_are_eager_rows",
+        "check_fit_accumulates",
+        "check_fit_is_a_loop_of_steps",
+        "check_fit_twice_with_averages",
+        "check_steps_compiled_by_xla_are_eager_steps",
+    ),
+)
 class CountsInPython(Right):
     """The bias correction of the step in which the graph was made, forever."""
 
@@ -854,7 +927,9 @@ class RemembersInItsModule(Right):
 
     def __init__(self, learning_rate=0.01, **settings):
         super().__init__(learning_rate, **settings)
-        self.factor = REMEMBERED.setdefault("factor", 1 + os.getpid() % 97 / 97)
+        self.factor = REMEMBERED.setdefault(
+            "factor", 1 + np.random.default_rng().random()
+        )
 
     def apply_dense(self, g, θ, η, m, v):
         return super().apply_dense(g, θ, η * self.factor, m, v)

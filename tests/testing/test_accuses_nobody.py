@@ -65,7 +65,7 @@ def test_what_stands_on_the_base_of_keras_has_its_faults_and_no_other(factory):
     assert failed(factory) <= faults_of_keras()
 
 
-@pytest.mark.needs("fit")
+@pytest.mark.needs("pairs")
 @pytest.mark.parametrize("factory", right.OF_KERAS, ids=lambda kind: kind.__name__)
 def test_it_is_no_fault_to_take_tensors_alone(factory):
     """On PyTorch an array of NumPy times a scalar tensor is an error."""

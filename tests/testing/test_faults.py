@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from keras_textbook_opt.testing import CHECKS, CheckFailed, check_optimizer
+from keras_textbook_opt.testing import CHECKS, CheckFailed, check_optimizer, registry
 from tests.testing import faults, messages
 
 # Some are wrong on rows, in a graph or on XLA alone.
@@ -36,6 +36,14 @@ def test_a_fault_is_caught_by_its_check_which_says_how_to_see_it_again(fault):
 def without_numbers(failure):
     """Layers are counted, and a process has another number each time."""
     return re.sub(r"[\d.e+-]+|nan|inf", "#", str(failure))
+
+
+@of_every_fault
+def test_a_fault_is_caught_by_no_other_check_of_its_file(fault):
+    meant = [check for check in CHECKS if check.__name__ in fault.caught_by]
+    found = statuses(fault, select=sorted(set(map(registry.group, meant))))
+    failed = {name for name, status in found.items() if status == "failed"}
+    assert failed == {*fault.caught_by, *fault.also}
 
 
 @of_every_fault
