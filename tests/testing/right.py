@@ -136,11 +136,18 @@ class Heavy(keras.optimizers.Optimizer):
         return super().get_config() | {"momentum": self.momentum}
 
 
+class AsksForTheShape(Heavy):
+    """In a graph, where the gradient of an embedding has it."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        g = dense(gradient)
+        super().update_step(g + ops.zeros(g.shape, g.dtype), variable, learning_rate)
+
+
 class Whitening(keras.optimizers.Optimizer):
     """`θ ← θ − η·(L + 0.1)^(−½)·g` with `L` the sum of `g·gᵀ`, where θ is a matrix.
 
-    Its state is of another shape than its variable, and in a graph it asks the gradient
-    for its shape.
+    Its state is of another shape than its variable.
     """
 
     def __init__(self, learning_rate=0.01, **arguments):
@@ -156,11 +163,11 @@ class Whitening(keras.optimizers.Optimizer):
             ]
 
     def update_step(self, gradient, variable, learning_rate):
-        g = ops.cast(dense(gradient), "float32")
-        if len(g.shape) == 2 and 0 not in g.shape:
+        g = ops.reshape(ops.cast(dense(gradient), "float32"), variable.shape)
+        if len(variable.shape) == 2 and 0 not in variable.shape:
             L = self.sums[self._get_variable_index(variable)]
             self.assign_add(L, ops.matmul(g, ops.transpose(g)))
-            λ, Q = ops.eigh(ops.convert_to_tensor(L) + 0.1 * ops.eye(g.shape[0]))
+            λ, Q = ops.eigh(ops.convert_to_tensor(L) + 0.1 * ops.eye(variable.shape[0]))
             turned = ops.matmul(ops.transpose(Q), g) / ops.sqrt(λ)[:, None]
             g = ops.matmul(Q, turned)
         step = ops.cast(learning_rate, "float32") * g

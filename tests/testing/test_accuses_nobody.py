@@ -11,7 +11,7 @@ import pytest
 
 from keras_textbook_opt import SGD, Adam, Momentum
 from keras_textbook_opt.testing import check_optimizer, parametrize_with_checks
-from keras_textbook_opt.testing.checks import contract
+from keras_textbook_opt.testing.checks import compiled, contract
 from tests.backends import HAS
 from tests.testing import right
 
@@ -70,3 +70,8 @@ def test_what_stands_on_the_base_of_keras_has_its_faults_and_no_other(factory):
 def test_it_is_no_fault_to_take_tensors_alone(factory):
     """On PyTorch an array of NumPy times a scalar tensor is an error."""
     contract.check_gradients_are_left_as_they_are(factory)
+
+
+@pytest.mark.needs("rows")
+def test_rows_have_the_shape_of_their_table_in_a_graph():
+    compiled.check_compiled_rows_are_eager_rows(right.AsksForTheShape)
