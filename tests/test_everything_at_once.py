@@ -72,9 +72,14 @@ def _label(recipe: Recipe) -> str:
 @given(run=runs())
 def test_variables_and_averages_are_those_of_float64(recipe, run):
     """To a few roundings a step: of float32 for 16 bits too, with their carries."""
+    assert_features_go_with_the_oracle(recipe, run)
+
+
+def assert_features_go_with_the_oracle(recipe, run, factors=()):
+    """Variables, carries and averages after `run`, each rate times its factor."""
     values, gradients = run
-    oracle = OracleOfKeras(recipe, values, EXCLUDED)
-    subject = trainer(recipe, COMPILED[0], SPECS, (), EXCLUDED)
+    oracle = OracleOfKeras(recipe, values, EXCLUDED, factors)
+    subject = trainer(recipe, COMPILED[0], SPECS, (), EXCLUDED, factors)
     for step in gradients:
         oracle.apply(step)
     subject.run(values, gradients)

@@ -14,7 +14,6 @@ from keras import ops
 from keras_textbook_opt import SGD, Adam, Momentum
 from keras_textbook_opt.variables import compute_dtype
 from tests.backends import (
-    COMPILED,
     HAS,
     LONG,
     MODES_IN_TIME,
@@ -22,14 +21,17 @@ from tests.backends import (
     of_dtypes,
     step_in,
 )
-from tests.oracle import Oracle, OracleOfKeras
+from tests.oracle import Oracle
 from tests.recipes import EXACT, LAZY
 from tests.test_equations import SPECS as DENSE_SPECS
 from tests.test_equations import WIDE, dense_runs
-from tests.test_everything_at_once import CASES, EXCLUDED, SPECS, runs
-from tests.test_everything_at_once import _held as held
+from tests.test_everything_at_once import (
+    CASES,
+    SPECS,
+    assert_features_go_with_the_oracle,
+    runs,
+)
 from tests.test_everything_at_once import _label as label
-from tests.test_sixteen_bits import state_of, whole
 from tests.trainer import assert_follows, trainer
 
 if "rows" in HAS:
@@ -79,23 +81,7 @@ def test_sparse_steps_follow_the_equation_of_each_rate(recipe, mode, data):
 @given(run=runs())
 def test_all_features_of_keras_go_with_it(recipe, run):
     """And a factor of 0 leaves variables of 16 bits, carries and averages in place."""
-    values, gradients = run
-    factors = FACTORS[1 : 1 + len(SPECS)]
-    oracle = OracleOfKeras(recipe, values, EXCLUDED, factors)
-    subject = trainer(recipe, COMPILED[0], SPECS, (), EXCLUDED, factors)
-    for step in gradients:
-        oracle.apply(step)
-    subject.run(values, gradients)
-    averages = state_of(subject.optimizer, "average")
-    for k, (variable, (_, dtype)) in enumerate(zip(subject.variables, SPECS)):
-        is_of_64 = dtype == "float64" and "global_clipnorm" not in recipe.arguments
-        unit = 100 * np.finfo("float64" if is_of_64 else "float32").eps
-        near = {"rtol": unit, "atol": unit * oracle.reach[k]}
-        both = whole(subject.optimizer, variable)
-        np.testing.assert_allclose(both, oracle.variables[k], **near)
-        np.testing.assert_array_equal(numbers(variable), held(both, dtype))
-        average = numbers(averages[variable.path])
-        np.testing.assert_allclose(average, oracle.averages[k], **near)
+    assert_features_go_with_the_oracle(recipe, run, FACTORS[1 : 1 + len(SPECS)])
 
 
 # Against an optimizer for each variable.
