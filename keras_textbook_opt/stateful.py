@@ -61,6 +61,9 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             functools.partial(restoring.check_list, self._state),
         )
         self._keep_in_32_bits(learning_rate)
+        for scalar in (self._iterations, self._learning_rate):
+            if isinstance(scalar, keras.Variable):
+                backends.active.keep_on_the_host(scalar)
 
     def _keep_in_32_bits(self, learning_rate) -> None:
         """Keras keeps a rate in `floatx`, where 16 bits take 1e-8 for zero."""

@@ -138,21 +138,24 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
         else:
             self._update_all(grads, variables)
         if self.use_ema:
-            # average ← average + (1 − μ)·(θ − average), with μ = 0 at first
-            first = ops.equal(self.iterations, 0)
-            rest = ops.where(first, 1.0, 1 - self.ema_momentum)
+            with backends.active.on_the_host():
+                # average ← average + (1 − μ)·(θ − average), with μ = 0 at first
+                taken = self.iterations
+                first = ops.equal(taken, 0)
+                rest = ops.where(first, 1.0, 1 - self.ema_momentum)
             everything = self._trainable_variables
             backends.active.average(self, self._averaged(everything), rest)
             if self.ema_overwrite_frequency:
                 self._once_in(
                     self.ema_overwrite_frequency,
-                    self.iterations,
+                    taken,
                     lambda: self._overwrite_with_averages(everything),
                 )
 
     def _once_in(self, steps: int, taken, assign):
         """Call `assign` in each step whose number is a multiple of `steps`."""
-        is_due = ops.equal((taken + 1) % steps, 0)
+        with backends.active.on_the_host():
+            is_due = ops.equal((taken + 1) % steps, 0)
         variables = [*self._trainable_variables, *self.variables]
         backends.active.either(is_due, assign, lambda: None, variables)
 
@@ -165,15 +168,19 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
             total.assign(backends.active.placed(zeros, total))
 
     def _update_all(self, grads, variables):
-        dtypes = self._state.compute_dtypes
-        η = ops.cast(self.learning_rate, max(dtypes))
-        groups = itertools.product(dtypes, self._state.factors)
-        step = Step(η, {(d, f): self._scalars(_times(η, f), d) for d, f in groups})
+        step = self._of_this_step()
         pairs = list(zip(self._clip_gradients(grads), variables))
         if self._state.multipliers:  # 0 leaves a variable as it is
             pairs = [(g, θ) for g, θ in pairs if self._factor(θ)]
-        with monitoring.noting(self, η, grads, variables):
+        with monitoring.noting(self, step.rate, grads, variables):
             backends.active.run(self, pairs, step)
+
+    def _of_this_step(self) -> Step:
+        dtypes = self._state.compute_dtypes
+        groups = itertools.product(dtypes, self._state.factors)
+        with backends.active.on_the_host():
+            η = ops.cast(self.learning_rate, max(dtypes))
+            return Step(η, {(d, f): self._scalars(_times(η, f), d) for d, f in groups})
 
     def _clip_gradients(self, grads):
         """Keras takes the repeats of a row for rows, and a clip densifies."""

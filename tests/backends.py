@@ -41,8 +41,10 @@ TABLE = {
     "torch": ({"torch", "pairs", "fit", "dense", "float64"}, ["eager"]),
     "numpy": ({"numpy", "pairs", "dense"}, ["eager"]),
 }
-NEEDS = set().union(*(has for has, _ in TABLE.values()))
+NEEDS = set().union(*(has for has, _ in TABLE.values())) | {"gpu"}
 HAS, MODES = TABLE[BACKEND]
+if BACKEND == "torch" and keras.src.backend.torch.core.get_device() != "cpu":
+    HAS.add("gpu")
 # XLA takes long to compile. `make test` leaves it to the tests that use `MODES`.
 MODES_IN_TIME = [_long(mode) if mode == "xla" else mode for mode in MODES]
 COMPILED = MODES_IN_TIME[1:] or MODES_IN_TIME

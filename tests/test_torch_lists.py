@@ -41,7 +41,7 @@ def numbers_unknown():
     """As on a GPU: what comes as a tensor is never read."""
     with (
         mock.patch.object(lists, "_known", lambda x, device: x),
-        mock.patch.object(lists, "_listed", list),
+        mock.patch.object(lists, "listed", list),
     ):
         yield
 

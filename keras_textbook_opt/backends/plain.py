@@ -137,6 +137,15 @@ class Backend:
         """`scale·x` in the compute dtype; a scale of `None` is 1."""
         return x if scale is None else x * scale
 
+    # Scalars of a step.
+
+    def keep_on_the_host(self, scalar: keras.Variable) -> None:
+        """Keep a variable where its number is known without waiting for a device."""
+
+    def on_the_host(self) -> AbstractContextManager[Any]:
+        """Where one computes with such scalars, and the results are known at once."""
+        return nullcontext()
+
     # State.
 
     def place(self, variable: Any, reference: Any) -> None:

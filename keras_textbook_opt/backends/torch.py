@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, final
 
+import keras
 import torch
 from keras.src.backend.common.stateless_scope import in_stateless_scope
+from keras.src.backend.torch.core import get_device
 
 from keras_textbook_opt.backends import torch_lists
 from keras_textbook_opt.backends.plain import Backend
@@ -41,6 +44,21 @@ EQUATIONS: dict[str, Callable[..., None]] = {
     "momentum": _momentum,
     "adam": _adam,
 }
+
+
+class HostScalar(keras.Variable):
+    """A scalar that is kept beside the processor, also where all else is on a GPU.
+
+    Whoever computes with it has its number without waiting for the GPU.
+    """
+
+    def assign(self, value):
+        with keras.device("cpu"):
+            return super().assign(value)
+
+    def assign_add(self, value):
+        with keras.device("cpu"):
+            return super().assign_add(value)
 
 
 @final
@@ -106,21 +124,29 @@ class Torch(Backend):
             return None
         g, scales = _unscaled(gradients)
         norms = torch_lists.norms(g)
-        if scales is not None:
-            norms = norms * torch.as_tensor(scales, device=norms.device).abs()
-        return norms
+        return norms if scales is None else norms * torch_lists.sizes(scales, norms)
 
     def total_norm(self, norms):
         return torch_lists.total_norm(norms)
 
     def clip_scales(self, norms, c, together):
         if together:
-            norms = torch_lists.total_norm(norms).expand(len(norms))
-        clips = torch_lists.clip_scales(norms, c)
-        return clips.tolist() if clips.device.type == "cpu" else list(clips)
+            clip = torch_lists.clip_scales(torch_lists.total_norm(norms), c)
+            return [torch_lists.known(clip)] * len(norms)
+        return torch_lists.listed(torch_lists.clip_scales(norms, c))
 
     def product(self, x, scale):
         return torch_lists.product(x, scale)
+
+    # Scalars.
+
+    def keep_on_the_host(self, scalar):
+        if scalar._value.device.type != "cpu":
+            scalar._value.data = scalar._value.data.cpu()
+            scalar.__class__ = HostScalar
+
+    def on_the_host(self):
+        return nullcontext() if get_device() == "cpu" else keras.device("cpu")
 
     # State.
 

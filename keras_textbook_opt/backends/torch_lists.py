@@ -8,8 +8,8 @@ differ in shape, dtype and device.
 `scales` are what a clip or a loss scale multiplies the gradients by, one factor for
 each: a list of numbers or a vector. No gradient is copied whole for it.
 
-Nothing here waits for a GPU: what is known there alone (norms, scales, a learning rate)
-stays a tensor.
+Nothing here waits for a GPU: what is known there alone, as norms and the scales of a
+clip are, stays a tensor.
 """
 
 from __future__ import annotations
@@ -175,15 +175,15 @@ def _roll(
 def _is_to_be_fused(m: Tensor, f: Scalar, β: float) -> bool:
     """Whether the kernel computes `β·m + (1 − (1 + f))·g`, well and at a gain.
 
-    It leaves `m` alone if `β = 0`; `1 + f` has few digits of a small `f`; and it wakes
-    all threads for each tensor.
+    It leaves `m` alone if `β = 0`; `1 + f` has few digits of a small `f`; and on a CPU
+    it wakes all threads for each tensor.
     """
     return (
         β > 0
         and not isinstance(f, Tensor)
         and f >= 2**-28
         and m.dtype == torch.float32
-        and m.numel() > SMALL
+        and (m.numel() > SMALL or not _is_on_a_cpu(m))
     )
 
 
@@ -233,9 +233,10 @@ def adam(
         if s is None and kernel is _adam_by_kernel:
             kernel(*lists, step=step)
             continue
-        scratch = torch.empty(PIECE[device.type], dtype=dtype, device=device)
+        scratch = torch.empty(PIECE["cpu"], dtype=dtype)
         for f, (g_, *places) in _batches(_product(1.0, s, lists[0]), *lists):
-            kernel(_scaled(g_, f, scratch), *places, step=step)
+            scaled = _scaled(g_, f, scratch if device.type == "cpu" else None)
+            kernel(scaled, *places, step=step)
 
 
 def _adam_by_kernel(g, θ, m, v, v_hat=(), *, step) -> None:
@@ -356,7 +357,7 @@ def clamped(g: Tensors, scales: Scales, c: float) -> list[Tensor]:
     """`min(max(s·g, −c), c)` of each gradient, in new tensors."""
     if not g:
         return []
-    scaled = g if scales is None else _scaled(g, _listed(scales))
+    scaled = g if scales is None else _scaled(g, listed(scales))
     clamped = torch._foreach_clamp_min(scaled, -c)
     torch._foreach_clamp_max_(clamped, c)
     return list(clamped)
@@ -519,12 +520,10 @@ def _subtract(θ: Tensors, f: Factors, g: Tensors) -> None:
 
 def _scaled(g: Tensors, f: Factors, scratch: Tensor | None = None) -> list[Tensor]:
     """`f·g` in new tensors, or in `scratch` if it is a single one."""
-    factors = [f]
     if not _are_numbers(f):
-        squares = torch.stack(f)
-        roots = squares.abs().sqrt()
-        factors = [list(x.to(g[0].dtype)) for x in (roots, roots * squares.sign())]
-    elif _are_tiny(f):
+        return _scaled_by_tensors(g, f)
+    factors = [f]
+    if _are_tiny(f):
         factors = [[math.sqrt(abs(x)) for x in f]]
         factors += [[math.copysign(r, x) for r, x in zip(factors[0], f)]]
     if scratch is None or len(g) > 1:
@@ -537,6 +536,28 @@ def _scaled(g: Tensors, f: Factors, scratch: Tensor | None = None) -> list[Tenso
     return scaled
 
 
+def _scaled_by_tensors(g: Tensors, f: list[Tensor]) -> list[Tensor]:
+    """`f·g` in new tensors, by the roots of `f`, which the dtype of `g` can hold.
+
+    Different factors meet their gradients in one vector: a call for each gradient would
+    take longer than all that it computes.
+    """
+    is_one = _is_one(f)
+    squares = f[0] if is_one else torch.stack(f)
+    roots = squares.abs().sqrt()
+    factors = [x.to(g[0].dtype) for x in (roots, roots * squares.sign())]
+    if is_one:
+        scaled = torch._foreach_mul(g, factors[0])
+        torch._foreach_mul_(scaled, factors[1])
+        return list(scaled)
+    flat = torch.cat([t.reshape(-1) for t in g])
+    counts = torch.tensor(list(map(Tensor.numel, g)))
+    counts = counts.to(flat.device, non_blocking=True)
+    for factor in factors:
+        flat *= factor.repeat_interleave(counts, output_size=len(flat))
+    return _cut_like(g, flat)
+
+
 def _are_tiny(f: list[float]) -> bool:
     """Whether float32 has few digits of one of them or none, though their root's."""
     return any(0 < abs(x) < torch.finfo(torch.float32).tiny for x in set(f))
@@ -546,17 +567,41 @@ def _are_numbers(f: Factors) -> bool:
     return not isinstance(f[0], Tensor)
 
 
+def _is_one(f: Factors) -> bool:
+    """Whether all factors are one and the same tensor."""
+    return all(x is f[0] for x in f)
+
+
+def _is_on_a_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu"
+
+
 def _known(x: Scalar, device: torch.device) -> Scalar:
-    """`x` as a number, or as the tensor that it is on a GPU."""
+    """`x` as a number, or as a tensor on `device` if it is known on a GPU alone."""
     if isinstance(x, Tensor) and "cpu" not in (x.device.type, device.type):
-        return x
+        return x.to(device)
     return float(x)
 
 
-def _listed(scales: Sequence[float] | Tensor) -> Factors:
+def known(x: Tensor) -> Scalar:
+    """`x` as a number if it is on a CPU."""
+    return _known(x, x.device)
+
+
+def sizes(scales: list, norms: Tensor) -> Tensor:
+    """`|s|` of each of these scales, beside their norms."""
+    if any(isinstance(s, Tensor) for s in scales):
+        tensors = [torch.as_tensor(s, device=norms.device).double() for s in scales]
+        return torch.stack(tensors).abs()
+    numbers = torch.tensor(scales, dtype=torch.float64)
+    return numbers.abs().to(norms.device, non_blocking=True)
+
+
+def listed(scales: Sequence[float] | Tensor) -> Factors:
+    """Scales as numbers, or as tensors if they are known on a GPU alone."""
     if not isinstance(scales, Tensor):
         return list(scales)
-    return scales.tolist() if scales.device.type == "cpu" else list(scales)
+    return scales.tolist() if _is_on_a_cpu(scales) else list(scales)
 
 
 def _product(η: Scalar, s: Factors | None, g: Tensors) -> Factors:
@@ -566,6 +611,8 @@ def _product(η: Scalar, s: Factors | None, g: Tensors) -> Factors:
         return [η] * len(g)
     if _are_numbers(s):
         return [η * x for x in s]
+    if _is_one(s):
+        return [η * s[0].double()] * len(s)
     return list(η * torch.stack(s).double())
 
 
@@ -573,7 +620,7 @@ def _groups(
     scales: Scales, *lists: Tensors
 ) -> Iterator[tuple[Factors | None, list[Tensors]]]:
     """Scales and lists of each dtype and device; no scales where all of them are 1."""
-    s = None if scales is None else _listed(scales)
+    s = None if scales is None else listed(scales)
     for group in together([x.dtype for x in lists[0]], [x.device for x in lists[0]]):
         device = lists[0][group[0]].device
         factors = None if s is None else [_known(s[k], device) for k in group]
