@@ -37,7 +37,8 @@ def by_global_norm(norms: Norms, c: float):
 
 def by_value(norms: Norms, c: float):
     """`g ← min(max(g, −c), c)` for each gradient `g` of the list."""
-    return [g.with_values(ops.clip(g.values, -c, c)) for g in norms.gradients]
+    clamped = backends.active.clamped(norms.gradients, c)
+    return [g.with_values(x) for g, x in zip(norms.gradients, clamped)]
 
 
 def _clipped(norms: Norms, c: float, together: bool):

@@ -41,9 +41,8 @@ class Dense(NamedTuple):
         return Dense(values)
 
     def __mul__(self, factor: Any) -> Dense:
-        return Dense(
-            self.unscaled, factor * (1.0 if self.scale is None else self.scale)
-        )
+        scale = factor if self.scale is None else factor * self.scale
+        return Dense(self.unscaled, scale)
 
     def __truediv__(self, divisor: float) -> Dense:
         if backends.active.scales_late:

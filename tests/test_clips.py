@@ -145,5 +145,5 @@ def test_called_on_their_own_the_clips_return_arrays_in_the_form_they_got(clip):
     clipped = SGD(0.1, **clips)._clip_gradients([g, None, zero])
     assert clipped[1] is None
     expected = CLIPS[clip]([g.astype(np.float64), np.zeros(1)], C)
-    np.testing.assert_allclose(clipped[0], expected[0], rtol=1e-6)
-    np.testing.assert_array_equal(clipped[2], zero)
+    np.testing.assert_allclose(numbers(clipped[0]), expected[0], rtol=1e-6)
+    np.testing.assert_array_equal(numbers(clipped[2]), zero)

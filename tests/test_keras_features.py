@@ -484,10 +484,10 @@ def test_a_missing_gradient_is_missing_from_the_mean_too():
 
 
 FORMS = {
-    "array": np.asarray,
-    "wider array": lambda g: np.asarray(g, "float64"),
-    "list": lambda g: np.asarray(g).tolist(),
-    "tuple": lambda g: tuple(np.asarray(g).tolist()),
+    "array": numbers,
+    "wider array": lambda g: numbers(g).astype("float64"),
+    "list": lambda g: numbers(g).tolist(),
+    "tuple": lambda g: tuple(numbers(g).tolist()),
     "keras variable": keras.Variable,
     "tensor": keras.ops.convert_to_tensor,
 }

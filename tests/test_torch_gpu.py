@@ -118,7 +118,8 @@ def test_the_count_and_the_rate_stay_on_the_host():
 
 def test_a_scalar_of_the_host_stays_there():
     """`meta` stands for another device: nothing has a number there."""
-    scalar = keras.Variable(3, dtype="int32", trainable=False)
+    with keras.device("cpu"):
+        scalar = keras.Variable(3, dtype="int32", trainable=False)
     scalar.__class__ = HostScalar
     with keras.device("meta"):
         scalar.assign_add(1)

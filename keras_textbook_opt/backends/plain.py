@@ -105,6 +105,10 @@ class Backend:
         """`c/max(‖g‖₂, c)` of each of these norms in float64, or of all `together`."""
         raise NotImplementedError
 
+    def clamped(self, gradients: list, c: float) -> list:
+        """`min(max(g, −c), c)` of each, in the compute dtype."""
+        return [ops.clip(g.values, -c, c) for g in gradients]
+
     def l2_loss(self, x: Any) -> Any:
         """`Σx²/2`, a scalar of the dtype of `x`."""
         return ops.sum(ops.square(x)) / 2

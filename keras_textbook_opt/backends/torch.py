@@ -135,6 +135,13 @@ class Torch(Backend):
             return [torch_lists.known(clip)] * len(norms)
         return torch_lists.listed(torch_lists.clip_scales(norms, c))
 
+    def clamped(self, gradients, c):
+        g, scales = _unscaled(gradients)
+        if torch_lists.is_traced() or any(map(torch_lists.is_split, g)):
+            return super().clamped(gradients, c)
+        g = [torch_lists.product(x, None) for x in g]
+        return torch_lists.clamped(g, scales, c)
+
     def product(self, x, scale):
         return torch_lists.product(x, scale)
 

@@ -285,7 +285,7 @@ def _adam_by_formula(g, θ, m, v, v_hat=(), *, step) -> None:
 def norms(g: Tensors) -> Tensor:
     """`‖g‖₂` of each gradient, a vector of float64 on the device of the first.
 
-    Right for every finite gradient, whatever its size; on a GPU, up to 1e154.
+    Right for every finite gradient, whatever its size.
     """
     if not g:
         return torch.empty(0, dtype=torch.float64)
@@ -296,9 +296,10 @@ def norms(g: Tensors) -> Tensor:
     device = g[0].device
     if device.type != "cpu":
         found = torch._foreach_norm(g, 2, torch.float64)
-        return torch.stack([norm.to(device) for norm in found])
+        exact = [_norm_in_float64(t) if _is_double(t) else x for t, x in zip(g, found)]
+        return torch.stack([norm.to(device) for norm in exact])
     # The squares of float32 fit into float64, in which few are quick to add up.
-    simple = [t.numel() <= 4 * ROW and t.dtype != torch.float64 for t in g]
+    simple = [t.numel() <= 4 * ROW and not _is_double(t) for t in g]
     few = list(compress(g, simple))
     found = iter(torch._foreach_norm(few, 2, torch.float64) if few else ())
     return torch.tensor(
@@ -310,6 +311,19 @@ def norms(g: Tensors) -> Tensor:
 def _split_norm(g: Any) -> Tensor:
     """`‖g‖₂` of a gradient that is split over processes: all have to ask for it."""
     return _norm(g, dtype=torch.float64).full_tensor()
+
+
+def _norm_in_float64(g: Tensor) -> Tensor:
+    """`M·‖g/M‖₂` with the largest `M`, whose square may leave float64."""
+    if not g.numel():
+        return _norm(g)
+    largest = _norm(g, math.inf)
+    largest = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
+    return largest * _norm(g / largest)
+
+
+def _is_double(x: Tensor) -> bool:
+    return x.dtype == torch.float64
 
 
 def _norm_by_rows(g: Tensor) -> float:
