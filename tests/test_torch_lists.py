@@ -38,8 +38,9 @@ def pieces_of(elements: int):
 
 @contextmanager
 def numbers_unknown():
-    """As on a GPU: what comes as a tensor is never read."""
+    """As on a GPU: what comes as a tensor is never read. Ten elements are many."""
     with (
+        mock.patch.object(lists, "SMALL", 10),
         mock.patch.object(lists, "_known", lambda x, device: x),
         mock.patch.object(lists, "listed", list),
     ):

@@ -551,24 +551,39 @@ def _scaled(g: Tensors, f: Factors, scratch: Tensor | None = None) -> list[Tenso
 
 
 def _scaled_by_tensors(g: Tensors, f: list[Tensor]) -> list[Tensor]:
-    """`f·g` in new tensors, by the roots of `f`, which the dtype of `g` can hold.
-
-    Different factors meet their gradients in one vector: a call for each gradient would
-    take longer than all that it computes.
-    """
-    is_one = _is_one(f)
-    squares = f[0] if is_one else torch.stack(f)
-    roots = squares.abs().sqrt()
-    factors = [x.to(g[0].dtype) for x in (roots, roots * squares.sign())]
-    if is_one:
-        scaled = torch._foreach_mul(g, factors[0])
-        torch._foreach_mul_(scaled, factors[1])
+    """`f·g` in new tensors, by the roots of `f`, which the dtype of `g` can hold."""
+    if _is_one(f):
+        roots = _two_roots(f[0], g[0].dtype)
+        scaled = torch._foreach_mul(g, roots[0])
+        torch._foreach_mul_(scaled, roots[1])
         return list(scaled)
+    scaled = list(g)
+    small = [t.numel() <= SMALL for t in g]
+    for are_small, f_, (g_, places) in _split(small, f, g, list(range(len(g)))):
+        roots = _two_roots(torch.stack(f_), g[0].dtype)
+        for k, t in zip(places, (_packed if are_small else _each)(g_, *roots)):
+            scaled[k] = t
+    return scaled
+
+
+def _two_roots(f: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Two factors whose product is `f`."""
+    root = f.abs().sqrt()
+    return root.to(dtype), (root * f.sign()).to(dtype)
+
+
+def _each(g: Tensors, first: Tensor, second: Tensor) -> list[Tensor]:
+    """`first·second·g` for each gradient by itself."""
+    return [(t * x).mul_(y) for t, x, y in zip(g, first, second)]
+
+
+def _packed(g: Tensors, first: Tensor, second: Tensor) -> list[Tensor]:
+    """The same in one vector: for small ones, a call takes longer than its work."""
     flat = torch.cat([t.reshape(-1) for t in g])
     counts = torch.tensor(list(map(Tensor.numel, g)))
     counts = counts.to(flat.device, non_blocking=True)
-    for factor in factors:
-        flat *= factor.repeat_interleave(counts, output_size=len(flat))
+    for factors in (first, second):
+        flat *= factors.repeat_interleave(counts, output_size=len(flat))
     return _cut_like(g, flat)
 
 
@@ -657,8 +672,8 @@ def together(*keys: list) -> list[list[int]]:
 
 
 def _split(
-    which: list[bool], f: Factors, *lists: Tensors
-) -> Iterator[tuple[bool, Factors, list[Tensors]]]:
+    which: list[bool], f: Factors, *lists: list
+) -> Iterator[tuple[bool, Factors, list]]:
     """Factors and lists of those for which `which` says so, and those of the others."""
     for side in (True, False):
         members = [k for k, each in enumerate(which) if each == side]
