@@ -22,4 +22,5 @@ def exact(held: Any, carry: Any, dtype: str) -> Any:
 def parted(value: Any, dtype: str) -> tuple[Any, Any]:
     """What `dtype` can hold of a `value` of float32, and the rest, both in float32."""
     held = backends.active.rounded(value, dtype)
-    return held, ops.where(ops.isfinite(held), value - held, 0.0)
+    nothing = ops.zeros((), "float32")
+    return held, ops.where(ops.isfinite(held), value - held, nothing)
