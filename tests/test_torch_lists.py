@@ -562,6 +562,23 @@ def test_no_step_waits_for_a_gpu(gpu, dtype, η, clip):
     lists.clamped(g, scales, 1.0)
 
 
+def test_kernels_of_a_gpu_get_tensors_of_the_same_strides(gpu):
+    """They refuse others, as those of contiguous tensors with few elements may be."""
+    shapes = [(4, 1), (2, 0, 3), (0,), (5, 2)]
+    θ, m, v, v_hat = ([torch.ones(s, device="cuda") for s in shapes] for _ in range(4))
+    strides = [(1, 4), (0, 0, 0), (0,), (2, 1)]
+    g = [
+        torch.empty_strided(shape, stride, device="cuda")
+        for shape, stride in zip(shapes, strides)
+    ]
+    assert all(map(torch.Tensor.is_contiguous, g))
+    lists.momentum(θ, m, g, η=0.1, β=0.9)
+    lists.adam(θ, m, v, v_hat, g, η_hat=0.1, β_1=0.9, β_2=0.999, ε=1e-8)
+    for kernel, count in ((torch._fused_sgd_, 3), (torch._fused_adam_, 5)):
+        of_each = [[t.stride() for t in each] for each in kernel.call_args.args[:count]]
+        assert of_each == of_each[:1] * count
+
+
 def test_no_reading_of_16_bits_waits_for_a_device():
     """As on a GPU: tensors of the device "meta" have no values to read."""
     θ, g = ([torch.ones(5, device="meta").half()] * 2 for _ in range(2))

@@ -190,7 +190,8 @@ def _is_to_be_fused(m: Tensor, f: Scalar, β: float) -> bool:
 def _roll_by_kernel(
     θ: Tensors, m: Tensors, f: Factors, g: Tensors, β: float, part: float
 ) -> None:
-    for f_, (θ_, m_, g_) in _runs(f, θ, m, g):
+    for f_, lists in _runs(f, θ, m, g):
+        θ_, m_, g_ = _of_same_strides(*lists)
         torch._fused_sgd_(
             θ_,
             g_,
@@ -239,8 +240,10 @@ def adam(
             kernel(scaled, *places, step=step)
 
 
-def _adam_by_kernel(g, θ, m, v, v_hat=(), *, step) -> None:
+def _adam_by_kernel(*lists: Tensors, step) -> None:
     η_hat, β_1, β_2, ε = step
+    g, θ, m, v, *largest = _of_same_strides(*lists)
+    v_hat = largest[0] if largest else []
     # After infinitely many steps the kernel corrects no bias; `η̂` has done it.
     last = torch.full((), math.inf, dtype=torch.float32, device=g[0].device)
     torch._fused_adam_(
@@ -248,7 +251,7 @@ def _adam_by_kernel(g, θ, m, v, v_hat=(), *, step) -> None:
         g,
         m,
         v,
-        list(v_hat),
+        v_hat,
         [last] * len(θ),
         lr=η_hat,
         beta1=β_1,
@@ -259,6 +262,20 @@ def _adam_by_kernel(g, θ, m, v, v_hat=(), *, step) -> None:
         maximize=False,
     )
     increment_version([*θ, *m, *v, *v_hat])
+
+
+def _of_same_strides(*lists: Tensors) -> Sequence[Tensors]:
+    """The lists as a GPU's kernels want them, which look at the strides.
+
+    The strides of contiguous tensors may differ where a dimension is of one element or
+    of none, and those of vectors do not.
+    """
+    if _is_on_a_cpu(lists[0][0]):
+        return lists
+    strides = [[t.stride() for t in each] for each in lists]
+    if all(each == strides[0] for each in strides):
+        return lists
+    return [[t.view(-1) for t in each] for each in lists]
 
 
 def _adam_by_formula(g, θ, m, v, v_hat=(), *, step) -> None:
