@@ -51,6 +51,15 @@ def quartiles(samples: Sequence[float], **names: str) -> list[Row]:
     ]
 
 
+def extremes(samples: Sequence[float], **names: str) -> list[Row]:
+    """Return the rows of the smallest, the median and the largest; see `quartiles`."""
+    values = (np.min(samples), np.median(samples), np.max(samples))
+    return [
+        Row(quantile=quantile, value=float(value), **names)
+        for quantile, value in zip((0.0, 0.5, 1.0), values, strict=True)
+    ]
+
+
 def ratio_name(over: str, under: str) -> str:
     return f"{over}{OVER}{under}"
 
@@ -70,7 +79,7 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 def write(rows: pd.DataFrame, folder: Path) -> None:
-    """Write the rows into the folder, a figure in as many digits as tell it apart.
+    """Write the rows into the folder: integers in full, else a float32's nine digits.
 
     Raises:
         ValueError: Two rows have the same names.
@@ -79,7 +88,12 @@ def write(rows: pd.DataFrame, folder: Path) -> None:
     if len(twice):
         raise ValueError(f"measured twice:\n{twice[KEYS].to_string(index=False)}")
     folder.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(folder / FILE, index=False, float_format="%.6g")
+    rows.to_csv(folder / FILE, index=False, float_format=_digits)
+
+
+def _digits(value: object) -> str:
+    assert isinstance(value, float)
+    return f"{value:.0f}" if value.is_integer() else f"{value:.9g}"
 
 
 def with_part(rows: pd.DataFrame, measured: Iterable[Row]) -> pd.DataFrame:

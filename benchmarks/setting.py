@@ -13,6 +13,7 @@ import psutil
 from benchmarks import machine
 
 FILE = "setting.json"
+WHEN = {"date": "{}", "seconds": "{:.0f} s", "load": "load before it {:.2f}"}
 
 Setting = dict[str, Any]
 
@@ -48,11 +49,13 @@ def write(settings: dict[str, Setting], folder: Path) -> None:
 
 
 def in_words(setting: Setting) -> str:
-    """Return when, where and with what."""
+    """Return when, where and with what, as far as it is known."""
     where = setting["machine"]
+    when = [
+        text.format(setting[name]) for name, text in WHEN.items() if name in setting
+    ]
     versions = ", ".join(f"{name} {it}" for name, it in setting["versions"].items())
     return (
-        f"{setting['date']}, {setting['seconds']:.0f} s, load before it "
-        f"{setting['load']:.2f}; {where['processor']}, {where['cores']} cores, "
+        f"{', '.join(when)}; {where['processor']}, {where['cores']} cores, "
         f"{where['memory_gib']} GiB, {where['system']}; {versions}."
     )

@@ -1,0 +1,82 @@
+"""A benchmark keeps what it measured, whole part by whole part, and says what not."""
+
+import io
+import math
+
+import pytest
+
+pytest.importorskip("cpuinfo")
+pytest.importorskip("matplotlib")
+pytest.importorskip("typer")
+
+from rich.console import Console
+
+from benchmarks import INTERRUPTED, rows, setting, suite
+from benchmarks.rows import Row
+from benchmarks.suite import Part
+
+pytestmark = pytest.mark.once
+
+
+def row(part: str, value: float) -> Row:
+    return Row(part, "case", "ours", "tensorflow", "", 0.5, value, "ms")
+
+
+def measuring(name: str) -> Part:
+    return Part(name, 1, lambda advance: [row(name, 1.0)])
+
+
+def interrupted(advance):
+    raise KeyboardInterrupt
+
+
+def said(folder) -> str:
+    return ", ".join(rows.read(folder)["part"])
+
+
+def carry_out(parts, folder) -> tuple[int, str]:
+    log = io.StringIO()
+    code = suite.carry_out(parts, folder, said, Console(file=log), plan="quick")
+    return code, log.getvalue().splitlines()[-1]
+
+
+def test_all_parts_are_written_and_said(tmp_path, capsys):
+    code, last = carry_out([measuring("a"), measuring("b")], tmp_path)
+    assert (code, last) == (0, f"Done: the results are in {tmp_path}")
+    assert capsys.readouterr().out == "a, b\n"
+    run = setting.read(tmp_path)[suite.RUN]
+    assert run["plan"] == "quick" and run["missing"] == []
+    assert run["machine"]["cores"] >= 1 and run["seconds"] >= 0
+    assert {"python", "keras", "numpy"} <= run["versions"].keys()
+
+
+def test_ctrl_c_keeps_the_parts_that_were_complete(tmp_path):
+    parts = [measuring("a"), Part("b", 1, interrupted), measuring("c")]
+    code, last = carry_out(parts, tmp_path)
+    assert code == INTERRUPTED and "1 of 3 parts were complete" in last
+    assert said(tmp_path) == "a"
+    assert setting.read(tmp_path)[suite.RUN]["missing"] == ["b", "c"]
+
+
+def test_ctrl_c_before_a_part_was_complete_writes_nothing(tmp_path):
+    code, last = carry_out([Part("a", 1, interrupted)], tmp_path)
+    assert code == INTERRUPTED and "nothing was written" in last
+    assert not list(tmp_path.iterdir())
+
+
+def test_figures_are_read_as_they_were_written(tmp_path):
+    values = [0.0, 1e-14, 83.24385, 12_810_892.0, math.inf, math.nan]
+    written = rows.frame(row(str(value), value) for value in values)
+    rows.write(written, tmp_path)
+    found = rows.read(tmp_path)
+    assert found["value"].tolist()[:-1] == values[:-1]
+    assert math.isnan(found["value"].iloc[-1])
+    assert (found["size"] == "").all()
+
+
+def test_a_figure_has_one_row(tmp_path):
+    with pytest.raises(ValueError, match="measured twice"):
+        rows.write(rows.frame([row("a", 1.0), row("a", 2.0)]), tmp_path)
+    assert not (tmp_path / rows.FILE).exists()
+    with pytest.raises(LookupError, match="2 rows are of"):
+        rows.median(rows.frame([row("a", 1.0), row("a", 2.0)]), part="a")
