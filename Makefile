@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 TORCH_STAMP := $(VENV)/.torch_installed
 WORKERS_STAMP := $(VENV)/.workers_installed
 DOCS_STAMP := $(VENV)/.docs_installed
-QUICK_OUTPUT ?= build/benchmark-quick/boston_housing
+QUICK_OUTPUT ?= build/benchmark-quick/boston
 RESULTS := benchmarks/results
 
 export KERAS_BACKEND ?= tensorflow
@@ -124,11 +124,11 @@ docs-serve: $(DOCS_STAMP) ## Show the documentation in a browser, and again what
 
 .PHONY: benchmark
 benchmark: $(STAMP) ## Run the Boston housing experiments, results to build/
-	$(BIN)/python -m benchmarks boston-housing $(ARGS)
+	$(BIN)/python -m benchmarks boston $(ARGS)
 
 .PHONY: benchmark-quick
 benchmark-quick: $(STAMP) ## The same in short, results to QUICK_OUTPUT
-	$(BIN)/python -m benchmarks boston-housing --quick --output '$(QUICK_OUTPUT)' $(ARGS)
+	$(BIN)/python -m benchmarks boston --quick --output '$(QUICK_OUTPUT)' $(ARGS)
 
 .PHONY: benchmark-steps
 benchmark-steps: $(STAMP) ## Time one step of each optimizer, results to build/
@@ -144,7 +144,7 @@ benchmark-workers: $(STAMP) ## Count the bytes that workers send, results to bui
 
 .PHONY: results
 results: $(STAMP) ## Run all of them anew into the committed results and the README
-	$(BIN)/python -m benchmarks boston-housing --output $(RESULTS)/boston_housing
+	$(BIN)/python -m benchmarks boston --output $(RESULTS)/boston
 	$(BIN)/python -m benchmarks steps --output $(RESULTS)/steps
 	$(BIN)/python -m benchmarks precision --output $(RESULTS)/precision
 	$(BIN)/python -m benchmarks workers --output $(RESULTS)/workers

@@ -4,17 +4,19 @@ TensorFlow is imported by the commands, so that `--help` answers at once.
 """
 
 import enum
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from benchmarks import INTERRUPTED
 
 BUILD = Path("build")
+RESULTS = Path(__file__).parent / "results"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -33,11 +35,10 @@ Output = Annotated[
 ]
 
 
-class Data(str, enum.Enum):
-    """Where the Boston housing table comes from."""
+class Suite(str, enum.Enum):
+    """A benchmark whose pages are made of its rows."""
 
-    SHIPPED = "shipped"
-    KERAS = "keras"
+    BOSTON = "boston"
 
 
 class Part(str, enum.Enum):
@@ -58,34 +59,17 @@ def benchmarks() -> None:
 
 
 @app.command()
-def boston_housing(
+def boston(
     quick: Annotated[
         bool, typer.Option("--quick", help="Run a twentieth of the epochs, two seeds.")
     ] = False,
-    data: Annotated[
-        Data, typer.Option(help="The table in benchmarks/data, or Keras's download.")
-    ] = Data.SHIPPED,
     output: Output = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of seeds; by default 4, or 2 with --quick."),
-    ] = None,
 ) -> None:
     """Repeat the chapter's experiments, ours beside the built-in optimizers.
 
     The exit code is 1 if ours leaves the built-in's path in float64.
     """
-    with _one_line_when_interrupted():
-        _use_tensorflow_on_the_processor()
-
-        from rich.console import Console
-
-        from benchmarks.boston_housing import command, plans
-
-        make_plan = plans.quick if quick else plans.full
-        plan = make_plan(data.value, seeds)
-        folder = output or output_folder("boston_housing", quick)
-        raise typer.Exit(command.carry_out(plan, folder, Console(stderr=True)))
+    _carry_out("boston", quick, output)
 
 
 @app.command()
@@ -94,8 +78,8 @@ def norms(output: Output = None) -> None:
     with _one_line_when_interrupted():
         _use_tensorflow_on_the_processor()
 
-        from benchmarks.boston_housing import data
-        from benchmarks.boston_housing import norms as of_gradients
+        from benchmarks.boston import data
+        from benchmarks.boston import norms as of_gradients
 
         file = (output or output_folder("norms", quick=False)) / "gradient_norms.png"
         of_gradients.write(data.shipped(), file)
@@ -202,6 +186,20 @@ def conformance(
 
 
 @app.command()
+def redraw(
+    suite: Suite,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="By default the committed results.", file_okay=False),
+    ] = None,
+) -> None:
+    """Write the pages and the plots of earlier results again, and measure nothing."""
+    _use_tensorflow_on_the_processor()
+    pages = importlib.import_module(f"benchmarks.{suite.value}.pages")
+    print(pages.publish(output or RESULTS / suite.value))
+
+
+@app.command()
 def readme() -> None:
     """Put the committed results into the README, and the checks into their page."""
     from benchmarks.conformance import page
@@ -214,6 +212,20 @@ def readme() -> None:
 def output_folder(command: str, quick: bool) -> Path:
     """Return a folder in build/: the committed results are written only on demand."""
     return BUILD / ("benchmark-quick" if quick else "benchmark") / command
+
+
+def _carry_out(suite: str, quick: bool, output: Path | None, **chosen: Any) -> None:
+    """Run a benchmark, and end with its exit code."""
+    with _one_line_when_interrupted():
+        _use_tensorflow_on_the_processor()
+
+        from rich.console import Console
+
+        command = importlib.import_module(f"benchmarks.{suite}.command")
+        plan = command.QUICK if quick else command.FULL
+        folder = output or output_folder(suite, quick)
+        console = Console(stderr=True)
+        raise typer.Exit(command.carry_out(plan, folder, console, **chosen))
 
 
 def _use_tensorflow_on_the_processor() -> None:

@@ -73,7 +73,7 @@ def results_folder(tmp_path, monkeypatch):
     """
 
     def folder():
-        (written,) = {path.parent for path in tmp_path.rglob("results.json")}
+        (written,) = {path.parent for path in tmp_path.rglob("table.md")}
         assert [each.name for each in tmp_path.iterdir()] == ["build"]
         return written.relative_to(tmp_path)
 

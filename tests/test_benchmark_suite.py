@@ -1,7 +1,9 @@
 """A benchmark keeps what it measured, whole part by whole part, and says what not."""
 
+import importlib
 import io
 import math
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +12,10 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("typer")
 
 from rich.console import Console
+from typer.testing import CliRunner
 
 from benchmarks import INTERRUPTED, rows, setting, suite
+from benchmarks import __main__ as main
 from benchmarks.rows import Row
 from benchmarks.suite import Part
 
@@ -80,3 +84,23 @@ def test_a_figure_has_one_row(tmp_path):
     assert not (tmp_path / rows.FILE).exists()
     with pytest.raises(LookupError, match="2 rows are of"):
         rows.median(rows.frame([row("a", 1.0), row("a", 2.0)]), part="a")
+
+
+@pytest.mark.parametrize("name", [each.value for each in main.Suite])
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_command_writes_to_build_unless_told_where(name, quick, monkeypatch):
+    def carry_out(plan, folder, console, **chosen):
+        called.append((plan.name, folder))
+        return 7
+
+    called: list[tuple[str, Path]] = []
+    command = importlib.import_module(f"benchmarks.{name}.command")
+    monkeypatch.setattr(command, "carry_out", carry_out)
+    monkeypatch.setattr(main, "_use_tensorflow_on_the_processor", lambda: None)
+    options = ["--quick"] if quick else []
+    ended = CliRunner().invoke(main.app, [name, *options])
+    told = CliRunner().invoke(main.app, [name, *options, "--output", "elsewhere"])
+    assert ended.exit_code == told.exit_code == 7
+    plan = "quick" if quick else "full"
+    build = Path("build") / ("benchmark-quick" if quick else "benchmark") / name
+    assert called == [(plan, build), (plan, Path("elsewhere"))]

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("pandas")
 
-from benchmarks.boston_housing import data
+from benchmarks.boston import data
 
 pytestmark = pytest.mark.once
 
@@ -55,18 +55,6 @@ def test_nothing_is_missing(split):
     for array in (split.x_train, split.y_train, split.x_test, split.y_test):
         assert array.dtype == np.float64
         assert np.isfinite(array).all()
-
-
-def test_keras_s_own_table_keeps_its_order(monkeypatch):
-    keras = pytest.importorskip("keras")
-    x_train, y_train, x_test, y_test = (np.full(1, number) for number in range(4))
-    monkeypatch.setattr(
-        keras.datasets.boston_housing,
-        "load_data",
-        lambda: ((x_train, y_train), (x_test, y_test)),
-    )
-    split = data.from_keras()
-    assert split == data.Split(x_train, y_train, x_test, y_test)
 
 
 def test_the_provenance_note_warns_of_column_b():

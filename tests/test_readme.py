@@ -12,12 +12,12 @@ pytestmark = pytest.mark.once
 README = (ROOT / "README.md").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
 TABLES = {
-    "boston_housing": "docs/chapter.md",
+    "boston": "docs/chapter.md",
     "steps": "docs/performance.md",
     "workers": "docs/performance.md",
 }
 PLOTS = {
-    "boston_housing": "docs/chapter.md",
+    "boston": "docs/chapter.md",
     "precision": "docs/sixteen-bits.md",
     "steps": "README.md",
 }
@@ -56,7 +56,7 @@ def test_the_readme_says_of_16_bits_what_was_measured():
 
 def test_the_readme_says_of_the_same_path_what_was_measured():
     (stated,) = re.findall(r"within (\S+) of the built-ins' losses", README)
-    verdict = (RESULTS / "boston_housing" / "README.md").read_text()
+    verdict = (RESULTS / "boston" / "README.md").read_text()
     assert f"differ by at most {stated} of their size" in verdict
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from benchmarks.boston_housing.data import shipped
-from benchmarks.boston_housing.train import FEATURES, HIDDEN_UNITS
+from benchmarks.boston.data import shipped
+from benchmarks.boston.train import FEATURES, HIDDEN_UNITS
 from benchmarks.precision.tasks import Array, Task
 
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from benchmarks.boston_housing.data import shipped
-from benchmarks.boston_housing.train import mlp
+from benchmarks.boston.data import shipped
+from benchmarks.boston.train import mlp
 from benchmarks.steps.plans import (
     BOSTON,
     MOBILENET,

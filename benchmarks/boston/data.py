@@ -33,14 +33,6 @@ def shipped() -> Split:
     return _split(features, table[TARGET].to_numpy())
 
 
-def from_keras() -> Split:
-    """Return the table that Keras downloads, or finds in its cache."""
-    import keras
-
-    (x_train, y_train), (x_test, y_test) = keras.datasets.boston_housing.load_data()
-    return Split(x_train, y_train, x_test, y_test)
-
-
 def _split(features: Array, targets: Array) -> Split:
     order = np.arange(len(features))
     np.random.RandomState(SPLIT_SEED).shuffle(order)

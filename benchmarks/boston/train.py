@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.boston_housing.curves import Curves, FloatArray, mean_squared_error
-from benchmarks.boston_housing.data import Split
+from benchmarks.boston.curves import Curves, FloatArray, mean_squared_error
+from benchmarks.boston.data import Split
 
 FEATURES = 13
 HIDDEN_UNITS = 4

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.boston_housing.data import Split
+from benchmarks.boston.data import Split
 
 
 def batches(

@@ -4,8 +4,16 @@ import numpy as np
 import numpy.typing as npt
 
 FIRST_STEPS = 100
+FIRST = f"apart, first {FIRST_STEPS} steps"
+WHOLE = "apart, whole run"
 
 Curve = npt.ArrayLike
+
+
+def largest_differences(curve: Curve, reference: Curve) -> dict[str, float]:
+    """Return the largest relative difference over the first steps, and over all."""
+    differences = relative_differences(curve, reference)
+    return {FIRST: differences[:FIRST_STEPS].max(), WHOLE: differences.max()}
 
 
 def relative_differences(curve: Curve, reference: Curve) -> npt.NDArray[np.float64]:
@@ -22,13 +30,3 @@ def relative_differences(curve: Curve, reference: Curve) -> npt.NDArray[np.float
     a, b = a[comparable], b[comparable]
     differences[comparable] = np.abs(a - b) / np.maximum(np.abs(a), np.abs(b))
     return differences
-
-
-def largest_difference(curve: Curve, reference: Curve) -> float:
-    """Return the largest relative difference of two curves."""
-    return float(relative_differences(curve, reference).max())
-
-
-def largest_first_difference(curve: Curve, reference: Curve) -> float:
-    """Return the largest relative difference over the first 100 steps."""
-    return float(relative_differences(curve, reference)[:FIRST_STEPS].max())
