@@ -39,6 +39,7 @@ class Suite(str, enum.Enum):
     """A benchmark whose pages are made of its rows."""
 
     BOSTON = "boston"
+    PRECISION = "precision"
 
 
 class Part(str, enum.Enum):
@@ -124,17 +125,7 @@ def precision(
     output: Output = None,
 ) -> None:
     """Train three models in float32, bfloat16 and float16, and compare their losses."""
-    with _one_line_when_interrupted():
-        _use_tensorflow_on_the_processor()
-
-        from rich.console import Console
-
-        from benchmarks.precision import command, plans
-
-        plan = plans.quick() if quick else plans.full()
-        folder = output or output_folder("precision", quick)
-        if not command.carry_out(plan, folder, Console(stderr=True)):
-            raise typer.Exit(INTERRUPTED)
+    _carry_out("precision", quick, output)
 
 
 @app.command()

@@ -14,7 +14,7 @@ def batches(
     y = split.y_train.astype("float32")[:, None]
     if batch_size is None:
         return tf.data.Dataset.from_tensors((x, y)).repeat(epochs)
-    rows = _shuffled_rows(len(x), batch_size, epochs, seed)
+    rows = shuffled_rows(len(x), batch_size, epochs, seed)
     return (
         tf.data.Dataset.from_tensor_slices(rows)
         .map(lambda epoch: (tf.gather(x, epoch), tf.gather(y, epoch)))
@@ -23,7 +23,7 @@ def batches(
     )
 
 
-def _shuffled_rows(rows: int, batch_size: int, epochs: int, seed: int) -> np.ndarray:
+def shuffled_rows(rows: int, batch_size: int, epochs: int, seed: int) -> np.ndarray:
     """Return row numbers of shape (epochs, batches, batch size)."""
     generator = np.random.default_rng(seed)
     whole = rows // batch_size * batch_size

@@ -33,7 +33,8 @@ TASK = Task(
     data=data,
     model=model,
     loss=keras.losses.MeanSquaredError,
-    unit="mean squared error in (1000\u00a0$)²",
+    loss_name="mean squared error",
+    unit="(1000 $)²",
     learning_rates={"Adam": 1e-2, "Momentum": 1e-3},
     epochs=200,
 )

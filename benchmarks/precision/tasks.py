@@ -19,7 +19,7 @@ class Task:
         data: Returns the inputs and the targets to train on.
         model: Returns the model of a dtype, as `keras.layers` take it.
         loss: Returns the loss; its arithmetic is float32 in every dtype.
-        unit: Of the loss, for the axis of a plot.
+        unit: Of the loss.
         learning_rates: By the name of the optimizer's class.
     """
 
@@ -28,6 +28,7 @@ class Task:
     data: Callable[[], tuple[Array, Array]]
     model: Callable[[str], Any]
     loss: Callable[[], Any]
+    loss_name: str
     unit: str
     learning_rates: dict[str, float]
     epochs: int

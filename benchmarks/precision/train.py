@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from benchmarks.boston.batches import shuffled_rows
 from benchmarks.precision.tasks import Array, Task
 from benchmarks.precision.variants import Variant
 
@@ -87,7 +88,9 @@ class Trainer:
 
     def _batches(self, seed: int) -> tf.data.Dataset:
         x, y = self._data
-        rows = shuffled_rows(len(x), self._task.batch_size, self._task.epochs, seed)
+        task = self._task
+        rows = shuffled_rows(len(x), task.batch_size, task.epochs, seed)
+        rows = rows.reshape(-1, task.batch_size)
         return tf.data.Dataset.from_tensor_slices(rows).map(
             lambda batch: (tf.gather(x, batch), tf.gather(y, batch))
         )
@@ -112,11 +115,3 @@ def share_moved(start: Weights, end: Weights) -> float:
     """Return the share of the elements that differ."""
     moved = sum(np.count_nonzero(a != b) for a, b in zip(start, end, strict=True))
     return float(moved / sum(a.size for a in start))
-
-
-def shuffled_rows(rows: int, batch_size: int, epochs: int, seed: int) -> Array:
-    """Return row numbers, a batch a line, those of all epochs in order."""
-    generator = np.random.default_rng(seed)
-    whole = rows // batch_size * batch_size
-    order = [generator.permutation(rows)[:whole] for _ in range(epochs)]
-    return np.stack(order).astype("int32").reshape(-1, batch_size)

@@ -71,7 +71,8 @@ TASK = Task(
     data=data,
     model=model,
     loss=loss,
-    unit="cross-entropy in nats",
+    loss_name="cross-entropy",
+    unit="nats",
     learning_rates={"Adam": 3e-3, "Momentum": 0.1},
     epochs=15,
 )

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 import keras_textbook_opt
+from benchmarks.precision import boston, embedding, transformer
 from benchmarks.precision.tasks import Task
 
 NARROW = ("bfloat16", "float16")
@@ -60,3 +61,4 @@ VARIANTS = (
     *(Variant(WITHOUT_CARRY, d, adam_without_carry, "Adam", "Adam") for d in NARROW),
     *(Variant(BUILTIN, d, keras.optimizers.Adam, "Adam", BUILTIN) for d in DTYPES),
 )
+TASKS = (boston.TASK, embedding.TASK, transformer.TASK)
