@@ -40,6 +40,7 @@ class Suite(str, enum.Enum):
 
     BOSTON = "boston"
     PRECISION = "precision"
+    WORKERS = "workers"
 
 
 class Part(str, enum.Enum):
@@ -136,20 +137,7 @@ def workers(
     output: Output = None,
 ) -> None:
     """Count the bytes that workers send each other in a step. Linux only."""
-    with _one_line_when_interrupted():
-        _use_tensorflow_on_the_processor()
-
-        from rich.console import Console
-
-        from benchmarks.workers import command, plans
-
-        plan = plans.QUICK if quick else plans.FULL
-        folder = output or output_folder("workers", quick)
-        try:
-            command.carry_out(plan, folder, Console(stderr=True))
-        except command.FailedWorkersError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(1) from None
+    _carry_out("workers", quick, output)
 
 
 @app.command()

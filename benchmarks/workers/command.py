@@ -1,95 +1,62 @@
-"""The benchmark from start to end: run the workers, write, print."""
+"""The benchmark's parts: a step of each case, on each number of workers. Linux only."""
 
 import json
 import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from benchmarks import machine
-from benchmarks.workers import report
-from benchmarks.workers.counts import Count
-from benchmarks.workers.plans import CONTENDERS, Plan
+from benchmarks import suite
+from benchmarks.rows import Row
+from benchmarks.suite import Advance, Part
+from benchmarks.workers import counts, pages
+from benchmarks.workers.plans import FULL, QUICK, Plan
+
+__all__ = ["FULL", "QUICK", "carry_out"]
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 600
 
 
 class FailedWorkersError(Exception):
-    """A worker ended with an error, which is the message."""
+    """A worker ended with an error, or did not end; the message says which."""
 
 
-def carry_out(plan: Plan, output: Path, console: Console) -> None:
-    """Run the plan and write its results.
+def carry_out(plan: Plan, folder: Path, console: Console) -> int:
+    """Run the plan, write its results, and return the exit code."""
+    parts = [Part(f"{n} workers", 1, partial(of, plan, n)) for n in plan.workers]
+    try:
+        return suite.carry_out(parts, folder, pages.publish, console, plan=plan.name)
+    except FailedWorkersError as error:
+        console.print(str(error), highlight=False, markup=False)
+        return 1
 
-    Raises:
-        FailedWorkersError: A worker ended with an error, or did not end.
+
+def of(plan: Plan, workers: int, advance: Advance) -> list[Row]:
+    """Return the bytes of a step of each case.
+
+    What all have sent is half of what all have sent and received.
     """
-    start = time.perf_counter()
-    found = {}
-    for count in plan.workers:
-        with console.status(f"Training on {count} workers"):
-            found[count] = measured(plan, count)
-    streams = found[plan.workers[0]]["streams"]
-    results = report.Results(
-        versions=machine.versions(),
-        machine=machine.machine(),
-        plan=plan.name,
-        seconds=round(time.perf_counter() - start, 1),
-        workers=plan.workers[0],
-        rows=plan.rows,
-        width=plan.width,
-        lookups=plan.lookups,
-        streams=tuple(
-            report.Stream(
-                exponent, round(plan.distinct(exponent), 1), streams[str(exponent)]
-            )
-            for exponent in plan.exponents
-        ),
-        counts=tuple(
-            Count(count, case.gradient, case.rows, case.touched, plan.width, sent)
-            for count in plan.workers
-            for case, sent in zip(plan.cases, found[count]["cases"])
-        ),
-    )
-    report.write(results, output)
-    print(report.table(results), flush=True)
-    print(report.by_workers(results.counts), flush=True)
-    console.print(f"Done: the results are in {output}", soft_wrap=True)
-
-
-def measured(plan: Plan, count: int) -> dict[str, Any]:
-    """Bytes of a step that `count` workers send: by case, and by stream if counted."""
-    said = [json.loads(text) for text in _run(plan, count)]
-    return {
-        "cases": [_sent(each) for each in zip(*(found["cases"] for found in said))],
-        "streams": {
-            exponent: {
-                name: _sent([found["streams"][exponent][name] for found in said])
-                for name in CONTENDERS
-            }
-            for exponent in said[0]["streams"]
-        },
-    }
-
-
-def _sent(counts: Sequence[float]) -> int:
-    """What all have sent, which is half of what all have sent and received."""
-    return round(sum(counts) / 2)
+    said = [json.loads(text) for text in _run(plan, workers)]
+    advance(1)
+    sent = [round(sum(counted) / 2) for counted in zip(*said, strict=True)]
+    cases = plan.cases(workers)
+    return [
+        counts.row(workers, case, bytes_a_step)
+        for case, bytes_a_step in zip(cases, sent, strict=True)
+    ]
 
 
 def _run(plan: Plan, count: int) -> list[str]:
-    """What the workers print."""
-    ports = _free_ports(count)
+    """Return what each of the workers prints."""
     program = [sys.executable, "-m", "benchmarks.workers.probe", plan.name]
     quiet = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ports = _free_ports(count)
     workers = [
         subprocess.Popen(
             [*program, str(k), *ports],

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
+import pandas as pd
+
+from benchmarks import rows
+from benchmarks.rows import Row
 from benchmarks.workers import model
-from benchmarks.workers.plans import DENSE
+from benchmarks.workers.plans import DENSE, Case, Plan
 
 # The lengths, the numbers and the indices of rows are gathered one after another.
 GATHERS = 3
@@ -11,37 +15,58 @@ GATHERS = 3
 
 @dataclass(frozen=True)
 class Count:
-    """The bytes that all workers together sent in a step; see `plans.Case`."""
+    """The bytes that all workers together sent in a step."""
 
     workers: int
-    gradient: str
-    rows: int
-    touched: int
-    width: int
-    bytes_a_step: int
+    case: Case
+    sent: int
 
     @property
     def computed(self) -> int:
-        """What had to travel."""
-        if self.gradient == DENSE:
-            return model.dense_sum(self.workers, self.rows * self.width)
-        return model.sum_of_rows(self.workers, self.touched, self.width)
+        """What had to travel, where each worker touches rows of its own."""
+        case = self.case
+        if case.gradient == DENSE:
+            return model.dense_sum(self.workers, case.rows * case.width)
+        return model.sum_of_rows(self.workers, case.touched, case.width)
 
     @property
     def ratio(self) -> float:
         """Measured over computed."""
-        return self.bytes_a_step / self.computed
+        return self.sent / self.computed
 
     @property
     def more(self) -> int:
         """Measured less computed: what the protocol adds."""
-        return self.bytes_a_step - self.computed
+        return self.sent - self.computed
 
     @property
     def messages(self) -> int:
         """How many messages the rings of the step consist of."""
         pairs = self.workers * (self.workers - 1)
-        return pairs * (2 if self.gradient == DENSE else GATHERS)
+        return pairs * (2 if self.case.gradient == DENSE else GATHERS)
+
+
+def row(workers: int, case: Case, sent: float) -> Row:
+    part = f"{workers} workers"
+    names = part, case.name, case.contender, "tensorflow", case.size
+    return Row(*names, 0.5, float(sent), "bytes")
+
+
+def counts(found: pd.DataFrame, plan: Plan) -> list[Count]:
+    """Return what was counted of the plan's cases, by case."""
+    cases = dict.fromkeys(case for n in plan.workers for case in plan.cases(n))
+    return [
+        Count(workers, case, int(sent))
+        for case in cases
+        for workers in plan.workers
+        for sent in _values(found, row(workers, case, 0))
+    ]
+
+
+def _values(found: pd.DataFrame, row: Row) -> pd.Series:
+    """Return the values of rows with the names of this one."""
+    names = {name: getattr(row, name) for name in rows.KEYS}
+    return rows.find(found, **names)["value"]
 
 
 def size(count: float) -> str:

@@ -1,40 +1,65 @@
-"""What is measured: a table, and streams of lookups in it."""
+"""What is measured: a step on a table, by its gradient and its optimizer."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+OURS = "Adam"
 CONTENDERS = (
-    "Adam",
-    "Adam, clipped",
-    "Adam, repeats sent",
+    OURS,
+    f"{OURS}, clipped",
+    f"{OURS}, repeats sent",
     "keras.optimizers.Adam",
     "keras.optimizers.Adam, clipped",
 )
-
-
 DENSE, LAZY, EXACT = "dense", "lazy", "exact"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A step on one table: of a gradient of all of its rows, or of `touched` rows."""
+    """A step of a contender on one table.
+
+    Args:
+        gradient: Of all rows, or of those that are looked up.
+        touched: How many each worker looks up: different ones, the same in each step.
+        exponent: With one, `s`, they are drawn, row `k` in proportion to `k⁻ˢ`.
+    """
 
     gradient: str
     rows: int
+    width: int
     touched: int
+    contender: str = OURS
+    exponent: float | None = None
 
-    def ids(self, worker: int) -> np.ndarray:
-        """The different rows that a worker touches, the same in each step."""
-        random = np.random.default_rng([worker, self.touched])
-        return random.permutation(self.rows)[: self.touched].astype("int32")
+    @property
+    def size(self) -> str:
+        return f"{self.touched} of {self.rows}×{self.width}"
+
+    @property
+    def name(self) -> str:
+        if self.exponent is None:
+            return self.gradient
+        return f"Zipf, s = {self.exponent:g}" if self.exponent else "uniform"
+
+    def ids(self, worker: int, steps: int) -> np.ndarray:
+        """Return the rows that a worker looks up, a line for each step."""
+        if self.exponent is None:
+            random = np.random.default_rng([worker, self.touched])
+            ids = random.permutation(self.rows)[: self.touched]
+            return np.tile(ids, (steps, 1)).astype("int32")
+        weights = np.arange(1, self.rows + 1, dtype="float64") ** -self.exponent
+        random = np.random.default_rng([worker, int(10 * self.exponent)])
+        shape = steps, self.touched
+        ids = random.choice(self.rows, shape, p=weights / weights.sum())
+        return ids.astype("int32")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Row `k` is looked up in proportion to `k⁻ˢ`, for each exponent `s`.
+    """Gradients of some tables and rows, with each number of workers.
 
-    That is measured with the first number of `workers`, the cases with each of them.
+    The streams of lookups are measured with the first number alone.
     """
 
     name: str
@@ -50,27 +75,28 @@ class Plan:
     touched: tuple[int, ...] = (64, 512, 4_096, 8_192)
     exact: int = 512
 
+    def cases(self, workers: int) -> list[Case]:
+        """Return what so many workers do."""
+        return [
+            *(Case(DENSE, rows, self.width, rows) for rows in self.dense),
+            *(Case(LAZY, self.table, self.width, rows) for rows in self.touched),
+            Case(EXACT, self.table, self.width, self.exact),
+            *(self.streams if workers == self.workers[0] else []),
+        ]
+
     @property
-    def cases(self) -> tuple[Case, ...]:
-        """Dense gradients of some tables, and some rows of one table."""
-        return (
-            *(Case(DENSE, rows, rows) for rows in self.dense),
-            *(Case(LAZY, self.table, touched) for touched in self.touched),
-            Case(EXACT, self.table, self.exact),
-        )
+    def streams(self) -> list[Case]:
+        size = self.rows, self.width, self.lookups
+        return [
+            Case(LAZY, *size, contender, exponent)
+            for exponent in self.exponents
+            for contender in CONTENDERS
+        ]
 
-    def stream(self, exponent: float, worker: int) -> np.ndarray:
-        """The rows that a worker looks up, a line for each step."""
-        weights = np.arange(1, self.rows + 1, dtype="float64") ** -exponent
-        random = np.random.default_rng([worker, int(10 * exponent)])
-        shape = self.warm_up + self.steps, self.lookups
-        return random.choice(self.rows, shape, p=weights / weights.sum()).astype(
-            "int32"
-        )
-
-    def distinct(self, exponent: float) -> float:
-        """How many different rows a worker looks up in a step, in the mean."""
-        streams = [self.stream(exponent, k) for k in range(self.workers[0])]
+    def different(self, case: Case) -> float:
+        """Return how many different rows a worker looks up in a step, in the mean."""
+        steps = self.warm_up + self.steps
+        streams = [case.ids(worker, steps) for worker in range(self.workers[0])]
         return float(np.mean([len(np.unique(ids)) for s in streams for ids in s]))
 
 

@@ -1,7 +1,6 @@
 """One worker: `python -m benchmarks.workers.probe PLAN INDEX PORT…`.
 
-It prints the bytes of a step that it sent and received, as a JSON object: of each case
-in order, and among the smallest number of workers by exponent and contender.
+It prints the bytes of a step that it sent and received, those of each case in order.
 """
 
 import json
@@ -14,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.workers.plans import CONTENDERS, DENSE, EXACT, LAZY, PLANS, Case, Plan
+from benchmarks.workers.plans import DENSE, LAZY, OURS, PLANS, Case, Plan
 from benchmarks.workers.traffic import Traffic
 from keras_textbook_opt import Adam, backends
 
@@ -27,12 +26,13 @@ def join(index: int, ports: list[str]) -> tf.distribute.Strategy:
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def make(contender: str) -> Any:
-    name, _, variant = contender.partition(", ")
+def make(case: Case) -> Any:
+    name, _, variant = case.contender.partition(", ")
     clip: dict[str, Any] = {"global_clipnorm": 1.0} if variant == "clipped" else {}
-    if name == "Adam":
-        return Adam(0.001, sparse_update="lazy", **clip)
-    return keras.optimizers.Adam(0.001, **clip)
+    if name != OURS:
+        return keras.optimizers.Adam(0.001, **clip)
+    lazy = case.gradient == LAZY
+    return Adam(0.001, sparse_update="lazy" if lazy else "exact", **clip)
 
 
 def summed_with_repeats(self: Any, optimizer: Any, gradients: list, variables: list):
@@ -54,37 +54,19 @@ def bytes_a_step(on_all: Callable[[Any], Any], batches: Sequence[Any], plan: Pla
     return (traffic.settled() - before) / plan.steps
 
 
-def of_lookups(
-    strategy: tf.distribute.Strategy, plan: Plan, contender: str, ids: np.ndarray
-) -> float:
-    """Train a table by a contender, with a line of rows for each step."""
-    backend: Any = type(backends.active)
-    summed = backend.summed
-    if contender.endswith("repeats sent"):
-        backend.summed = summed_with_repeats
-    try:
-        shape = plan.rows, plan.width
-        on_all = training(strategy, shape, lambda: make(contender), looked_up)
-        return bytes_a_step(on_all, list(map(tf.constant, ids)), plan)
-    finally:
-        backend.summed = summed
-
-
 def of_case(
     strategy: tf.distribute.Strategy, plan: Plan, case: Case, index: int
 ) -> float:
-    """Train a table by ours, with the same gradient in each step."""
-    meaning: dict[str, Any] = {
-        "sparse_update": LAZY if case.gradient == LAZY else EXACT
-    }
-    on_all = training(
-        strategy,
-        (case.rows, plan.width),
-        lambda: Adam(0.001, **meaning),
-        every_row if case.gradient == DENSE else looked_up,
-    )
-    ids = tf.constant(case.ids(index))
-    return bytes_a_step(on_all, [ids] * (plan.warm_up + plan.steps), plan)
+    """Return what this worker sends and receives in a step of the case."""
+    backend: Any = type(backends.active)
+    summed = backend.summed
+    if case.contender.endswith("repeats sent"):
+        backend.summed = summed_with_repeats
+    try:
+        ids = case.ids(index, plan.warm_up + plan.steps)
+        return bytes_a_step(training(strategy, case), list(map(tf.constant, ids)), plan)
+    finally:
+        backend.summed = summed
 
 
 def looked_up(table: Any, ids: Any) -> Any:
@@ -95,16 +77,12 @@ def every_row(table: Any, ids: Any) -> Any:
     return tf.reduce_sum(table * table)
 
 
-def training(
-    strategy: tf.distribute.Strategy,
-    shape: tuple[int, int],
-    make_optimizer: Callable[[], Any],
-    loss_of: Callable[[Any, Any], Any],
-) -> Callable[[Any], Any]:
+def training(strategy: tf.distribute.Strategy, case: Case) -> Callable[[Any], Any]:
     """A function that takes one step on all workers, on a new table."""
+    loss_of = every_row if case.gradient == DENSE else looked_up
     with strategy.scope():
-        table = keras.Variable(np.zeros(shape), dtype="float32")
-        optimizer = make_optimizer()
+        table = keras.Variable(np.zeros((case.rows, case.width)), dtype="float32")
+        optimizer = make(case)
         optimizer.build([table])
 
     def step(ids: Any) -> None:
@@ -117,14 +95,8 @@ def training(
 
 def main(plan: Plan, index: int, ports: list[str]) -> None:
     strategy = join(index, ports)
-    found: dict[str, Any] = {"streams": {}}
-    found["cases"] = [of_case(strategy, plan, case, index) for case in plan.cases]
-    for exponent in plan.exponents if len(ports) == plan.workers[0] else ():
-        ids = plan.stream(exponent, index)
-        found["streams"][str(exponent)] = {
-            contender: of_lookups(strategy, plan, contender, ids)
-            for contender in CONTENDERS
-        }
+    cases = plan.cases(len(ports))
+    found = [of_case(strategy, plan, case, index) for case in cases]
     print(json.dumps(found), flush=True)
 
 
