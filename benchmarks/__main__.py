@@ -40,6 +40,7 @@ class Suite(str, enum.Enum):
 
     BOSTON = "boston"
     PRECISION = "precision"
+    CONFORMANCE = "conformance"
     WORKERS = "workers"
 
 
@@ -142,6 +143,9 @@ def workers(
 
 @app.command()
 def conformance(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Check one optimizer of each house.")
+    ] = False,
     only: Annotated[
         list[str] | None,
         typer.Option(help="An optimizer to check; what there is of others stays."),
@@ -153,15 +157,7 @@ def conformance(
     output: Output = None,
 ) -> None:
     """Put the optimizers of Keras, ours and others to all checks, on TensorFlow."""
-    with _one_line_when_interrupted():
-        _use_tensorflow_on_the_processor()
-
-        from rich.console import Console
-
-        from benchmarks.conformance import command
-
-        folder = output or output_folder("conformance", quick=False)
-        command.carry_out(folder, only or [], select, Console(stderr=True))
+    _carry_out("conformance", quick, output, only=only, select=select)
 
 
 @app.command()

@@ -1,102 +1,91 @@
-"""Run the checks on all contenders, and write what they said."""
+"""The benchmark's parts: each contender, put to the checks."""
 
 import hashlib
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from benchmarks import machine
-from benchmarks.conformance import contenders, report
+from benchmarks import machine, setting, suite
+from benchmarks.conformance import contenders, pages, results
 from benchmarks.conformance.contenders import CONTENDERS
-from benchmarks.progress import bar
-from keras_textbook_opt.testing import CHECKS, Result, check_optimizer, registry
+from benchmarks.suite import Advance, Part
+from keras_textbook_opt.testing import check_optimizer, registry
 
 CHECKER = Path(registry.__file__).parent
+PACKAGES = (*machine.PACKAGES, *contenders.PACKAGES)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which optimizers of each house are put to which checks; to all with `None`."""
+
+    name: str
+    contenders: Mapping[str, Mapping[str, Any]]
+    select: list[str] | None = None
+
+
+FULL = Plan("full", CONTENDERS)
+QUICK = Plan(
+    "quick",
+    {house: dict(list(members.items())[:1]) for house, members in CONTENDERS.items()},
+    select=["contract"],
+)
 
 
 def carry_out(
-    folder: Path, only: list[str], select: list[str] | None, console: Console
-) -> None:
-    """Put those of `only`, or all, to the checks that are selected, or to all.
+    plan: Plan,
+    folder: Path,
+    console: Console,
+    only: Sequence[str] | None = None,
+    select: list[str] | None = None,
+) -> int:
+    """Put those of `only`, or all, to the checks, and return the exit code.
 
     What the folder has of other optimizers and other checks stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    results = read(folder)
-    chosen = [
-        (house, name, factory)
-        for house, members in CONTENDERS.items()
-        for name, factory in members.items()
+    select = select or plan.select
+    count = len(registry.selected(select))
+    check = partial(put_to_checks, folder, select)
+    parts = [
+        Part(f"{house}: {name}", count, partial(check, house, name, make))
+        for house, members in plan.contenders.items()
+        for name, make in members.items()
         if not only or house in only or name in only
     ]
-    with bar(console, 50) as progress:
-        task = progress.add_task("", total=len(chosen) * len(registry.selected(select)))
-        for house, name, factory in chosen:
-            progress.update(task, description=f"{house}: {name}")
-            found = check_optimizer(
-                factory,
-                on_fail=None,
-                on_skip=None,
-                select=select,
-                callback=lambda **_: progress.update(task, advance=1),
-            )
-            of_house = results.setdefault(house, {})
-            of_house[name] = merged(of_house.get(name, []), map(entry, found))
-            write(folder, results)
+    versions, checker = machine.versions(PACKAGES), fingerprint()
+    with setting.of_a_run(plan.name, versions=versions, checker=checker) as run:
+        found, run["missing"] = suite.in_turn(parts, console)
+    if found:
+        setting.write({suite.RUN: run}, folder)
+        print(pages.publish(folder), flush=True)
+    return suite.ended(found, run["missing"], folder, console)
 
 
-def entry(result: Result) -> dict:
-    """What is kept of a result."""
-    return {
-        "check_name": result["check_name"],
-        "status": result["status"],
-        "said": result["exception"] and str(result["exception"]),
-        "seconds": round(result["seconds"], 1),
-    }
-
-
-def merged(old: list[dict], new: Iterable[dict]) -> list[dict]:
-    """The entries of each check, the new ones before the old, in the order of a run."""
-    by_name = {each["check_name"]: each for each in [*old, *new]}
-    names = [check.__name__ for check in CHECKS]
-    return [by_name[name] for name in names if name in by_name]
-
-
-def read(folder: Path) -> dict:
-    """The results of the folder, none where there are none."""
-    path = folder / report.JSON
-    return json.loads(path.read_text())["results"] if path.exists() else {}
-
-
-def in_order(results: dict) -> dict:
-    """The houses and their optimizers as they are listed; last, what is not here."""
-    return {
-        house: {
-            name: results[house][name]
-            for name in [*members, *(results[house].keys() - members.keys())]
-            if name in results[house]
-        }
-        for house, members in CONTENDERS.items()
-        if house in results
-    }
+def put_to_checks(
+    folder: Path,
+    select: list[str] | None,
+    house: str,
+    name: str,
+    make: Callable[..., Any],
+    advance: Advance,
+) -> None:
+    """Put an optimizer to the checks, and the results into the folder at once."""
+    found = check_optimizer(
+        make,
+        on_fail=None,
+        on_skip=None,
+        select=select,
+        callback=lambda **_: advance(1),
+    )
+    new = results.frame(house, name, found)
+    results.write(results.merged(results.read(folder), new), folder)
 
 
 def fingerprint() -> str:
-    """Twelve digits that change with the checker's code."""
+    """Return twelve digits that change with the checker's code."""
     files = sorted(CHECKER.rglob("*.py"))
     return hashlib.sha256(b"".join(map(Path.read_bytes, files))).hexdigest()[:12]
-
-
-def write(folder: Path, results: dict) -> None:
-    """The results with what they hold for, and the two pages made of them."""
-    written = {
-        "versions": machine.versions((*machine.PACKAGES, *contenders.PACKAGES)),
-        "checker": fingerprint(),
-        "results": in_order(results),
-    }
-    (folder / report.JSON).write_text(
-        json.dumps(written, indent=1, ensure_ascii=False) + "\n"
-    )
-    report.write(folder, written)

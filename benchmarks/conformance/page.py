@@ -1,12 +1,11 @@
 """The page of the checks: their list, made of docstrings, and what they said."""
 
 import importlib
-import json
 import re
 from itertools import groupby
 from pathlib import Path
 
-from benchmarks.conformance import report
+from benchmarks.conformance import pages
 from keras_textbook_opt.testing import CHECKS, registry
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +22,7 @@ def update() -> None:
 
 def with_results(page: str) -> str:
     """The page, with the tables of the committed results between their marks."""
-    said = report.tables(json.loads((RESULTS / report.JSON).read_text()))
+    said = pages.tables(RESULTS)
     return TABLE.sub(lambda marks: f"{marks[1]}{said}\n{marks[2]}", page)
 
 

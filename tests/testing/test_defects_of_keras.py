@@ -3,8 +3,6 @@
 The committed results say so for TensorFlow; what is of JAX alone is found there.
 """
 
-import json
-
 import keras
 import pytest
 
@@ -69,55 +67,56 @@ CASES = [(kind, name) for kind, names in DEFECTS.values() for name in names]
 
 
 @pytest.fixture(scope="module")
-def written():
-    from benchmarks.conformance import page, report
+def found():
+    from benchmarks.conformance import page, results
 
-    return json.loads((page.RESULTS / report.JSON).read_text())
+    return results.read(page.RESULTS)
 
 
-def said_of(written, house, name):
-    return {each["check_name"]: each for each in written["results"][house][name]}
+def said_of(found, house, name):
+    of_one = found[(found["house"] == house) & (found["optimizer"] == name)]
+    return of_one.set_index("check")
 
 
 @once
 @pytest.mark.parametrize("kind, name", CASES)
-def test_the_committed_results_have_the_known_defects(written, kind, name):
-    assert said_of(written, KERAS, kind)[name]["status"] == "failed"
+def test_the_committed_results_have_the_known_defects(found, kind, name):
+    assert said_of(found, KERAS, kind)["status"][name] == "failed"
 
 
 @once
-def test_what_a_step_on_rows_of_keras_costs_is_said(written):
+def test_what_a_step_on_rows_of_keras_costs_is_said(found):
     """It is no broken promise to run on the whole table, and it is slow."""
     name = "check_a_lazy_step_costs_the_rows_named"
-    assert "tensors of all rows" in said_of(written, KERAS, "Adam")[name]["said"]
-    assert said_of(written, OURS, "Adam, lazy")[name]["status"] == "passed"
+    assert "tensors of all rows" in said_of(found, KERAS, "Adam")["said"][name]
+    assert said_of(found, OURS, "Adam, lazy")["status"][name] == "passed"
 
 
 @once
-def test_the_committed_results_hold_all_checks_on_enough_optimizers(written):
+def test_the_committed_results_hold_all_checks_on_enough_optimizers(found):
+    from benchmarks import setting, suite
+    from benchmarks.conformance import page
+
     names = [check.__name__ for check in CHECKS]
-    for members in written["results"].values():
-        for found in members.values():
-            assert [each["check_name"] for each in found] == names
-    others = written["results"].keys() - {OURS, KERAS}
-    assert sum(len(written["results"][house]) for house in others) >= 5
-    assert written["versions"]["keras"] and written["checker"]
+    for _, of_one in found.groupby(["house", "optimizer"]):
+        assert list(of_one["check"]) == names
+    others = found[~found["house"].isin([OURS, KERAS])]
+    assert len(others.groupby(["house", "optimizer"])) >= 5
+    here = setting.read(page.RESULTS)[suite.RUN]
+    assert here["versions"]["keras"] and here["checker"]
 
 
 @once
-def test_the_committed_results_accuse_none_of_ours(written):
-    for found in written["results"][OURS].values():
-        assert {each["status"] for each in found} == {"passed", "skipped"}
+def test_the_committed_results_accuse_none_of_ours(found):
+    ours = found[found["house"] == OURS]
+    assert len(ours) and set(ours["status"]) == {"passed", "skipped"}
 
 
 @once
-def test_each_committed_failure_has_its_size_and_two_lines(written):
-    for members in written["results"].values():
-        for found in members.values():
-            for each in found:
-                if each["status"] == "failed":
-                    assert messages.has_its_size(each["said"]), each
-                    assert len(messages.lines(each["said"])) == 2
+def test_each_committed_failure_has_its_size_and_two_lines(found):
+    for said in found[found["status"] == "failed"]["said"]:
+        assert messages.has_its_size(said)
+        assert len(messages.lines(said)) == 2
 
 
 @pytest.mark.needs("rows")

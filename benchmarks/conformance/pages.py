@@ -1,0 +1,94 @@
+"""The pages of the results: how many promises each optimizer keeps, and which not."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks import report, setting, suite
+from benchmarks.conformance import results
+from benchmarks.setting import Setting
+
+SIGNS = {"passed": "✓", "failed": "**✗**", "skipped": "·", "xfail": "x"}
+LEGEND = "✓ passed, **✗** failed, · proves nothing here"
+STATUSES = ["passed", "failed", "skipped"]
+
+
+def publish(folder: Path) -> str:
+    """Write the pages of the folder's results, and return what to say."""
+    found, here = results.read(folder), setting.read(folder)[suite.RUN]
+    table = counts(found)
+    report.write(
+        folder,
+        title="Which promises an optimizer keeps",
+        command="conformance",
+        table="\n\n".join([table, *report.missing(here["missing"])]),
+        sections=[
+            f"{about(here)} What each check promises, and how to mend what fails: "
+            "[docs/checks.md](../../../docs/checks.md).",
+            *(
+                section
+                for house, of_house in found.groupby("house", sort=False)
+                for section in (f"## {house}", matrix(of_house), *failures(of_house))
+            ),
+        ],
+    )
+    return table
+
+
+def tables(folder: Path) -> str:
+    """Return what it holds for, and what was said of each house, for another page."""
+    found, here = results.read(folder), setting.read(folder)[suite.RUN]
+    houses = [
+        f"### {house}\n\n{matrix(of_house)}"
+        for house, of_house in found.groupby("house", sort=False)
+    ]
+    return "\n\n".join([about(here), counts(found), *houses])
+
+
+def about(here: Setting) -> str:
+    versions = here["versions"]
+    return (
+        f"Keras {versions['keras']} on TensorFlow {versions['tensorflow']}; the "
+        f"checker's code has the fingerprint `{here['checker']}`. {LEGEND}."
+    )
+
+
+def counts(found: pd.DataFrame) -> str:
+    """Return a line an optimizer: how many checks said what, and their time."""
+    return report.table(
+        [
+            {
+                "optimizer": f"{house}: {name}",
+                **{s: str((of_one["status"] == s).sum()) for s in STATUSES},
+                "seconds": f"{sum(of_one['seconds']):.0f}",
+            }
+            for (house, name), of_one in found.groupby(
+                ["house", "optimizer"], sort=False
+            )
+        ]
+    )
+
+
+def matrix(of_house: pd.DataFrame) -> str:
+    """Return a line a check, a column an optimizer."""
+    signs = of_house.assign(sign=of_house["status"].map(SIGNS))
+    wide = signs.pivot(index="check", columns="optimizer", values="sign")
+    wide = wide.loc[of_house["check"].unique(), of_house["optimizer"].unique()]
+    return report.table(wide.reset_index().to_dict("records"))
+
+
+def failures(of_house: pd.DataFrame) -> list[str]:
+    """Return a line for each optimizer and each check that failed on it."""
+    failed = of_house[of_house["status"] == "failed"]
+    lines = [
+        f"- {each.optimizer}, `{each.check}`: {_first(str(each.said))}"
+        for each in failed.itertuples()
+    ]
+    return ["What failed:", "\n".join(lines)] if lines else []
+
+
+def _first(said: str) -> str:
+    came = re.split(r"\nTo mend it: ", said, maxsplit=1)[0]
+    # A number that is an address or a counter changes from run to run.
+    return re.sub(r"\b(\w+?)_\d+/", r"\1/", " ".join(came.split()))
