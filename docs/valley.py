@@ -22,7 +22,7 @@ PATHS = {
 def path(optimizer: keras.optimizers.Optimizer) -> np.ndarray:
     """The points of the steps on `J(x, y) = x²/40 + 2y²`, a row each."""
     θ = keras.Variable(START)
-    points = [START]
+    points: list[tuple[float, ...]] = [START]
     for _ in range(STEPS):
         x, y = points[-1]
         optimizer.apply([[x / 20, 4 * y]], [θ])
