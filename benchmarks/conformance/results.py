@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -35,19 +34,23 @@ def read(folder: Path) -> pd.DataFrame:
 
 def merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Return both in the order of a run, the new results in the place of old ones."""
-    contenders = [(house, name) for house in CONTENDERS for name in CONTENDERS[house]]
+    both = pd.concat([each for each in (old, new) if len(each)], ignore_index=True)
+    both = both.drop_duplicates(KEYS, keep="last")
+    names = [f"{house}: {name}" for house in CONTENDERS for name in CONTENDERS[house]]
     checks = [check.__name__ for check in CHECKS]
+    order = pd.DataFrame(
+        {
+            # What is not installed here comes last.
+            "who": (both["house"] + ": " + both["optimizer"]).map(_places(names)),
+            "check": both["check"].map(_places(checks)),
+        }
+    )
+    known = order.dropna(subset="check").sort_values(["who", "check"])
+    return both.loc[known.index].reset_index(drop=True)
 
-    def place(line: Any) -> tuple[bool, int, int]:
-        """Last comes what is not installed here."""
-        who = line.house, line.optimizer
-        known = who in contenders
-        return (not known, known and contenders.index(who), checks.index(line.check))
 
-    both = pd.concat([each for each in (old, new) if len(each)])
-    latest = both[both["check"].isin(checks)].drop_duplicates(KEYS, keep="last")
-    lines = sorted(latest.itertuples(index=False), key=place)
-    return pd.DataFrame(lines, columns=COLUMNS)
+def _places(names: list[str]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(names)}
 
 
 def write(results: pd.DataFrame, folder: Path) -> None:
