@@ -28,11 +28,12 @@ from benchmarks.boston.command import Plan
 from benchmarks.boston.data import shipped
 from benchmarks.boston.experiments import EXPERIMENTS, OTHERS, SWEEP
 from benchmarks.boston.measure import (
+    APART,
     BIAS,
     DEAD,
-    LAST,
     ONE_ULP_AWAY,
     SMALLEST,
+    TEST_CURVE,
     dead_units,
 )
 from benchmarks.boston.train import Trainer, initial_weights, mlp, one_ulp_away
@@ -43,7 +44,6 @@ pytestmark = [pytest.mark.once, pytest.mark.xdist_group("benchmark_boston")]
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
-MOMENTUM = OTHERS[2]
 PICTURE = "gradient_norms.png"
 
 
@@ -77,7 +77,7 @@ def test_the_table_has_the_figures_of_the_rows(short_run, found):
         for subject in (OURS, BUILTIN):
             (loss,) = pages.by_seed(found, experiment, SMALLEST, subject)
             assert f"{loss:.3f} ({loss:.3f} … {loss:.3f})" in line
-        (one_ulp,) = pages.by_seed(found, experiment, compare.WHOLE, ONE_ULP_AWAY)
+        (one_ulp,) = pages.by_seed(found, experiment, APART, ONE_ULP_AWAY)
         assert one_ulp > 0 and f"{one_ulp:.1e}" in line
 
 
@@ -97,13 +97,13 @@ def test_every_pair_is_judged_in_float64(short_run, found):
 
 
 def test_the_collapse_at_1e_3_is_shown_as_a_bias(short_run, found):
-    collapsed, split = SWEEP[-1], shipped()
-    dead, bias, last = (
-        pages.by_seed(found, collapsed, case, OURS).item()
-        for case in (DEAD, BIAS, LAST)
+    dead, bias = (
+        pages.by_seed(found, SWEEP[-1], case, OURS).item() for case in (DEAD, BIAS)
     )
+    names = {"part": SWEEP[-1].name, "case": TEST_CURVE, "subject": OURS}
+    last = rows.median(found, **names, size="epoch 100")
     assert dead == 4
-    targets = split.y_test
+    targets = shipped().y_test
     expected = targets.var() + (bias - targets.mean()) ** 2
     assert last == pytest.approx(expected, rel=1e-5)
     shown = (short_run / report.REPORT).read_text(encoding="utf-8")
@@ -171,50 +171,39 @@ def test_a_path_that_is_left_is_named_and_fails_the_run(monkeypatch, tmp_path):
     assert f"**No**, not in: {momentum.title}. In float64" in shown
 
 
-@pytest.mark.parametrize(("step", "first"), [(99, 3e-4), (100, 0.0)])
-def test_a_planted_difference_is_measured_at_its_step(step, first):
-    curve = np.linspace(50.0, 40.0, 200)
-    planted = curve.copy()
-    planted[step] *= 1 - 3e-4
-    found = compare.largest_differences(planted, curve)
-    assert found[compare.WHOLE] == pytest.approx(3e-4)
-    assert found[compare.FIRST] == pytest.approx(first)
-
-
-def test_a_loss_that_only_one_run_has_is_infinitely_far():
-    curve = [1.0, np.inf, np.nan, 1.0, np.inf]
-    other = [1.0, np.inf, np.nan, np.nan, 1.0]
-    differences = compare.relative_differences(curve, other)
-    assert differences.tolist() == [0, 0, 0, np.inf, np.inf]
+@pytest.mark.parametrize(
+    ("curve", "reference", "difference"),
+    [
+        ([50.0, 40.0, 3.0], [50.0, 40.0 * (1 - 3e-4), 3.0], 3e-4),
+        ([1.0, np.inf, np.nan], [1.0, np.inf, np.nan], 0),
+        ([1.0, 2.0], [1.0, np.nan], np.inf),
+        ([1.0, np.inf], [1.0, 2.0], np.inf),
+    ],
+    ids=str,
+)
+def test_two_curves_are_as_far_apart_as_where_they_are_farthest(
+    curve, reference, difference
+):
+    assert compare.largest_difference(curve, reference) == pytest.approx(difference)
 
 
 def test_the_curves_are_the_losses_before_and_after_the_updates():
     split = shipped()
-    trainer = Trainer(keras.optimizers.SGD(1e-3, momentum=0.98), split, 10, 12)
+    trainer = Trainer(keras.optimizers.SGD(1e-3, momentum=0.98), split)
     order = batches(split, 32, 10, seed=3)
     start = initial_weights(3)
-    run = trainer.train(start, 1e-3, order, ignore)
+    run = trainer.train(start, 1e-3, order, epochs=10, steps_per_epoch=12)
     x, y = next(order.as_numpy_iterator())
     assert x.shape == (32, 13)
     assert run.train_losses.shape == (120,)
     assert run.train_losses[0] == pytest.approx(loss(start, x, y), rel=1e-5)
     assert run.test_losses.shape == (10,)
     assert run.test_losses[-1] == pytest.approx(
-        loss(run.weights, split.x_test, split.y_test[:, None]), rel=1e-5
+        loss(run.weights, split.x_test, split.y_test), rel=1e-5
     )
-
-
-def test_a_trainer_starts_from_nothing_at_every_call():
-    split = shipped()
-    trainer = Trainer(keras.optimizers.SGD(1.0, momentum=0.98), split, 10, 12)
-    order = batches(split, 32, 10, seed=0)
-    steps: list[int] = []
-    first, second = (
-        trainer.train(initial_weights(0), 1e-3, order, steps.append) for _ in range(2)
-    )
-    np.testing.assert_array_equal(first.train_losses, second.train_losses)
-    np.testing.assert_array_equal(first.test_losses, second.test_losses)
-    assert sum(steps) == 2 * 120
+    again = trainer.train(start, 1e-3, order, epochs=10, steps_per_epoch=12)
+    np.testing.assert_array_equal(run.train_losses, again.train_losses)
+    np.testing.assert_array_equal(run.test_losses, again.test_losses)
 
 
 def test_each_epoch_draws_its_rows_anew_and_none_twice_as_the_seed_says():
@@ -318,11 +307,7 @@ def wait_for(text, stream):
 def loss(weights, x, y):
     kernel_1, bias_1, kernel_2, bias_2 = (weight.astype(float) for weight in weights)
     hidden = np.maximum(x @ kernel_1 + bias_1, 0)
-    return np.mean(np.square(hidden @ kernel_2 + bias_2 - y))
-
-
-def ignore(steps):
-    pass
+    return np.mean(np.square(hidden @ kernel_2 + bias_2 - y[:, None]))
 
 
 def test_the_picture_of_the_norms_is_on_a_page_with_the_command_that_draws_it():

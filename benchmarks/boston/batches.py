@@ -11,7 +11,7 @@ def batches(
 ) -> tf.data.Dataset:
     """Return all batches of all epochs in order; a size of None is all rows."""
     x = split.x_train.astype("float32")
-    y = split.y_train.astype("float32")[:, None]
+    y = split.y_train.astype("float32")
     if batch_size is None:
         return tf.data.Dataset.from_tensors((x, y)).repeat(epochs)
     rows = shuffled_rows(len(x), batch_size, epochs, seed)

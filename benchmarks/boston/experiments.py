@@ -58,76 +58,78 @@ class Experiment(Pair):
         return replace(self, epochs=self.epochs // factor)
 
 
-def _descent(title: str, rate: float, **fields: Any) -> Experiment:
-    return Experiment(
-        title=title,
-        ours=keras_textbook_opt.SGD,
-        builtin=keras.optimizers.SGD,
-        settings={"learning_rate": rate, **fields.pop("clip", {})},
-        **fields,
-    )
+DESCENT = {"ours": keras_textbook_opt.SGD, "builtin": keras.optimizers.SGD}
+MOMENTUM = {"ours": keras_textbook_opt.Momentum, "builtin": keras.optimizers.SGD}
+ADAM = {"ours": keras_textbook_opt.Adam, "builtin": keras.optimizers.Adam}
 
-
-def _adam(title: str, clip: Settings, **fields: Any) -> Experiment:
-    return Experiment(
-        title=f"Adam, mini-batches of 32, η = 1e-3, ε = 1e-8, {title}",
-        ours=keras_textbook_opt.Adam,
-        builtin=keras.optimizers.Adam,
-        settings={"learning_rate": 1e-3, "epsilon": 1e-8, **clip},
-        epochs=1_000,
-        batch_size=32,
-        **fields,
-    )
-
-
-CLIP = {"clipnorm": CLIPNORM}
+_RATE = {"learning_rate": 1e-3}
+_CLIP = {"clipnorm": CLIPNORM}
+_EPSILON = {"epsilon": 1e-8}
+_BATCHES = "mini-batches of 32, η = 1e-3"
+_CHAPTER = {
+    -9: 216.570,
+    -8: 616.280,
+    -7: 85.039,
+    -6: 71.764,
+    -5: 444.852,
+    -4: 97.061,
+    -3: 83.244,
+}
 SWEEP = tuple(
-    _descent(
-        f"gradient descent, full batch, η = 1e{exponent}",
-        10.0**exponent,
+    Experiment(
         name=f"sgd-1e{exponent}",
+        title=f"gradient descent, full batch, η = 1e{exponent}",
+        **DESCENT,
+        settings={"learning_rate": 10.0**exponent},
         epochs=10_000,
         chapter=chapter,
     )
-    for exponent, chapter in (
-        (-9, 216.570),
-        (-8, 616.280),
-        (-7, 85.039),
-        (-6, 71.764),
-        (-5, 444.852),
-        (-4, 97.061),
-        (-3, 83.244),
-    )
+    for exponent, chapter in _CHAPTER.items()
 )
 OTHERS = (
-    _descent(
-        "gradient descent, full batch, η = 1e-3, clipnorm 2",
-        1e-3,
-        clip=CLIP,
+    Experiment(
         name="sgd-clipnorm",
+        title="gradient descent, full batch, η = 1e-3, clipnorm 2",
+        **DESCENT,
+        settings=_RATE | _CLIP,
         epochs=10_000,
         chapter=49.352,
     ),
-    _descent(
-        "mini-batches of 32, η = 1e-3, clipnorm 2",
-        1e-3,
-        clip=CLIP,
+    Experiment(
         name="mini-batches",
+        title=f"{_BATCHES}, clipnorm 2",
+        **DESCENT,
+        settings=_RATE | _CLIP,
         epochs=2_000,
         batch_size=32,
         chapter=30.624,
     ),
     Experiment(
         name="momentum",
-        title="momentum .98, mini-batches of 32, η = 1e-3, clipnorm 2",
-        ours=keras_textbook_opt.Momentum,
-        builtin=keras.optimizers.SGD,
-        settings={"learning_rate": 1e-3, "momentum": 0.98, **CLIP},
+        title=f"momentum .98, {_BATCHES}, clipnorm 2",
+        **MOMENTUM,
+        settings=_RATE | _CLIP | {"momentum": 0.98},
         epochs=1_000,
         batch_size=32,
         chapter=29.116,
     ),
-    _adam("clipnorm 2", CLIP, name="adam-clipnorm", chapter=28.040),
-    _adam("no clip", {}, name="adam", chapter=29.336),
+    Experiment(
+        name="adam-clipnorm",
+        title=f"Adam, {_BATCHES}, ε = 1e-8, clipnorm 2",
+        **ADAM,
+        settings=_RATE | _CLIP | _EPSILON,
+        epochs=1_000,
+        batch_size=32,
+        chapter=28.040,
+    ),
+    Experiment(
+        name="adam",
+        title=f"Adam, {_BATCHES}, ε = 1e-8, no clip",
+        **ADAM,
+        settings=_RATE | _EPSILON,
+        epochs=1_000,
+        batch_size=32,
+        chapter=29.336,
+    ),
 )
 EXPERIMENTS = SWEEP + OTHERS

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks import rows
 from benchmarks.boston import same_path
 from benchmarks.boston.batches import batches
-from benchmarks.boston.compare import largest_differences
+from benchmarks.boston.compare import largest_difference
 from benchmarks.boston.data import Array, Split
 from benchmarks.boston.experiments import Experiment, Settings
 from benchmarks.boston.train import Run, Trainer, Weights, initial_weights, one_ulp_away
@@ -22,10 +22,10 @@ SAME_PATH = "same path"
 POINTS = 30
 BACKEND, LOSS = "tensorflow", "(1000 $)²"
 
-SMALLEST, LAST = "smallest test loss", "last test loss"
-DEAD, BIAS, EPOCHS = "dead units", "last bias", "epochs"
+EPOCHS, APART = "epochs", "apart"
+SMALLEST, DEAD, BIAS = "smallest test loss", "dead units", "last bias"
 TRAINING_CURVE, TEST_CURVE = "training loss of an epoch", "test loss after an epoch"
-UNITS = {SMALLEST: LOSS, LAST: LOSS, BIAS: "1000 $"}
+UNITS = {SMALLEST: LOSS, BIAS: "1000 $"}
 
 Runs = dict[str, Run]
 
@@ -61,51 +61,44 @@ class Laboratory:
 
     def steps(self, experiment: Experiment) -> int:
         """Return the training steps that the experiment takes for each seed."""
-        return len(SUBJECTS) * experiment.epochs * self._steps_per_epoch(experiment)
+        return len(SUBJECTS) * experiment.epochs * self._per_epoch(experiment)
+
+    def _per_epoch(self, experiment: Experiment) -> int:
+        return experiment.steps_per_epoch(len(self._split.x_train))
 
     def _run(self, experiment: Experiment, seed: int, advance: Advance) -> Runs:
-        weights = initial_weights(seed)
-        order = batches(self._split, experiment.batch_size, experiment.epochs, seed)
-        ours, builtin, rate = experiment.ours, experiment.builtin, "learning_rate"
+        epochs, per_epoch = experiment.epochs, self._per_epoch(experiment)
+        order = batches(self._split, experiment.batch_size, epochs, seed)
+        rate, weights = experiment.learning_rate, initial_weights(seed)
+        ours = self._trainer(experiment.ours, experiment.settings)
+        builtin = self._trainer(experiment.builtin, experiment.settings)
+        away = self._trainer(experiment.builtin, experiment.settings_one_ulp_away)
+        runs = {}
+        for subject, trainer, start in (
+            (OURS, ours, weights),
+            (BUILTIN, builtin, weights),
+            (ONE_ULP_AWAY, away, one_ulp_away(weights)),
+        ):
+            runs[subject] = trainer.train(start, rate, order, epochs, per_epoch)
+            advance(epochs * per_epoch)
+        return runs
 
-        def train(make: Callable, settings: Settings, start: Weights) -> Run:
-            trainer = self._trainer(experiment, make, settings)
-            return trainer.train(start, settings[rate], order, advance)
-
-        return {
-            OURS: train(ours, experiment.settings, weights),
-            BUILTIN: train(builtin, experiment.settings, weights),
-            ONE_ULP_AWAY: train(
-                builtin, experiment.settings_one_ulp_away, one_ulp_away(weights)
-            ),
-        }
-
-    def _trainer(
-        self, experiment: Experiment, make: Callable, settings: Settings
-    ) -> Trainer:
-        others = frozenset({**settings, "learning_rate": None}.items())
-        steps_per_epoch = self._steps_per_epoch(experiment)
-        key = (make, others, experiment.epochs, steps_per_epoch)
+    def _trainer(self, make: Callable, settings: Settings) -> Trainer:
+        key = make, frozenset({**settings, "learning_rate": None}.items())
         if key not in self._trainers:
-            self._trainers[key] = Trainer(
-                make(**settings), self._split, experiment.epochs, steps_per_epoch
-            )
+            self._trainers[key] = Trainer(make(**settings), self._split)
         return self._trainers[key]
-
-    def _steps_per_epoch(self, experiment: Experiment) -> int:
-        return experiment.steps_per_epoch(len(self._split.x_train))
 
     def _figures(self, part: str, seed: int, runs: Runs) -> Iterator[Row]:
         builtin = runs[BUILTIN].train_losses
         for subject, run in runs.items():
             figures = {
                 SMALLEST: np.nanmin(run.test_losses),
-                LAST: run.test_losses[-1],
                 DEAD: dead_units(run.weights, self._split.x_train),
                 BIAS: run.weights[-1][0],
             }
             if subject != BUILTIN:
-                figures |= largest_differences(run.train_losses, builtin)
+                figures[APART] = largest_difference(run.train_losses, builtin)
             for case, value in figures.items():
                 yield _row(part, case, subject, value, f"seed {seed}")
 

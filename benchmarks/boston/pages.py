@@ -7,9 +7,9 @@ import pandas as pd
 
 from benchmarks import report, rows, setting, suite
 from benchmarks.boston import data, plots, same_path
-from benchmarks.boston.compare import FIRST, WHOLE
 from benchmarks.boston.experiments import EXPERIMENTS, SWEEP, Experiment
 from benchmarks.boston.measure import (
+    APART,
     BIAS,
     DEAD,
     EPOCHS,
@@ -67,10 +67,10 @@ def table(found: pd.DataFrame, here: Setting) -> str:
         f"(smallest … largest) over {len(here['seeds'])} seeds; the chapter's is one "
         "run with one unnamed seed. *Apart*: the largest relative difference, over "
         "steps and seeds, between the training loss of ours and of the built-in. "
-        "*Built-in one ulp away*: the same over the whole run, between the built-in "
-        "and itself started with each kernel weight (for Adam β₂ too) moved up to the "
-        "next float32. In float32 rounding grows until paths part, and how soon "
-        "depends on the machine: this is no verdict."
+        "*Built-in one ulp away*: the same between the built-in and itself started "
+        "with each kernel weight (for Adam β₂ too) moved up to the next float32. "
+        "In float32 rounding grows until paths part, and how soon depends on the "
+        "machine: this is no verdict."
     )
     short = any(_epochs(found, each) < each.epochs for each in measured)
     return "\n\n".join(
@@ -84,8 +84,8 @@ def table(found: pd.DataFrame, here: Setting) -> str:
 
 
 def _line(found: pd.DataFrame, experiment: Experiment) -> dict[str, str]:
-    def largest(case: str, subject: str) -> str:
-        return difference(by_seed(found, experiment, case, subject).max())
+    def apart(subject: str) -> str:
+        return difference(by_seed(found, experiment, APART, subject).max())
 
     return {
         "experiment": f"{experiment.title}, {_epochs(found, experiment):,} epochs",
@@ -94,9 +94,8 @@ def _line(found: pd.DataFrame, experiment: Experiment) -> dict[str, str]:
             subject: spread(by_seed(found, experiment, SMALLEST, subject))
             for subject in (OURS, BUILTIN)
         },
-        FIRST: largest(FIRST, OURS),
-        WHOLE: largest(WHOLE, OURS),
-        ONE_ULP_AWAY: largest(WHOLE, ONE_ULP_AWAY),
+        "apart": apart(OURS),
+        ONE_ULP_AWAY: apart(ONE_ULP_AWAY),
     }
 
 
@@ -136,7 +135,7 @@ def collapse(found: pd.DataFrame) -> str:
     collapsed = [
         (experiment, seeds)
         for experiment in _measured(found, SWEEP)
-        if (seeds := _collapsed(found, experiment, OURS, BUILTIN))
+        if (seeds := _collapsed(found, experiment))
     ]
     if not collapsed:
         return "In no run of the sweep did all units die."
@@ -151,8 +150,13 @@ def collapse(found: pd.DataFrame) -> str:
         f"η = {_rate(each)} (the chapter's run: {each.chapter:.3f})"
         for each, _ in collapsed
     ]
+    figures = {"last bias": BIAS, "smallest test loss": SMALLEST}
     lines = [
-        _remains(found, experiment, seed)
+        {"η": _rate(experiment), "seed": seed.removeprefix("seed ")}
+        | {
+            title: f"{by_seed(found, experiment, case, OURS)[seed]:.6g}"
+            for title, case in figures.items()
+        }
         for experiment, seeds in collapsed
         for seed in seeds
     ]
@@ -169,21 +173,6 @@ def collapse(found: pd.DataFrame) -> str:
     )
 
 
-def _remains(found: pd.DataFrame, experiment: Experiment, seed: str) -> dict[str, str]:
-    def both(case: str) -> str:
-        names = {"part": experiment.name, "case": case, "size": seed}
-        values = (rows.median(found, subject=each, **names) for each in (OURS, BUILTIN))
-        return " / ".join(f"{value:.6g}" for value in values)
-
-    return {
-        "η": _rate(experiment),
-        "seed": seed.removeprefix("seed "),
-        f"dead units of {HIDDEN_UNITS}, ours / built-in": both(DEAD),
-        "last bias, ours / built-in": both(BIAS),
-        "smallest test loss, ours / built-in": both(SMALLEST),
-    }
-
-
 def chapter(found: pd.DataFrame) -> str:
     """Return which of the chapter's figures ours do not reach, and which died."""
     measured = _measured(found, EXPERIMENTS)
@@ -192,7 +181,7 @@ def chapter(found: pd.DataFrame) -> str:
         losses = by_seed(found, each, SMALLEST, OURS)
         if not losses.min() <= each.chapter <= losses.max():
             outside.append(f"{each.title} ({each.chapter:.3f})")
-        if dead := _collapsed(found, each, OURS):
+        if dead := _collapsed(found, each):
             died.append(f"{each.title} ({len(dead)} of {len(losses)} seeds)")
     return (
         f"Outside the range of ours: {'; '.join(outside) or 'none'}.\n\n"
@@ -219,12 +208,10 @@ def _epochs(found: pd.DataFrame, experiment: Experiment) -> int:
     return int(rows.median(found, part=experiment.name, case=EPOCHS))
 
 
-def _collapsed(
-    found: pd.DataFrame, experiment: Experiment, *subjects: str
-) -> list[str]:
-    """Return the seeds in which nothing is left of a model but its last bias."""
-    dead = find(found, part=experiment.name, case=DEAD, value=HIDDEN_UNITS)
-    return list(dict.fromkeys(dead[dead["subject"].isin(subjects)]["size"]))
+def _collapsed(found: pd.DataFrame, experiment: Experiment) -> list[str]:
+    """Return the seeds in which nothing is left of ours but its last bias."""
+    dead = by_seed(found, experiment, DEAD, OURS)
+    return list(dead.index[dead == HIDDEN_UNITS])
 
 
 def spread(losses: pd.Series) -> str:

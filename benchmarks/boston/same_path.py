@@ -13,34 +13,21 @@ float32 even where the variables are float64.
 
 from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
-
-import keras_textbook_opt
 from benchmarks.boston.batches import batches
-from benchmarks.boston.compare import relative_differences
-from benchmarks.boston.curves import mean_squared_error
+from benchmarks.boston.compare import largest_difference
 from benchmarks.boston.data import Array, Split
-from benchmarks.boston.experiments import Pair
-from benchmarks.boston.train import initial_weights, mlp
+from benchmarks.boston.experiments import ADAM, DESCENT, MOMENTUM, Pair
+from benchmarks.boston.train import Trainer, initial_weights
 
 STEPS = 300
 LIMIT = 1e-12
 SEED = 0
 
 CLIPPED = {"learning_rate": 2.0**-13, "clipnorm": 2.0}
-ADAM = {
-    "learning_rate": 2.0**-10,
-    "beta_1": 0.875,
-    "beta_2": 1 - 2.0**-10,
-    "epsilon": 2.0**-20,
-}
-
-
-DESCENT = {"ours": keras_textbook_opt.SGD, "builtin": keras.optimizers.SGD}
-ADAMS = {"ours": keras_textbook_opt.Adam, "builtin": keras.optimizers.Adam}
+BETAS = {"beta_1": 0.875, "beta_2": 1 - 2.0**-10}
+SETTINGS = {"learning_rate": 2.0**-10, **BETAS, "epsilon": 2.0**-20}
 ADAM_S = "Adam, mini-batches of 32, η = 2⁻¹⁰, β₁ = .875, β₂ = 1 − 2⁻¹⁰, ε = 2⁻²⁰"
+
 PAIRS = (
     Pair(
         title="gradient descent, full batch, η = 2⁻²⁰",
@@ -60,18 +47,17 @@ PAIRS = (
     ),
     Pair(
         title="momentum .875, mini-batches of 32, η = 2⁻¹³, clipnorm 2",
-        ours=keras_textbook_opt.Momentum,
-        builtin=keras.optimizers.SGD,
+        **MOMENTUM,
         settings={**CLIPPED, "momentum": 0.875},
         batch_size=32,
     ),
     Pair(
         title=f"{ADAM_S}, clipnorm 2",
-        **ADAMS,
-        settings={**ADAM, "clipnorm": 2.0},
+        **ADAM,
+        settings={**SETTINGS, "clipnorm": 2.0},
         batch_size=32,
     ),
-    Pair(title=f"{ADAM_S}, no clip", **ADAMS, settings=ADAM, batch_size=32),
+    Pair(title=f"{ADAM_S}, no clip", **ADAM, settings=SETTINGS, batch_size=32),
 )
 
 
@@ -81,7 +67,7 @@ def difference(pair: Pair, split: Split) -> float:
         losses(make(**pair.settings), split, pair.batch_size)
         for make in (pair.ours, pair.builtin)
     )
-    return float(relative_differences(ours, builtin).max())
+    return largest_difference(ours, builtin)
 
 
 def is_apart(difference: float) -> bool:
@@ -91,16 +77,7 @@ def is_apart(difference: float) -> bool:
 
 def losses(optimizer: Any, split: Split, batch_size: int | None) -> Array:
     """Return the training loss of each step, all of it in float64."""
-    model = mlp("float64")
-    model.set_weights(initial_weights(SEED))
-    variables = model.trainable_variables
-
-    @tf.function(jit_compile=False)
-    def step(x: Any, y: Any) -> Any:
-        with tf.GradientTape() as tape:
-            loss = mean_squared_error(tf.cast(y, tf.float64), model(x))
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
-
-    order = batches(split, batch_size, STEPS, SEED).take(STEPS)
-    return np.array([step(x, y).numpy() for x, y in order])
+    trainer, rate = Trainer(optimizer, split, "float64"), optimizer.learning_rate
+    order = batches(split, batch_size, STEPS, SEED)
+    run = trainer.train(initial_weights(SEED), rate, order, STEPS, steps_per_epoch=1)
+    return run.train_losses

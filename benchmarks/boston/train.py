@@ -1,6 +1,5 @@
-"""The chapter's MLP, trained through `model.compile` and `model.fit`."""
+"""The chapter's MLP, trained with a loss for every step and every epoch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,99 +7,76 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.boston.curves import Curves, FloatArray, mean_squared_error
-from benchmarks.boston.data import Split
+from benchmarks.boston.data import Array, Split
 
 FEATURES = 13
 HIDDEN_UNITS = 4
-KERAS_EPOCHS = 10
 
-Weights = list[FloatArray]
+Weights = list[Array]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one training run left behind."""
+    """What one training run left behind: a loss a step, one an epoch, the weights."""
 
-    train_losses: FloatArray
-    test_losses: FloatArray
+    train_losses: Array
+    test_losses: Array
     weights: Weights
 
 
 class Trainer:
-    """The MLP compiled with one optimizer, trained from the start at every call.
+    """The MLP and one optimizer, trained from the start at every call.
 
     Compiling costs as much as thousands of steps, so one trainer serves all seeds and
-    all learning rates. One Keras epoch is a tenth of a run, whatever the number of the
-    chapter's epochs in it, and a single call of the training function.
+    all learning rates, and a whole run is one call of the graph.
     """
 
-    def __init__(
-        self, optimizer: Any, split: Split, epochs: int, steps_per_epoch: int
-    ) -> None:
-        self._optimizer = optimizer
-        self._steps = epochs * steps_per_epoch
-        self._steps_per_fit_epoch = self._steps // KERAS_EPOCHS
-        if self._steps % KERAS_EPOCHS:
-            raise ValueError(
-                f"`epochs` * `steps_per_epoch` must be a multiple of {KERAS_EPOCHS}. "
-                f"Received: epochs={epochs}, steps_per_epoch={steps_per_epoch}"
-            )
-        self._model = mlp()
-        x_test = tf.constant(split.x_test, tf.float32)
-        y_test = tf.constant(split.y_test[:, None], tf.float32)
-        self._curves = Curves(
-            self._steps,
-            steps_per_epoch,
-            lambda: mean_squared_error(y_test, self._model(x_test)),
-        )
-        self._model.compile(
-            optimizer=optimizer,
-            loss="mse",
-            metrics=[self._curves],
-            steps_per_execution=self._steps_per_fit_epoch,
-            jit_compile=False,
-        )
+    def __init__(self, optimizer: Any, split: Split, dtype: str = "float32") -> None:
+        self._model, self._optimizer = mlp(dtype), optimizer
+        self._test = tf.constant(split.x_test, dtype), tf.constant(split.y_test, dtype)
         optimizer.build(self._model.trainable_variables)
-        self._fresh_state = [np.array(variable) for variable in optimizer.variables]
+        self._fresh = [np.array(variable) for variable in optimizer.variables]
 
     def train(
         self,
         weights: Weights,
         learning_rate: float,
         batches: tf.data.Dataset,
-        on_steps: Callable[[int], None],
+        epochs: int,
+        steps_per_epoch: int,
     ) -> Run:
-        """Train from `weights`, calling `on_steps` with the steps since its last call.
-
-        Args:
-            weights: the initial weights.
-            learning_rate: of every step.
-            batches: one batch for each step of the run.
-            on_steps: called about ten times a run.
-        """
-        self._restart(weights, learning_rate)
-        progress = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: on_steps(self._steps_per_fit_epoch)
-        )
-        self._model.fit(
-            batches,
-            epochs=KERAS_EPOCHS,
-            steps_per_epoch=self._steps_per_fit_epoch,
-            callbacks=[progress],
-            shuffle=False,
-            verbose=0,
-        )
-        return Run(self._curves.train, self._curves.test, self._model.get_weights())
-
-    def _restart(self, weights: Weights, learning_rate: float) -> None:
+        """Train from `weights`, with one batch for each step."""
         self._model.set_weights(weights)
-        for variable, value in zip(
-            self._optimizer.variables, self._fresh_state, strict=True
-        ):
+        for variable, value in zip(self._optimizer.variables, self._fresh, strict=True):
             variable.assign(value)
         self._optimizer.learning_rate = learning_rate
-        self._curves.rewind()
+        steps = tf.constant(epochs * steps_per_epoch)
+        train, test = self._steps(batches, steps, tf.constant(steps_per_epoch))
+        return Run(train.numpy(), test.numpy(), self._model.get_weights())
+
+    @tf.function(jit_compile=False)
+    def _steps(self, batches: Any, steps: Any, steps_per_epoch: Any) -> Any:
+        dtype = self._test[0].dtype
+        train = tf.TensorArray(dtype, steps)
+        test = tf.TensorArray(dtype, steps // steps_per_epoch)
+        iterator = iter(batches)
+        for step in tf.range(steps):
+            x, y = next(iterator)
+            train = train.write(step, self._step(tf.cast(x, dtype), tf.cast(y, dtype)))
+            if (step + 1) % steps_per_epoch == 0:
+                test = test.write(step // steps_per_epoch, self._loss(*self._test))
+        return train.stack(), test.stack()
+
+    def _step(self, x: Any, y: Any) -> Any:
+        """Return the loss before the step, in (1000 $)²."""
+        variables = self._model.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = self._loss(x, y)
+        self._optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    def _loss(self, x: Any, y: Any) -> Any:
+        return tf.reduce_mean(tf.square(y[:, None] - self._model(x)))
 
 
 def mlp(dtype: str = "float32") -> Any:
