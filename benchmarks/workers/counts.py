@@ -23,11 +23,7 @@ class Count:
 
     @property
     def computed(self) -> int:
-        """What had to travel, where each worker touches rows of its own."""
-        case = self.case
-        if case.gradient == DENSE:
-            return model.dense_sum(self.workers, case.rows * case.width)
-        return model.sum_of_rows(self.workers, case.touched, case.width)
+        return computed(self.workers, self.case)
 
     @property
     def ratio(self) -> float:
@@ -44,6 +40,13 @@ class Count:
         """How many messages the rings of the step consist of."""
         pairs = self.workers * (self.workers - 1)
         return pairs * (2 if self.case.gradient == DENSE else GATHERS)
+
+
+def computed(workers: int, case: Case) -> int:
+    """Return the bytes that have to travel, where each worker has rows of its own."""
+    if case.gradient == DENSE:
+        return model.dense_sum(workers, case.rows * case.width)
+    return model.sum_of_rows(workers, case.touched, case.width)
 
 
 def row(workers: int, case: Case, sent: float) -> Row:

@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks import report, rows, setting, suite
 from benchmarks.workers import far, plots
 from benchmarks.workers.counts import Count, counts, size
-from benchmarks.workers.plans import DENSE, PLANS, Plan
+from benchmarks.workers.plans import PLANS, Plan
 
 OF_COUNTS = (
     "Bytes of one step, sent by all workers together, by ours (`Adam`). *Computed*: "
@@ -72,7 +72,7 @@ def by_workers(counted: Sequence[Count]) -> str:
     return report.table(
         [
             {
-                "gradient": _gradient(count),
+                "gradient": count.case.label,
                 "workers": str(count.workers),
                 "measured": size(count.sent),
                 "computed": size(count.computed),
@@ -83,10 +83,3 @@ def by_workers(counted: Sequence[Count]) -> str:
             for count in counted
         ]
     )
-
-
-def _gradient(count: Count) -> str:
-    case = count.case
-    if case.gradient == DENSE:
-        return f"dense, {case.rows * case.width:,} parameters"
-    return f"{case.touched:,} rows of {case.rows:,}, `{case.gradient}`"

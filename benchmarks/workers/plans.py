@@ -42,6 +42,12 @@ class Case:
             return self.gradient
         return f"Zipf, s = {self.exponent:g}" if self.exponent else "uniform"
 
+    @property
+    def label(self) -> str:
+        if self.gradient == DENSE:
+            return f"dense, {self.rows * self.width:,} parameters"
+        return f"{self.touched:,} rows of {self.rows:,}, {self.gradient}"
+
     def ids(self, worker: int, steps: int) -> np.ndarray:
         """Return the rows that a worker looks up, a line for each step."""
         if self.exponent is None:

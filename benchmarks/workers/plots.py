@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from benchmarks import figures
 from benchmarks.workers import model
-from benchmarks.workers.counts import Count
+from benchmarks.workers.counts import Count, computed
 from benchmarks.workers.plans import DENSE, LAZY
 
 NAME = "workers.png"
@@ -20,10 +20,8 @@ COLORS = (figures.BLUE, figures.ORANGE, figures.GREEN, figures.PINK)
 def write(counts: Sequence[Count], folder: Path) -> None:
     """Draw the counts into the folder."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 7))
-    rows = [count for count in counts if count.case.gradient == LAZY]
-    dense = [count for count in counts if count.case.gradient == DENSE]
-    _by_workers(left, dense, rows)
-    _by_rows(right, rows)
+    _by_workers(left, counts)
+    _by_rows(right, [count for count in counts if count.case.gradient == LAZY])
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", ylabel="bytes a step, all workers")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
@@ -34,31 +32,18 @@ def write(counts: Sequence[Count], folder: Path) -> None:
     figures.save(figure, folder / NAME)
 
 
-def _by_workers(axes: Axes, dense: Sequence[Count], rows: Sequence[Count]) -> None:
+def _by_workers(axes: Axes, counts: Sequence[Count]) -> None:
     """A line for each gradient, from the fewest workers to many more than were run."""
-    workers = np.geomspace(2, FARTHEST, 50)
-    tables = dict.fromkeys(c.case for c in dense)
-    for color, case in zip(COLORS, tables, strict=False):
-        numbers = case.rows * case.width
-        label = f"dense, {numbers:,} parameters"
-        line = [model.dense_sum(n, numbers) for n in workers]
-        axes.plot(workers, line, "--", color=color, label=label)
-        _points(axes, [c for c in dense if c.case == case], color, "s")
-    for color, case in zip(COLORS, dict.fromkeys(c.case for c in rows)):
-        same = [c for c in rows if c.case == case]
-        line = [model.sum_of_rows(n, case.touched, case.width) for n in workers]
-        axes.plot(workers, line, color=color, label=f"rows, {case.touched:,} a worker")
-        _points(axes, same, color, "o")
+    workers = range(2, FARTHEST + 1)
+    for gradient, style, marker in ((DENSE, "--", "s"), (LAZY, "-", "o")):
+        cases = dict.fromkeys(c.case for c in counts if c.case.gradient == gradient)
+        for color, case in zip(COLORS, cases, strict=False):
+            line = [computed(n, case) for n in workers]
+            axes.plot(workers, line, style, color=color, label=case.label)
+            same = [c for c in counts if c.case == case]
+            sent = [c.sent for c in same]
+            axes.plot([c.workers for c in same], sent, marker, color=color)
     axes.set(xlabel="workers", title="By the number of workers (measured: 2 to 4)")
-
-
-def _points(axes: Axes, counts: Sequence[Count], color: str, marker: str) -> None:
-    axes.plot(
-        [count.workers for count in counts],
-        [count.sent for count in counts],
-        marker,
-        color=color,
-    )
 
 
 def _by_rows(axes: Axes, rows: Sequence[Count]) -> None:
