@@ -1,0 +1,1 @@
+"""What the tests run in fresh processes."""

@@ -1,0 +1,1 @@
+"""What each of many processes runs."""

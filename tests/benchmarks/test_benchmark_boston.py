@@ -42,7 +42,7 @@ from keras_textbook_opt import SGD, Adam, Momentum
 
 pytestmark = [pytest.mark.once, pytest.mark.xdist_group("benchmark_boston")]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"
 PICTURE = "gradient_norms.png"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gc
 import re
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,6 +14,7 @@ import pytest
 from keras_textbook_opt import SGD, Adam
 from keras_textbook_opt.callbacks import OptimizerMonitor
 from tests.backends import BACKEND, LONG, numbers
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.needs("fit")
 
@@ -387,7 +387,7 @@ def test_a_plot_without_matplotlib_says_what_to_install(monkeypatch):
         OptimizerMonitor().plot()
 
 
-PAGE = Path(__file__).parents[1] / "docs" / "what-training-does.md"
+PAGE = ROOT / "docs" / "what-training-does.md"
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="runs with the rest of the page")

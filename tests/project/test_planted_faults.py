@@ -18,16 +18,12 @@ from keras import ops
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer, adam, rows
 from keras_textbook_opt.backends import tensorflow_kernels as kernels
 from keras_textbook_opt.state.multipliers import Multipliers
-from tests import (
-    processes,
-    test_clips,
-    test_equations,
-    test_keras_features,
-    test_keras_loops,
-    test_multipliers,
-    test_sparse,
-)
+from tests import processes
+from tests.equations import test_equations
+from tests.gradients import test_clips, test_sparse
+from tests.keras import test_keras_features, test_keras_loops
 from tests.recipes import EXACT, Recipe
+from tests.settings import test_multipliers
 
 pytestmark = pytest.mark.needs("tensorflow")
 

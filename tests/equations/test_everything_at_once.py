@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum
 from tests.backends import COMPILED, HAS, few_on_jax, numbers
+from tests.equations.test_sixteen_bits import NARROW, held, state_of, whole
 from tests.oracle import OracleOfKeras
 from tests.recipes import Recipe
-from tests.test_sixteen_bits import NARROW, held, state_of, whole
 from tests.trainer import trainer
 
 SPECS = (

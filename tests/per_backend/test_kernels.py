@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from keras_textbook_opt import SGD, Adam, Momentum, backends
 from keras_textbook_opt.backends.plain import Plain
 from tests.backends import COMPILED
+from tests.equations.test_equations import SPECS, dense_runs
+from tests.gradients.test_sparse import SPECS as SPARSE_SPECS
+from tests.gradients.test_sparse import TABLES, sparse_runs
 from tests.oracle import Oracle
 from tests.recipes import EXACT, Recipe
-from tests.test_equations import SPECS, dense_runs
-from tests.test_sparse import SPECS as SPARSE_SPECS
-from tests.test_sparse import TABLES, sparse_runs
 from tests.trainer import Trainer, trainer
 
 pytestmark = pytest.mark.needs("tensorflow")

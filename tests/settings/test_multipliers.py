@@ -21,21 +21,21 @@ from tests.backends import (
     of_dtypes,
     step_in,
 )
-from tests.oracle import Oracle
-from tests.recipes import EXACT, LAZY
-from tests.test_equations import SPECS as DENSE_SPECS
-from tests.test_equations import WIDE, dense_runs
-from tests.test_everything_at_once import (
+from tests.equations.test_equations import SPECS as DENSE_SPECS
+from tests.equations.test_equations import WIDE, dense_runs
+from tests.equations.test_everything_at_once import (
     CASES,
     SPECS,
     assert_features_go_with_the_oracle,
     runs,
 )
-from tests.test_everything_at_once import _label as label
+from tests.equations.test_everything_at_once import _label as label
+from tests.oracle import Oracle
+from tests.recipes import EXACT, LAZY
 from tests.trainer import assert_follows, trainer
 
 if "rows" in HAS:
-    from tests import test_sparse as sparse
+    from tests.gradients import test_sparse as sparse
 
 OPTIMIZERS = [SGD, Momentum, Adam]
 of_each_optimizer = pytest.mark.parametrize("cls", OPTIMIZERS)

@@ -1,0 +1,1 @@
+"""A benchmark measures what it says, and keeps what it measured."""

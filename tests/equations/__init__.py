@@ -1,0 +1,1 @@
+"""A step is the step of the equation, whatever its dtype, shape and features."""

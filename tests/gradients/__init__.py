@@ -1,0 +1,1 @@
+"""Whatever form and size a gradient has, it counts as what it means, or is refused."""

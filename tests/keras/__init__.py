@@ -1,0 +1,1 @@
+"""What Keras has works on these optimizers, in its loops and as it says."""

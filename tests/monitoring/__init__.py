@@ -1,0 +1,1 @@
+"""What a step shows to whoever watches is what the step did."""

@@ -1,0 +1,1 @@
+"""Two replicas in one process do what one device does."""

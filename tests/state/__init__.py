@@ -1,0 +1,1 @@
+"""No state is lost: saved, loaded, grown or moved, it goes where the weights go."""
