@@ -100,9 +100,10 @@ example-torch: $(TORCH_STAMP) ## Train on two processes of PyTorch
 	$(BIN)/python examples/torch_ddp.py
 
 .PHONY: check
-check: $(STAMP) ## Lint, check the format, the types, the layers and the workflows
+check: $(STAMP) ## Lint, check format, docstrings, types, layers and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pydoclint --quiet $(addprefix keras_textbook_opt/,adam.py layerwise.py momentum.py sgd.py)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml

@@ -46,7 +46,7 @@ class Adam(TextbookOptimizer):
             dense gradient; `"lazy"`: all of them stay as they are, and the step costs
             the rows touched. TensorFlow alone has such gradients: elsewhere `"lazy"`
             is `"exact"`, and warns.
-        settings: Those of every optimizer, by name: see `TextbookOptimizer`.
+        **settings: Those of every optimizer, by name: see `TextbookOptimizer`.
 
     Raises:
         ValueError: An argument is unknown, out of its range or of another type, or two

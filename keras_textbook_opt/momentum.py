@@ -35,7 +35,7 @@ class Momentum(TextbookOptimizer):
             gradient; `"lazy"`: `mᵢ` and `θᵢ` stay as they are, and the step costs the
             rows touched. TensorFlow alone has such gradients: elsewhere `"lazy"` is
             `"exact"`, and warns.
-        settings: Those of every optimizer, by name: see `TextbookOptimizer`.
+        **settings: Those of every optimizer, by name: see `TextbookOptimizer`.
 
     Raises:
         ValueError: An argument is unknown, out of its range or of another type, or two

@@ -31,7 +31,7 @@ class SGD(TextbookOptimizer):
 
     Args:
         learning_rate: `η` >= 0: a float, a schedule or a callable without arguments.
-        settings: Those of every optimizer, by name: see `TextbookOptimizer`.
+        **settings: Those of every optimizer, by name: see `TextbookOptimizer`.
 
     Raises:
         ValueError: An argument is unknown, out of its range or of another type, or two
