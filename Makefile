@@ -11,6 +11,7 @@ STAMP := $(VENV)/.installed
 TORCH_STAMP := $(VENV)/.torch_installed
 WORKERS_STAMP := $(VENV)/.workers_installed
 DOCS_STAMP := $(VENV)/.docs_installed
+MUTANTS_STAMP := $(VENV)/.mutants_installed
 QUICK_OUTPUT ?= build/benchmark-quick/boston
 RESULTS := benchmarks/results
 
@@ -52,6 +53,11 @@ $(DOCS_STAMP): $(STAMP)
 	    --constraint constraints.txt --no-build-isolation --editable '.[dev,docs]'
 	@touch $@
 
+$(MUTANTS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint constraints.txt --no-build-isolation --editable '.[dev,mutants]'
+	@touch $@
+
 # The tests on each of some backends; what ARGS selects may be on some of them alone, and
 # pytest ends with 5 where that is nothing.
 define on
@@ -86,6 +92,10 @@ crash: $(STAMP) ## Kill runs and damage files at random moments and offsets: min
 .PHONY: workers
 workers: $(WORKERS_STAMP) ## Train on many processes and on one, and kill some: ten minutes
 	$(call on,tensorflow jax torch,-m workers tests/workers)
+
+.PHONY: mutants
+mutants: $(MUTANTS_STAMP) ## Plant 100 faults drawn at random, and list those no test sees: hours
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 .PHONY: example-tensorflow
 example-tensorflow: $(STAMP) ## Train on two workers of TensorFlow, of which one is killed

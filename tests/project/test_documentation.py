@@ -114,9 +114,13 @@ def dangling(page: str, folder: Path) -> list[str]:
 
 
 def missing_paths(page: str, folder: Path) -> list[str]:
-    """Paths in `code` whose first part is in `folder` and whose rest is not."""
+    """Paths in `code` whose first part is in `folder` and whose rest is not.
+
+    But for what is built, of which all, some or nothing may be there.
+    """
     code = re.findall(r"`([\w.\-]+(?:/[\w.\-]+)*/?)`", page)
     rooted = [path for path in code if (folder / path.split("/")[0]).exists()]
+    rooted = [path for path in rooted if not path.startswith("build/")]
     return [path for path in rooted if not (folder / path).exists()]
 
 
