@@ -49,7 +49,8 @@ def _clipped(norms: Norms, c: float, together: bool):
     """
     gradients = norms.gradients
     if norms.known is not None:
-        scales = backends.active.clip_scales(norms.known, c, together)
+        known = norms.known_total if together else norms.known
+        scales = backends.active.clip_scales(known, c, len(gradients))
         return [g * scale for g, scale in zip(gradients, scales)]
     values = _Values(norms, together)
     if c < SMALL:

@@ -18,7 +18,14 @@ from keras import ops
 
 from keras_textbook_opt import backends
 from keras_textbook_opt.gradients import Dense
-from keras_textbook_opt.norms import Measured, Norms, measured
+from keras_textbook_opt.norms import (
+    LEAST,
+    Measured,
+    Norms,
+    measured,
+    measured_each,
+    namespace,
+)
 from keras_textbook_opt.variables import path_of
 
 # Steps are numbered from 1 to this, and then from 1 again: float32 holds each number.
@@ -104,29 +111,34 @@ class Watch:
 
     def record(self, optimizer: Any, rate: Any, norms: Norms, variables: list) -> Any:
         """What is known of a step before it is taken, for each of `variables`."""
-        of_gradients = measured(norms, self.per_variable)
-        places = np.array(optimizer._places(variables), "int32")
-        first = of_gradients.first
+        of_gradients = self._measured(optimizer, norms)
+        places = optimizer._places(variables)
         of_step = [
-            ops.convert_to_tensor(self.variables[0])[0, NUMBER] % NUMBERS + 1,
+            _held(self.variables[0], of_gradients.total)[0, NUMBER] % NUMBERS + 1,
             rate,
             of_gradients.total,
             _clipped_part(optimizer, norms, of_gradients),
-            ops.where(first < 0, first, ops.take(places, ops.maximum(first, 0))),
+            _place_of(of_gradients.first, places),
         ]
         if not self.per_variable:
             return [of_step]
         return [of_step, _spread(of_gradients.each, places, len(self._paths))]
 
+    def _measured(self, optimizer: Any, norms: Norms) -> Measured:
+        c = optimizer.clipnorm
+        each_counts = self.per_variable or (c is not None and c**2 < LEAST)
+        return measured_each(norms) if each_counts else measured(norms)
+
     def keep(self, record: list) -> None:
         """Put a record before those that are kept."""
-        dtype = self.variables[0].dtype
-        of_step, *of_variables = record
-        rows = [ops.stack([ops.cast(x, dtype) for x in of_step]), *of_variables]
+        of_step, *rows = record
+        known, dtype = of_step[NORM], self.variables[0].dtype
+        rows = [_row(of_step, known), *rows]
+        of = namespace(known)
         for variable, row in zip(self.variables, rows):
-            newest = ops.cast(row, dtype)[None]
-            kept = ops.convert_to_tensor(variable)[:-1]
-            variable.assign(ops.concatenate([newest, kept]))
+            newest = _cast(row, dtype)[None]
+            kept = _held(variable, known)[:-1]
+            variable.assign(of.concatenate([newest, kept]))
 
     # Outside of it.
 
@@ -200,13 +212,40 @@ def _clipped_part(optimizer: Any, norms: Norms, of_gradients: Measured) -> Any:
     if c is None:
         return 0.0
     if optimizer.clipnorm:
-        sizes = of_gradients.each
-    elif optimizer.global_clipnorm:
-        sizes = of_gradients.total
-    else:
-        largest = [ops.max(ops.abs(x), initial=0.0) for x in norms.arrays]
-        sizes = ops.max(ops.stack([ops.cast(x, norms.dtype) for x in largest]))
-    return ops.mean(ops.cast(sizes > c, "float32"))
+        of = namespace(of_gradients.total)
+        return sum(of.sum(n > c) for n in of_gradients.each) / len(norms.arrays)
+    if optimizer.global_clipnorm:
+        return of_gradients.total > c
+    return backends.active.largest(norms.arrays) > c
+
+
+def _place_of(first: Any, places: list[int]) -> Any:
+    """The place among all variables of the first of those of a step; −1 if none is."""
+    if places == list(range(len(places))):
+        return first
+    of = namespace(first)
+    return of.where(first < 0, first, of.take(np.array(places), of.maximum(first, 0)))
+
+
+def _held(variable: Any, known: Any) -> Any:
+    """What `variable` holds, of the kind of `known`."""
+    if namespace(known) is np:
+        return ops.convert_to_numpy(variable)
+    return ops.convert_to_tensor(variable)
+
+
+def _row(numbers: list, known: Any) -> Any:
+    """Scalars as a vector, of the kind and the dtype of `known`."""
+    if namespace(known) is np:
+        return np.array(list(map(float, numbers)))
+    return ops.stack([ops.cast(x, known.dtype) for x in numbers])
+
+
+def _cast(x: Any, dtype: str) -> Any:
+    if namespace(x) is ops:
+        return ops.cast(x, dtype)
+    with np.errstate(over="ignore"):
+        return x.astype(dtype)
 
 
 def _values(optimizer: Any, variables: list) -> list:
@@ -218,17 +257,19 @@ def _update_ratio(before: list, after: list) -> Any:
     """`‖Δθ‖₂/‖θ‖₂`."""
     changes = [new - old for new, old in zip(after, before)]
     of_changes, of_values = (
-        measured(Norms(list(map(Dense, each))), all_are_wanted=False).total
-        for each in (changes, before)
+        measured(Norms(list(map(Dense, each)))).total for each in (changes, before)
     )
-    return of_changes / of_values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return of_changes / of_values
 
 
-def _spread(each: Any, places: np.ndarray, count: int) -> Any:
+def _spread(each: list, places: list[int], count: int) -> Any:
     """The norms at their places among `count`, with 0 where there is no gradient."""
+    of = namespace(each[0])
+    vector = of.concatenate([of.reshape(part, (-1,)) for part in each])
     sources = np.full(count, len(places), "int32")
     sources[places] = np.arange(len(places))
-    return ops.take(ops.concatenate([each, ops.zeros(1, each.dtype)]), sources)
+    return of.take(of.concatenate([vector, of.zeros(1, vector.dtype)]), sources)
 
 
 def summary(keys: list[str], steps: list[Taken]) -> dict[str, float]:

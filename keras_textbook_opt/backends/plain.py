@@ -93,7 +93,8 @@ class Backend:
     def norms(self, gradients: list) -> Any:
         """`‖g‖₂` of each, a vector of float64; `None` if float32 is all there is.
 
-        They are right for gradients of any size.
+        They are right for gradients of any size. The vector is an array of NumPy where
+        its numbers are known already.
         """
         return None
 
@@ -101,13 +102,19 @@ class Backend:
         """`‖(‖g‖₂, ‖g′‖₂, …)‖₂` of these norms in float64."""
         raise NotImplementedError
 
-    def clip_scales(self, norms: Any, c: float, together: bool) -> list:
-        """`c/max(‖g‖₂, c)` of each of these norms in float64, or of all `together`."""
+    def clip_scales(self, norms: Any, c: float, count: int) -> list:
+        """`c/max(‖g‖₂, c)` of `count` norms in float64, or as often of a single one."""
         raise NotImplementedError
 
     def clamped(self, gradients: list, c: float) -> list:
         """`min(max(g, −c), c)` of each, in the compute dtype."""
         return [ops.clip(g.values, -c, c) for g in gradients]
+
+    def largest(self, arrays: list) -> Any:
+        """`max|x|` over all `arrays`, a scalar of the widest of their dtypes."""
+        sizes = [ops.max(ops.abs(x), initial=0.0) for x in arrays]
+        widest = max(keras.backend.standardize_dtype(size.dtype) for size in sizes)
+        return ops.max(ops.stack([ops.cast(size, widest) for size in sizes]))
 
     def l2_loss(self, x: Any) -> Any:
         """`Σx²/2`, a scalar of the dtype of `x`."""

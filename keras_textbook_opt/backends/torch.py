@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, final
 
 import keras
+import numpy as np
 import torch
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.torch.core import get_device
@@ -124,16 +126,25 @@ class Torch(Backend):
             return None
         g, scales = _unscaled(gradients)
         norms = torch_lists.norms(g)
-        return norms if scales is None else norms * torch_lists.sizes(scales, norms)
+        if scales is not None:
+            norms = norms * torch_lists.sizes(scales, norms)
+        return norms.numpy() if norms.device.type == "cpu" else norms
 
     def total_norm(self, norms):
+        if isinstance(norms, np.ndarray):
+            return np.float64(math.hypot(*norms))
         return torch_lists.total_norm(norms)
 
-    def clip_scales(self, norms, c, together):
-        if together:
-            clip = torch_lists.clip_scales(torch_lists.total_norm(norms), c)
-            return [torch_lists.known(clip)] * len(norms)
-        return torch_lists.listed(torch_lists.clip_scales(norms, c))
+    def largest(self, arrays):
+        if torch_lists.is_traced():
+            return super().largest(arrays)
+        return torch_lists.largest(arrays)
+
+    def clip_scales(self, norms, c, count):
+        if isinstance(norms, (np.ndarray, np.generic)):
+            return np.broadcast_to(c / np.maximum(norms, c), count).tolist()
+        scales = torch_lists.clip_scales(norms, c)
+        return list(scales) if scales.ndim else [scales] * count
 
     def clamped(self, gradients, c):
         g, scales = _unscaled(gradients)

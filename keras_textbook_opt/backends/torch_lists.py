@@ -378,6 +378,15 @@ def total_norm(norms: Tensor) -> Tensor:
     return torch.where((largest > 0) & largest.isfinite(), total, largest)
 
 
+@torch.no_grad()
+def largest(g: Tensors) -> Tensor:
+    """`max|g|` over all elements of all gradients, 0 if there are none."""
+    ends = [end(t) for t in g if t.numel() for end in (torch.amin, torch.amax)]
+    if not ends:
+        return torch.zeros(())
+    return torch.stack([end.to(ends[0].device) for end in ends]).abs().max()
+
+
 def clip_scales(norms: Tensor, c: float) -> Tensor:
     """`c/max(‖g‖₂, c)` for each norm."""
     return c / norms.clamp(min=c)
@@ -627,11 +636,6 @@ def _known(x: Scalar, device: torch.device) -> Scalar:
     if isinstance(x, Tensor) and "cpu" not in (x.device.type, device.type):
         return x.to(device)
     return float(x)
-
-
-def known(x: Tensor) -> Scalar:
-    """`x` as a number if it is on a CPU."""
-    return _known(x, x.device)
 
 
 def sizes(scales: list, norms: Tensor) -> Tensor:
