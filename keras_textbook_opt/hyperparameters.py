@@ -130,16 +130,28 @@ def exact_or_lazy(value: Any) -> str:
 
 
 def multipliers(name: str, value: Any) -> dict[str, float]:
-    """`value` with floats; a `ValueError` unless it maps patterns to numbers >= 0."""
-    if not isinstance(value, Mapping):
-        expected = "a dict of regular expressions, each with a number >= 0"
+    """`value` with floats; a `ValueError` unless it maps patterns to numbers >= 0.
+
+    It may be a dict or, as configs have it, a list of its pairs.
+    """
+    expected = "a dict of regular expressions, each with a number >= 0, or its pairs"
+    if isinstance(value, Mapping):
+        value = list(value.items())
+    if not (isinstance(value, (list, tuple)) and all(map(_is_pair, value))):
         raise ValueError(_message(name, expected, value))
-    return {
+    factors = {
         pattern(f"`{name}` must be a dict of", text): real(
             f"{name}[{text!r}]", factor, at_least=0
         )
-        for text, factor in value.items()
+        for text, factor in value
     }
+    if len(factors) < len(value):
+        raise ValueError(_message(name, f"{expected}, no pattern twice", value))
+    return factors
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2
 
 
 def pattern(expected: str, value: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import inspect
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -57,8 +56,9 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
         gradient_accumulation_steps: An integer >= 2 or `None`. Variables are updated
             once in that many steps, with the mean of the gradients.
         learning_rate_multipliers: A dict of regular expressions, each with a factor of
-            `η` >= 0, or `None`. The first that is found in a variable's path
-            (`re.search` in `variable.path`) counts for the variable, and 1 if none is.
+            `η` >= 0, or a list of its pairs, or `None`. The first that is found in a
+            variable's path (`re.search` in `variable.path`) counts for the variable,
+            and 1 if none is.
             Its weight decay is scaled with its rate. A factor of 0 leaves the variable
             and its slots as they are; its gradient still counts in `global_clipnorm`,
             as that of a parameter in a group of rate 0 does on PyTorch, and its
@@ -128,7 +128,11 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
         return self.dense_step(Dense(g.to_dense(θ.shape)), θ, η, *slots)
 
     def get_config(self) -> dict[str, Any]:
-        """All arguments of the constructor, such that `from_config` makes a twin."""
+        """All arguments of the constructor, such that `from_config` makes a twin.
+
+        Where an order counts there is a list: `learning_rate_multipliers` are pairs of
+        a pattern and its factor. So JSON may sort the keys.
+        """
         config = super().get_config() | {"compensate": self.compensate}
         if self.learning_rate_multipliers:
             state, variables = self._state, self._trainable_variables
@@ -206,7 +210,7 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
         return dict(self._state.multipliers.patterns) or None
 
     @learning_rate_multipliers.setter
-    def learning_rate_multipliers(self, multipliers: Mapping[str, float] | None):
+    def learning_rate_multipliers(self, multipliers: settings.Factors | None):
         check = settings.SETTINGS["learning_rate_multipliers"].check
         self._multiply(check("learning_rate_multipliers", multipliers) or {})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import (
     Any,
     Literal,
@@ -31,6 +31,7 @@ from keras_textbook_opt.hyperparameters import (
 
 LearningRate = SupportsFloat | Callable[[], Any] | Callable[[Any], Any]
 SparseUpdate = Literal["exact", "lazy"]
+Factors = Mapping[str, float] | Sequence[Sequence[Any]]
 
 
 class Settings(TypedDict, total=False):
@@ -45,7 +46,7 @@ class Settings(TypedDict, total=False):
     ema_overwrite_frequency: int | None
     loss_scale_factor: float | None
     gradient_accumulation_steps: int | None
-    learning_rate_multipliers: Mapping[str, float] | None
+    learning_rate_multipliers: Factors | None
     compensate: bool
     name: str | None
     lr: LearningRate

@@ -62,7 +62,7 @@ class Exclusions:
             trainable = (getattr(variable, "trainable", True) for variable in among)
             together = dict(zip(labels, trainable))
         return {"paths": paths + self.awaited, "names": list(self.names)} | (
-            {"variables": together} if together else {}
+            {"variables": list(map(list, together.items()))} if together else {}
         )
 
     def find(self, variables: Sequence[Any]) -> None:

@@ -39,7 +39,9 @@ class Multipliers:
         cls, patterns: dict[str, float], config: dict[str, Any]
     ) -> Multipliers:
         """What `config` says of variables counts for the patterns that it was with."""
-        if list(config["patterns"].items()) != list(patterns.items()):
+        # It was a dict once.
+        of_config = dict(config["patterns"])
+        if list(of_config.items()) != list(patterns.items()):
             return cls(patterns)
         written = [
             Identity(path, (), trainable=trainable, factor=factor)
@@ -50,7 +52,7 @@ class Multipliers:
     def to_config(
         self, variables: Sequence[Any], factors: Sequence[float]
     ) -> dict[str, Any]:
-        """The patterns; the variables in their order, each with its factor.
+        """Lists of the patterns and of the variables, each with its factor, in order.
 
         An optimizer that has none yet goes on with those that it was told of.
         """
@@ -59,9 +61,10 @@ class Multipliers:
         known = [list(each) for each in zip(labels, trainable, factors)] or [
             [v.path, v.trainable, v.factor] for v in self.written
         ]
-        config: dict[str, Any] = {"learning_rate_multipliers": dict(self.patterns)}
+        pairs = [list(pair) for pair in self.patterns.items()]
+        config: dict[str, Any] = {"learning_rate_multipliers": pairs}
         if known:
-            of_variables = {"patterns": dict(self.patterns), "variables": known}
+            of_variables = {"patterns": pairs, "variables": known}
             config["multiplied_variables"] = of_variables
         return config
 

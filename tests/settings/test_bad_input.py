@@ -79,7 +79,7 @@ def bad_arguments():
         yield OPTIMIZERS, "name", value
     for value in ["Exact", "", None, True, 0, np.array(["exact", "lazy"]), ["exact"]]:
         yield [Momentum, Adam], "sparse_update", value
-    for value in (0, 2.0, "a", [("a", 1.0)], False):
+    for value in (0, 2.0, "a", ["a"], [("a", 1.0, 2.0)], False):
         yield OPTIMIZERS, "learning_rate_multipliers", value
 
 
@@ -95,7 +95,7 @@ def good_arguments():
             yield classes, name, value
     for value in ("exact", "lazy"):
         yield [Momentum, Adam], "sparse_update", value
-    for value in (None, {}, {"": 0}, {"^var": 2}):
+    for value in (None, {}, {"": 0}, {"^var": 2}, [("^var", 2)]):
         yield OPTIMIZERS, "learning_rate_multipliers", value
     for name in sorted({*NUMBERS, *INTEGERS, "name"} - {*NONE_IS_REFUSED}):
         yield NUMBERS.get(name, (OPTIMIZERS,))[0], name, None

@@ -255,7 +255,12 @@ BAD = {
     "too large for float32": {"a": 1e39},
     "no pattern": {"(": 1.0},
     "no string": {1: 1.0},
-    "a list": [("a", 1.0)],
+    "a list of patterns": ["a", "b"],
+    "a list of strings of two letters": ["ab"],
+    "three in a row": [("a", 1.0, 2.0)],
+    "a pattern twice": [("a", 1.0), ("a", 2.0)],
+    "a pair of no string": [(1, 1.0)],
+    "a set of pairs": {("a", 1.0)},
     "a number": 2.0,
     "zero": 0,
 }
@@ -305,6 +310,35 @@ def test_the_dict_is_the_optimizers_own():
     assert got is not None
     got["b"] = 4.0
     assert optimizer.learning_rate_multipliers == {"a": 2.0}
+
+
+@given(factors=st.dictionaries(st.text("abc"), st.integers(0, 9), min_size=1))
+def test_a_dict_its_pairs_and_a_config_of_before_say_the_same(factors):
+    pairs = list(factors.items())
+    config = SGD().get_config()
+    made = [
+        SGD(learning_rate_multipliers=factors),
+        SGD(learning_rate_multipliers=pairs),
+        SGD(learning_rate_multipliers=list(map(list, pairs))),
+        SGD.from_config(config | {"learning_rate_multipliers": factors}),
+    ]
+    others = SGD()
+    others.learning_rate_multipliers = pairs
+    for optimizer in [*made, others]:
+        found = optimizer.learning_rate_multipliers
+        assert found is not None and list(found.items()) == pairs
+
+
+def test_what_a_config_of_before_says_of_variables_counts():
+    config = SGD(learning_rate_multipliers={"b": 2.0, "a": 3.0}).get_config()
+    patterns = {"b": 2.0, "a": 3.0}
+    config["learning_rate_multipliers"] = patterns
+    written = [["model/b", True, 2.0], ["model/a", True, 3.0]]
+    config["multiplied_variables"] = {"patterns": patterns, "variables": written}
+    optimizer = SGD.from_config(config)
+    variables = [keras.Variable(0.0, name=n) for n in ("b", "a")]
+    optimizer.build(variables)
+    assert [optimizer._beside(v).factor for v in variables] == [2.0, 3.0]
 
 
 @of_each_optimizer
