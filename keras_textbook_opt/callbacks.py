@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -244,6 +245,7 @@ class _Attached:
     """A watch on a model's optimizer, and the step of `fit` with it and without."""
 
     model: Any
+    outer: Any
     optimizer: Any
     watch: Watch
     plain: Any
@@ -255,12 +257,13 @@ class _Attached:
         plain = model.train_function
         model.make_train_function(force=True)
         watched, model.train_function = model.train_function, plain
-        return cls(model, optimizer, watch, plain, watched)
+        return cls(model, model.optimizer, optimizer, watch, plain, watched)
 
     def fits(self, model: Any, optimizer: Any) -> bool:
         """Whether this is what a new training is to begin with."""
         return (
             model is self.model
+            and model.optimizer is self.outer
             and optimizer is self.optimizer
             and model.train_function is self.plain
             and bool(self.watch.variables)
@@ -269,6 +272,7 @@ class _Attached:
 
     def begin(self) -> None:
         self.optimizer._state.watch = self.watch
+        _save_unwatched(self.outer, self.optimizer)
         self.model.train_function = self.watched
         self.model.make_train_function = self._end_and_make
 
@@ -283,6 +287,7 @@ class _Attached:
     def end(self) -> None:
         if self.optimizer._state.watch is self.watch:
             self.optimizer._state.watch = None
+            _save_as_before(self.outer)
         if self.model.train_function is self.watched:
             self.model.train_function = self.plain
         if vars(self.model).get("make_train_function") == self._end_and_make:
@@ -300,6 +305,33 @@ def _ours(optimizer: Any) -> SteppingOptimizer:
             "makes one of a built-in"
         )
     return inner
+
+
+_OF_FILES = ("save_own_variables", "load_own_variables")
+
+
+def _save_unwatched(outer: Any, inner: SteppingOptimizer) -> None:
+    """Let a `LossScaleOptimizer` around one that is watched save and load without.
+
+    It has all variables saved by their positions, those for the monitor with them.
+    """
+
+    def unwatched(method: Callable[[Any], None], store: Any) -> None:
+        state = inner._state
+        watch, state.watch = state.watch, None
+        try:
+            method(store)
+        finally:
+            state.watch = watch
+
+    if outer is not inner:
+        for name in _OF_FILES:
+            setattr(outer, name, functools.partial(unwatched, getattr(outer, name)))
+
+
+def _save_as_before(outer: Any) -> None:
+    for name in _OF_FILES:
+        vars(outer).pop(name, None)
 
 
 def _loss_scale(model: Any) -> float:
@@ -409,8 +441,10 @@ def watch(
     room = hyperparameters.integer("room", room, at_least=1)
     watched = Watched(inner, Watch(inner, update_ratio, per_variable, room))
     inner._state.watch = watched._watch
+    _save_unwatched(optimizer, inner)
     try:
         yield watched
     finally:
         if inner._state.watch is watched._watch:
             inner._state.watch = None
+            _save_as_before(optimizer)
