@@ -48,6 +48,7 @@ if BACKEND == "torch" and keras.src.backend.torch.core.get_device() != "cpu":
 # XLA takes long to compile. `make test` leaves it to the tests that use `MODES`.
 MODES_IN_TIME = [_long(mode) if mode == "xla" else mode for mode in MODES]
 COMPILED = MODES_IN_TIME[1:] or MODES_IN_TIME
+USUAL = {"tensorflow": "graph", "jax": "jit"}.get(BACKEND, "eager")
 
 
 def few(cases: list, of_these: slice) -> list:
@@ -59,6 +60,28 @@ def few(cases: list, of_these: slice) -> list:
 def few_on_jax(cases: list, of_these: slice) -> list:
     """All cases; but on JAX, which compiles for each, those beside the few are long."""
     return few(cases, of_these) if BACKEND == "jax" else cases
+
+
+def in_modes(cases: list, of_these: slice, modes: list = MODES) -> list:
+    """All cases in all modes; in other modes than the usual, all but few are long.
+
+    The usual mode is the one in which `fit` trains.
+    """
+    quick = cases[of_these]
+    return [
+        _pair(case, mode if mode == USUAL or case in quick else _long(mode))
+        for mode in modes
+        for case in cases
+    ]
+
+
+def _pair(*parts: Any) -> Any:
+    made = [x if hasattr(x, "marks") else pytest.param(x) for x in parts]
+    return pytest.param(
+        *(value for x in made for value in x.values),
+        marks=[mark for x in made for mark in x.marks],
+        id="-".join(str(x.id or x.values[0]) for x in made),
+    )
 
 
 class Sparse(NamedTuple):

@@ -26,6 +26,20 @@ hypothesis.settings.register_profile("thorough", max_examples=250, deadline=None
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+def pytest_configure(config):
+    """What JAX has compiled for one test it need not compile for the next."""
+    if backends.BACKEND != "jax":
+        return
+    import jax
+
+    # Of a file that another process is writing.
+    ignored = "ignore:Error (reading|writing) persistent compilation cache"
+    config.addinivalue_line("filterwarnings", ignored)
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 def pytest_report_header():
     return f"backend of Keras: {backends.BACKEND}"
 

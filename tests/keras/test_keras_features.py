@@ -16,6 +16,7 @@ from tests.backends import (
     Sparse,
     few_on_jax,
     gradient,
+    in_modes,
     numbers,
     step_in,
 )
@@ -26,10 +27,22 @@ from tests.recipes import Recipe
 
 FEW = few_on_jax(EXACT, slice(2, None))
 LAZY_ROWS = [pytest.param(recipe, marks=pytest.mark.needs("rows")) for recipe in LAZY]
-of_every_recipe = pytest.mark.parametrize("recipe", [*FEW, *LAZY_ROWS], ids=str)
+EVERY = [*FEW, *LAZY_ROWS]
+of_every_recipe = pytest.mark.parametrize("recipe", EVERY, ids=str)
 of_exact_recipes = pytest.mark.parametrize("recipe", FEW, ids=str)
 of_lazy_recipes = pytest.mark.parametrize("recipe", LAZY_ROWS, ids=str)
 of_both_modes = pytest.mark.parametrize("mode", MODES[:2])
+
+
+def in_both_modes(recipes: list) -> pytest.MarkDecorator:
+    """All recipes; in the mode that is not the usual one, the last alone."""
+    cases = in_modes(recipes, slice(-1, None), MODES[:2])
+    return pytest.mark.parametrize(("recipe", "mode"), cases)
+
+
+of_every_recipe_in_both_modes = in_both_modes(EVERY)
+of_exact_recipes_in_both_modes = in_both_modes(FEW)
+of_lazy_recipes_in_both_modes = in_both_modes(LAZY_ROWS)
 
 TABLE, VECTOR = (6, 2), (3,)
 # Repeats, other rows in each step, and a row (5) that none of them touches.
@@ -116,8 +129,7 @@ FEATURES = [
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=str)
-@of_both_modes
-@of_exact_recipes
+@of_exact_recipes_in_both_modes
 def test_a_feature_does_to_sparse_gradients_what_it_does_to_dense_ones(
     recipe, mode, feature
 ):
@@ -132,8 +144,7 @@ def test_a_feature_does_to_sparse_gradients_what_it_does_to_dense_ones(
     assert_close(ours.variables, theirs.variables)
 
 
-@of_both_modes
-@of_every_recipe
+@of_every_recipe_in_both_modes
 def test_the_average_is_over_the_values_after_each_step(recipe, mode):
     ours = Trained(recipe.make(use_ema=True, ema_momentum=0.75), mode)
     oracle = Oracle(recipe, values())
@@ -166,8 +177,7 @@ def mean(steps: list[list]) -> list:
 
 
 @pytest.mark.parametrize("count", [2, 4])
-@of_both_modes
-@of_every_recipe
+@of_every_recipe_in_both_modes
 def test_accumulated_steps_are_one_step_with_the_mean(recipe, mode, count):
     ours = Trained(recipe.make(gradient_accumulation_steps=count), mode)
     oracle = Oracle(recipe, values())
@@ -182,8 +192,7 @@ def test_accumulated_steps_are_one_step_with_the_mean(recipe, mode, count):
     assert int(ours.optimizer.iterations) == len(steps) // count
 
 
-@of_both_modes
-@of_lazy_recipes
+@of_lazy_recipes_in_both_modes
 def test_rows_that_no_accumulated_step_touches_stay(recipe, mode):
     ours = Trained(recipe.make(gradient_accumulation_steps=2, weight_decay=0.5), mode)
     (table, _), (before, _) = ours.variables, values()
@@ -196,8 +205,7 @@ def test_rows_that_no_accumulated_step_touches_stay(recipe, mode):
     assert (slot != 0).any(axis=1).tolist() == moved.tolist()
 
 
-@of_both_modes
-@of_lazy_recipes
+@of_lazy_recipes_in_both_modes
 def test_a_row_whose_accumulated_gradient_is_zero_counts_as_not_touched(recipe, mode):
     ours = Trained(recipe.make(gradient_accumulation_steps=2, weight_decay=0.5), mode)
     (table, _), (before, _) = ours.variables, values()
@@ -210,8 +218,7 @@ def test_a_row_whose_accumulated_gradient_is_zero_counts_as_not_touched(recipe, 
     assert moved.tolist() == [False, True, False, False, False, False]
 
 
-@of_both_modes
-@of_every_recipe
+@of_every_recipe_in_both_modes
 def test_weight_decay_is_apart_from_the_gradient(recipe, mode):
     recipe = with_arguments(recipe, weight_decay=0.5)
     ours, oracle = Trained(recipe.make(), mode), Oracle(recipe, values())
@@ -338,8 +345,7 @@ def test_an_excluded_table_does_not_decay_where_it_is_touched(recipe):
     assert_close(ours.variables, oracle.variables)
 
 
-@of_both_modes
-@of_every_recipe
+@of_every_recipe_in_both_modes
 def test_the_loss_scale_is_taken_out_of_the_gradients(recipe, mode):
     ours = Trained(recipe.make(loss_scale_factor=8.0), mode)
     oracle = Oracle(recipe, values())
@@ -383,8 +389,7 @@ def test_a_schedule_means_what_it_means_to_the_built_in(recipe, feature, name):
     assert_same_as_built_in(Trained(optimizer), Trained(built_in), gradients(5))
 
 
-@of_both_modes
-@of_every_recipe
+@of_every_recipe_in_both_modes
 def test_a_callable_is_asked_for_the_learning_rate_once_a_step(recipe, mode):
     η, asked = keras.Variable(0.1), []
 
@@ -407,8 +412,7 @@ def test_a_callable_is_asked_for_the_learning_rate_once_a_step(recipe, mode):
         assert [numbers(v).tobytes() for v in ours.variables] == before
 
 
-@of_both_modes
-@of_every_recipe
+@of_every_recipe_in_both_modes
 def test_a_constraint_holds_after_every_step(recipe, mode):
     ours, oracle = Trained(recipe.make(), mode), Oracle(recipe, values())
     ours.variables[0].constraint = keras.constraints.NonNeg()
@@ -419,8 +423,7 @@ def test_a_constraint_holds_after_every_step(recipe, mode):
         assert_close(ours.variables, oracle.variables)
 
 
-@of_both_modes
-@of_every_recipe
+@of_every_recipe_in_both_modes
 def test_a_variable_that_is_overwritten_with_its_gradient_takes_no_step(recipe, mode):
     ours, oracle = (
         Trained(recipe.make(weight_decay=0.5), mode),
@@ -445,8 +448,7 @@ def without(g: list, missing: int) -> list:
 
 
 @pytest.mark.parametrize("missing", [0, 1])
-@of_both_modes
-@of_every_recipe
+@of_every_recipe_in_both_modes
 def test_a_missing_gradient_leaves_its_variable_and_slots(recipe, mode, missing):
     ours, oracle = (
         Trained(recipe.make(weight_decay=0.5), mode),

@@ -7,9 +7,9 @@ error there was.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
-import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from tests.programs.replica_cases import (
     IDS,
     REPLICAS,
     ROWS,
-    SETS,
     SHARE,
     STEPS,
     TARGETS,
@@ -31,6 +30,7 @@ from tests.programs.replica_cases import (
 )
 
 
+@functools.cache
 def make_strategy() -> tf.distribute.Strategy:
     [cpu] = tf.config.list_physical_devices("CPU")
     device = tf.config.LogicalDeviceConfiguration()
@@ -141,7 +141,3 @@ def main(folder: Path, cases: list[Case]) -> None:
             reports[case.label] = {"error": traceback.format_exc()}
     np.savez(folder / "weights.npz", **weights)
     (folder / "replicas.json").write_text(json.dumps(reports))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), SETS[sys.argv[2]])

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,3 @@ def main(file: Path, cases: list[Case]) -> None:
         except Exception:
             found[case.label] = {"error": traceback.format_exc()}
     file.write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), SETS[sys.argv[2]])

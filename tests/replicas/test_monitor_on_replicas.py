@@ -5,17 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from tests import processes
-from tests.backends import LONG
-
 pytestmark = [pytest.mark.needs("replicas"), pytest.mark.xdist_group("replicas")]
 
 
-@pytest.mark.parametrize("cases", ["few", pytest.param("more", marks=LONG)])
-def test_two_replicas_have_the_norms_of_one_device(cases, tmp_path):
-    file = tmp_path / "monitored.json"
-    processes.run(("tests.programs.watch_replicas", str(file), cases))
-    for label, found in json.loads(file.read_text()).items():
+def test_two_replicas_have_the_norms_of_one_device(on_replicas):
+    _, folder = on_replicas
+    for label, found in json.loads((folder / "monitored.json").read_text()).items():
         assert "error" not in found, f"{label}: {found['error']}"
         alone, replicas = found["alone"], found["replicas"]
         for what in ("steps", "epochs"):

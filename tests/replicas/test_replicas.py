@@ -14,11 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import processes
 from tests.programs.replica_cases import BUILT_IN, IDS, SETS, SHARE, Case
 
 pytestmark = [pytest.mark.needs("replicas"), pytest.mark.xdist_group("replicas")]
-LONG = pytest.mark.long
 # Two replicas add the rows of a batch in another order than one device does: that is a
 # rounding, 6e-8 of weights below 1, in each of 5 steps.
 TOLERANCE = 1e-6
@@ -48,11 +46,10 @@ class Trained:
         return np.abs(replicas - alone).max()
 
 
-@pytest.fixture(scope="module", params=["few", pytest.param("more", marks=LONG)])
-def trained(request, tmp_path_factory) -> Trained:
-    folder = tmp_path_factory.mktemp("replicas")
-    processes.run(("tests.programs.train_replicas", str(folder), request.param))
-    return Trained(folder, SETS[request.param])
+@pytest.fixture(scope="session")
+def trained(on_replicas) -> Trained:
+    cases, folder = on_replicas
+    return Trained(folder, SETS[cases])
 
 
 def test_replicas_take_the_steps_of_one_device(trained: Trained):

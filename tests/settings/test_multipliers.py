@@ -15,8 +15,9 @@ from keras_textbook_opt import SGD, Adam, Momentum
 from keras_textbook_opt.variables import compute_dtype
 from tests.backends import (
     HAS,
-    LONG,
     MODES_IN_TIME,
+    few,
+    few_on_jax,
     numbers,
     of_dtypes,
     step_in,
@@ -43,14 +44,8 @@ of_each_mode = pytest.mark.parametrize("mode", MODES_IN_TIME)
 FACTORS = (0.25, 2.0, 1.0, 0.3, 0.0, 0.3, 0.0)
 
 
-def few(cases: list) -> list:
-    """All cases; the first, the last and one between them are quick."""
-    quick = (cases[0], cases[len(cases) // 2], cases[-1])
-    return [c if c in quick else pytest.param(c, marks=LONG) for c in cases]
-
-
 @of_each_mode
-@pytest.mark.parametrize("recipe", few(EXACT[1:]), ids=str)
+@pytest.mark.parametrize("recipe", few(EXACT[1:], slice(1, None, 5)), ids=str)
 @given(run=dense_runs())
 def test_dense_steps_follow_the_equation_of_each_rate(recipe, mode, run):
     values, gradients = run
@@ -64,7 +59,7 @@ def test_dense_steps_follow_the_equation_of_each_rate(recipe, mode, run):
 
 @pytest.mark.needs("rows")
 @pytest.mark.parametrize("mode", MODES_IN_TIME)
-@pytest.mark.parametrize("recipe", few([EXACT[9], *LAZY]), ids=str)
+@pytest.mark.parametrize("recipe", few([EXACT[9], *LAZY], slice(0, None, 2)), ids=str)
 @given(data=st.data())
 def test_sparse_steps_follow_the_equation_of_each_rate(recipe, mode, data):
     factors = FACTORS[1 : 1 + len(sparse.SPECS)]
@@ -77,7 +72,7 @@ def test_sparse_steps_follow_the_equation_of_each_rate(recipe, mode, data):
     assert_follows(subject, oracle)
 
 
-@pytest.mark.parametrize("recipe", few(CASES), ids=label)
+@pytest.mark.parametrize("recipe", few(CASES, slice(0, None, 4)), ids=label)
 @given(run=runs())
 def test_all_features_of_keras_go_with_it(recipe, run):
     """And a factor of 0 leaves variables of 16 bits, carries and averages in place."""
@@ -130,7 +125,12 @@ OPTIONS: list[dict] = [
 ]
 
 
-@pytest.mark.parametrize(("rate", "options"), [*zip(LEARNING_RATES, OPTIONS)])
+@pytest.mark.parametrize(
+    ("rate", "options"),
+    few_on_jax(
+        [pytest.param(*each) for each in zip(LEARNING_RATES, OPTIONS)], slice(1)
+    ),
+)
 @of_each_mode
 @of_each_optimizer
 def test_the_steps_are_those_of_an_optimizer_for_each_variable(

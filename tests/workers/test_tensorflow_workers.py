@@ -34,7 +34,7 @@ class Trained:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(("few", 2), id="few-2"),
+        pytest.param(("few", 2), id="few-2", marks=pytest.mark.long),
         pytest.param(("all", 2), id="all-2", marks=pytest.mark.workers),
         pytest.param(("all", 3), id="all-3", marks=pytest.mark.workers),
     ],
