@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum
 from tests.backends import few, few_on_jax
+from tests.same import assert_same
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
@@ -122,11 +123,6 @@ def state(optimizer: Any) -> list[np.ndarray]:
 def beside(optimizer: Any, variable: Any) -> dict[str, np.ndarray]:
     kept = optimizer._state.of(optimizer._var_key(variable)).kept()
     return {kind: value(each) for kind, each in kept.items()}
-
-
-def assert_same(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
-    for one, other in zip(given, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def load(model: keras.Model, file: Path, **how: Any) -> list[str]:

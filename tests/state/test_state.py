@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
 from tests.backends import gradient, numbers
 from tests.recipes import Recipe
+from tests.same import assert_same
 
 RECIPES = [
     Recipe(SGD),
@@ -65,12 +66,6 @@ def entries(store: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def values(optimizer) -> list[np.ndarray]:
     return [numbers(v) for v in optimizer.variables]
-
-
-def assert_same(given_values: list, expected: list) -> None:
-    assert len(given_values) == len(expected)
-    for given_value, value in zip(given_values, expected):
-        np.testing.assert_array_equal(given_value, value, strict=True)
 
 
 def refused(optimizer, store) -> str:

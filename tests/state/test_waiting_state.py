@@ -18,6 +18,7 @@ from keras.optimizers.schedules import ExponentialDecay
 
 from keras_textbook_opt import Adam, Momentum
 from tests.backends import BACKEND, few, few_on_jax, numbers
+from tests.same import assert_same
 
 pytestmark = pytest.mark.needs("fit")
 
@@ -70,11 +71,6 @@ def loaded(case: tuple[str, str], η: Any = 0.01, eager: bool = True) -> keras.M
 
 def state(optimizer: Any) -> list[np.ndarray]:
     return [numbers(variable) for variable in optimizer.variables]
-
-
-def assert_same(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
-    for one, other in zip(given, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 of_every_case = pytest.mark.parametrize("case", CASES, ids="".join)
