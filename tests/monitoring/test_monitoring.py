@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, monitoring
 from keras_textbook_opt.callbacks import watch
+from keras_textbook_opt.gradients import Dense
+from keras_textbook_opt.norms import Norms, measured, measured_each
 from tests import reference
 from tests.backends import (
     BACKEND,
@@ -23,6 +25,7 @@ from tests.backends import (
     Sparse,
     assert_hold_the_same,
     few,
+    few_on_jax,
     gradient,
     in_modes,
     numbers,
@@ -164,6 +167,56 @@ def test_norms_of_float64_may_be_larger_still(clip, mode):
     subject.close()
     np.testing.assert_allclose(logs["grad_norm"], norm(*gradients), rtol=1e-5)
     assert logs["nonfinite_steps"] == 0
+
+
+SIZES = [1.4 * 2.0**59, 1.0, 1e-35, 1e36]
+
+
+@pytest.mark.parametrize("size", few_on_jax(SIZES, slice(1)))
+@pytest.mark.parametrize("measure", [measured, measured_each])
+def test_the_squares_of_many_may_fit_where_their_sum_does_not(measure, size):
+    each = keras.ops.full((2,), size, "float32")
+    found = measure(Norms([Dense(each)] * 300))
+    np.testing.assert_allclose(numbers(found.total), 600**0.5 * size, rtol=1e-5)
+    assert int(numbers(found.first)) == -1
+
+
+@pytest.mark.parametrize("c", few_on_jax([1e-18, 1e-8, 1.0], slice(1)))
+def test_a_clipnorm_acts_on_the_small_beside_the_large(c):
+    variables = [keras.Variable(np.ones(2, "float32"), name=n) for n in "abc"]
+    optimizer = SGD(0.1, clipnorm=c)
+    optimizer.build(variables)
+    with watch(optimizer) as watched:
+        gradients = [keras.ops.full((2,), x, "float32") for x in (2 * c, c / 4, 1e6)]
+        optimizer.apply(gradients, variables)
+        assert watched.read()["clip_fraction"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.needs("jax")
+@pytest.mark.parametrize(
+    "recipe", few([EXACT[8], EXACT[0], EXACT[-1]], slice(1)), ids=str
+)
+def test_nothing_of_the_size_of_a_gradient_is_written_down_to_watch_it(recipe):
+    """Adam's `g²` is another one to the compiler than that of the norm."""
+    import jax
+
+    variables = [keras.Variable(np.ones((512, 512), "float32"))]
+    optimizer = recipe.make()
+    optimizer.build(variables)
+
+    def size_of_what_is_between() -> int:
+        state, θ = (
+            [v.value for v in each] for each in (optimizer.variables, variables)
+        )
+        step = jax.jit(
+            lambda θ, state, g: optimizer.stateless_apply(state, g, θ),
+            donate_argnums=(0, 1),
+        )
+        return step.lower(θ, state, θ).compile().memory_analysis().temp_size_in_bytes
+
+    before = size_of_what_is_between()
+    with watch(optimizer):
+        assert size_of_what_is_between() < before + 512 * 512
 
 
 @of_each_mode
