@@ -51,9 +51,8 @@ class Part(str, enum.Enum):
     SPARSE = "sparse"
     MODELS = "models"
     MEMORY = "memory"
-    PEERS = "peers"
-    JAX = "jax"
-    TORCH = "torch"
+    FIRST = "first"
+    FILES = "files"
 
 
 @app.callback()
@@ -99,22 +98,31 @@ def steps(
         typer.Option(help="A part to measure; the others stay as they are."),
     ] = None,
     output: Output = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0, help="How long to repeat each case."),
+    ] = None,
+    accelerator: Annotated[
+        bool,
+        typer.Option("--accelerator", help="Measure on the GPU; a shorter plan."),
+    ] = False,
 ) -> None:
     """Time one step of each optimizer, ours beside the built-in and other libraries."""
     with _one_line_when_interrupted():
-        _use_tensorflow_on_the_processor()
-
         from rich.console import Console
 
         from benchmarks.steps import command, plans
 
         folder = output or output_folder("steps", quick)
         parts = [part.value for part in Part if part in (only or Part)]
-        plan = plans.QUICK if quick else plans.FULL
+        plan = plans.plan(quick, accelerator).with_seconds(seconds)
         try:
             complete = command.carry_out(plan, parts, folder, Console(stderr=True))
         except command.MixedPlansError as error:
             raise typer.BadParameter(str(error), param_hint="--output") from None
+        except command.FailedProbeError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
         if not complete:
             raise typer.Exit(INTERRUPTED)
 

@@ -1,39 +1,154 @@
-"""The rate at which this machine's cores move memory."""
+"""What memory allows: the time in which it can move what an update must move.
+
+An update reads the gradient, and reads and writes the variable and each slot; a norm is
+known only after a read of the whole gradient. As much is moved here, in that mix of
+reads and writes, by loops that do next to nothing else; the fastest try of the fastest
+loop is the floor.
+"""
 
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
 from benchmarks.machine import cores
+from benchmarks.steps.optimizers import Case
 
-FLOAT_BYTES = 4
-# `a += b` reads `a`, reads `b` and writes `a`.
-MOVES = 3
+TRIES = 7
+# Elements that a core takes at a time: what several arrays want comes from memory once.
+BLOCKS = (2**15, 2**16, 2**18)
 
-HOW = (
-    "the best of {tries} runs of `a += b` in NumPy over {elements:,} float32, cut into "
-    "one thread a core, counted as two reads and one write"
-)
+# What is moved on an accelerator: enough that a call's own time is nothing beside it.
+LARGE = 2**26
 
-
-def bytes_per_second(elements: int, tries: int) -> float:
-    """Return the bandwidth of `a += b`, the best of some tries."""
-    threads = cores()
-    a = np.array_split(np.ones(elements, np.float32), threads)
-    b = np.array_split(np.ones(elements, np.float32), threads)
-    with ThreadPoolExecutor(threads) as pool:
-        seconds = min(_seconds(pool, a, b) for _ in range(tries))
-    return MOVES * FLOAT_BYTES * elements / seconds
+Work = Callable[[], object]
+# Given how many arrays to write: what does so, and how many arrays that moves.
+Loops = Callable[[int], Iterator[tuple[Work, float]]]
 
 
-def _seconds(
-    pool: ThreadPoolExecutor, a: list[np.ndarray], b: list[np.ndarray]
-) -> float:
-    start = time.perf_counter()
-    list(pool.map(_add, a, b))
-    return time.perf_counter() - start
+@dataclass(frozen=True)
+class Moves:
+    """The arrays that an update moves, each as long as all variables together.
+
+    `written` are read and written in place, `read` are read beside them, and `norms`
+    before them.
+    """
+
+    read: float
+    written: float
+    norms: float = 0.0
 
 
-def _add(a: np.ndarray, b: np.ndarray) -> None:
-    np.add(a, b, out=a)
+def moves(case: Case) -> Moves:
+    """Return the moves of an update, in arrays of float32."""
+    kept = case.equation.slots + case.option.averages
+    gradient = 1.0 if case.option.dtype == "float32" else 0.5
+    # With half a variable of 16 bits goes half a carry.
+    return Moves(gradient, 1 + kept, gradient * case.option.norms)
+
+
+class Floor:
+    """The milliseconds that moves take, by the best of all tries until now."""
+
+    def __init__(self, loops: Loops):
+        self._loops = loops
+        self._an_array: dict[int, float] = {}
+
+    def try_again(self, moved: Moves) -> None:
+        """Try each loop some times, now that the machine may be quieter."""
+        for written in self._mixes(moved):
+            best = self._an_array.get(written, float("inf"))
+            for loop, moved in self._loops(written):
+                best = min(best, *(each / moved for each in _tries(loop)))
+            self._an_array[written] = best
+
+    def milliseconds(self, moved: Moves) -> float:
+        update = self._an_array[round(moved.written)]
+        norms = self._an_array[0] * moved.norms if moved.norms else 0.0
+        return update * (moved.read + 2 * moved.written) + norms
+
+    @staticmethod
+    def _mixes(moved: Moves) -> list[int]:
+        return [round(moved.written), *([0] if moved.norms else [])]
+
+
+def on_processor(elements: int) -> Floor:
+    """Return the floor of arrays of so many float32, by loops in this mix of moves."""
+    return Floor(partial(_on_processor, Arrays(elements)))
+
+
+def on_accelerator(backend: Any, elements: int) -> Floor:
+    """Return the floor of such arrays in the memory of a backend's device."""
+    return Floor(lambda written: backend.loops(elements))
+
+
+class Arrays:
+    """A gradient, and as many arrays beside it as were ever written."""
+
+    def __init__(self, elements: int):
+        self.gradient = np.ones(elements, np.float32)
+        self._kept: list[np.ndarray] = []
+
+    def kept(self, count: int) -> list[np.ndarray]:
+        while len(self._kept) < count:
+            self._kept.append(np.ones_like(self.gradient))
+        return self._kept[:count]
+
+
+def _on_processor(arrays: Arrays, written: int) -> Iterator[tuple[Work, float]]:
+    g, kept = arrays.gradient, arrays.kept(written)
+    moved = 1 + 2 * written
+    with ThreadPoolExecutor(cores()) as pool:
+        share = -(-len(g) // cores())
+        for block in sorted({min(block, share) for block in BLOCKS}):
+            yield partial(_in_blocks, pool, g, kept, block), moved
+    if find_spec("torch"):
+        yield _with_torch(g, kept), moved
+
+
+def _in_blocks(
+    pool: ThreadPoolExecutor, g: np.ndarray, kept: list[np.ndarray], block: int
+) -> None:
+    share = -(-len(g) // cores())
+    starts = range(0, len(g), share)
+    ends = [min(start + share, len(g)) for start in starts]
+    list(pool.map(partial(_move, g, kept, block), starts, ends))
+
+
+def _move(
+    g: np.ndarray, kept: list[np.ndarray], block: int, start: int, end: int
+) -> None:
+    for first in range(start, end, block):
+        piece = slice(first, min(first + block, end))
+        for array in kept:
+            np.add(array[piece], g[piece], out=array[piece])
+        if not kept:
+            np.add.reduce(g[piece])
+
+
+def _with_torch(g: np.ndarray, kept: list[np.ndarray]) -> Work:
+    """PyTorch's kernels, one array after the other: best where caches hold them all."""
+    import torch
+
+    gradient, *arrays = map(torch.from_numpy, (g, *kept))
+
+    def move() -> None:
+        for array in arrays:
+            array.add_(gradient)
+        if not arrays:
+            gradient.sum()
+
+    return move
+
+
+def _tries(loop: Work) -> Iterator[Any]:
+    loop()
+    for _ in range(TRIES):
+        start = time.perf_counter_ns()
+        loop()
+        yield (time.perf_counter_ns() - start) / 1e6

@@ -1,147 +1,158 @@
 """The benchmark from start to end: measure, write, print."""
 
-import datetime
-import gc
-import os
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import keras
-import tensorflow as tf
+import pandas as pd
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 
-from benchmarks import machine, progress
-from benchmarks.steps import (
-    bandwidth,
-    dense,
-    elsewhere,
-    memory,
-    models,
-    peers,
-    plots,
-    report,
-    sparse,
-)
-from benchmarks.steps.cases import Case
-from benchmarks.steps.figures import Measurement, Part, Results
-from benchmarks.steps.plans import Plan
+from benchmarks import machine, progress, rows, setting
+from benchmarks.rows import Row
+from benchmarks.steps import peers, plots, report
+from benchmarks.steps.plans import PARTS, Plan
 
-TITLE_WIDTH = 44
-PARTS: Mapping[str, Callable[[Plan], list[Case]]] = {
-    "dense": dense.cases,
-    "sparse": sparse.cases,
-    "models": models.cases,
-    "memory": memory.cases,
-    "peers": peers.cases,
-    "jax": partial(elsewhere.cases, "jax"),
-    "torch": partial(elsewhere.cases, "torch"),
-}
+ROOT = Path(__file__).parents[2]
+TITLE_WIDTH = 52
+PLACES = {part: place for place, part in enumerate(PARTS)}
+PROBE = (sys.executable, "-m", "benchmarks.steps.probe")
 
 
 class MixedPlansError(Exception):
     """The folder holds results of another plan, which are not to be overwritten."""
 
 
+class FailedProbeError(Exception):
+    """A process that measures has ended with an error."""
+
+
+@dataclass
+class Found:
+    """What the processes of a part have said so far."""
+
+    rows: list[Row] = field(default_factory=list)
+    devices: dict[str, str] = field(default_factory=dict)
+
+
 def carry_out(plan: Plan, parts: Sequence[str], output: Path, console: Console) -> bool:
     """Measure the parts, write the results, and return whether all were measured.
 
-    The parts in the folder that are not measured now stay. Each part is written when
-    it is complete, and Ctrl-C keeps those.
+    The parts in the folder that are not measured now stay; a part for which no backend
+    is installed is left out. Each part is written when it is complete, and Ctrl-C keeps
+    those.
 
     Raises:
         MixedPlansError: The folder holds the results of another plan.
+        FailedProbeError: A process could not measure its part.
     """
-    results = _earlier(plan, output)
+    settings = _earlier(plan, output)
+    parts = list(filter(backends, parts))
+    found = rows.read(output)
     complete: list[str] = []
     try:
-        for name, part in _measured(plan, parts, console):
-            results = _merged(results, name, part)
-            _write(results, output)
-            complete.append(name)
+        for part, its_rows, its_setting in _measured(plan, parts, console):
+            found = rows.with_part(found, its_rows)
+            settings[part] = its_setting
+            write(found, settings, output)
+            complete.append(part)
     except KeyboardInterrupt:
         pass
-    print(report.table(results), flush=True)
+    print(report.table(found, settings), flush=True)
     console.print(_last_line(complete, parts, output), soft_wrap=True)
     return len(complete) == len(parts)
 
 
-def _earlier(plan: Plan, output: Path) -> Results:
-    results = report.read(output)
-    for name, part in results.parts.items():
-        if part.plan != plan.name:
+def write(
+    found: pd.DataFrame, settings: Mapping[str, setting.Setting], output: Path
+) -> None:
+    """Write the rows, where they are from, and their pages."""
+    in_order = {part: settings[part] for part in PARTS if part in settings}
+    found = found.sort_values("part", key=lambda it: it.map(PLACES), kind="stable")
+    rows.write(found, output)
+    setting.write(in_order, output)
+    report.write(found, in_order, plots.write(found, output), output)
+
+
+def backends(part: str) -> list[str]:
+    """Return the backends on which the part is measured here."""
+    return [backend for backend in PARTS[part] if find_spec(backend)]
+
+
+def probe(plan: Plan, backend: str, part: str) -> list[str]:
+    """Return the command that measures a part on one backend."""
+    seconds = f"--seconds={plan.repeats.seconds}"
+    return [*PROBE, backend, part, plan.name, seconds]
+
+
+def _earlier(plan: Plan, output: Path) -> dict[str, setting.Setting]:
+    settings = setting.read(output)
+    for part, its_setting in settings.items():
+        if its_setting["plan"] != plan.name:
             raise MixedPlansError(
-                f"{output} holds the part {name!r} of a {part.plan} run, and this is a "
-                f"{plan.name} run"
+                f"{output} holds the part {part!r} of a {its_setting['plan']} run, and "
+                f"this is a {plan.name} run"
             )
-    return results
-
-
-def _merged(results: Results, name: str, part: Part) -> Results:
-    parts = {**results.parts, name: part}
-    return Results({name: parts[name] for name in PARTS if name in parts})
-
-
-def _write(results: Results, output: Path) -> None:
-    report.write(results, plots.names(results), output)
-    plots.write(results, output)
+    return settings
 
 
 def _measured(
-    plan: Plan, names: Sequence[str], console: Console
-) -> Iterator[tuple[str, Part]]:
-    cases = {name: PARTS[name](plan) for name in names}
-    with progress.bar(console, TITLE_WIDTH) as bar, _without_warnings():
-        task = bar.add_task("", total=sum(map(len, cases.values())))
-        for name in names:
-            yield name, _part(plan, cases[name], bar, task)
+    plan: Plan, parts: Sequence[str], console: Console
+) -> Iterator[tuple[str, list[Row], setting.Setting]]:
+    packages = machine.versions((*machine.PACKAGES, *peers.PACKAGES))
+    repeats = asdict(plan.repeats)
+    with progress.bar(console, TITLE_WIDTH) as bar:
+        for part in parts:
+            found = Found()
+            with setting.of_a_run(
+                plan.name, versions=packages, repeats=repeats, devices=found.devices
+            ) as its_setting:
+                for backend in backends(part):
+                    _follow(probe(plan, backend, part), backend, found, bar)
+            yield part, found.rows, its_setting
 
 
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Silence TensorFlow on what is meant: many functions, and large gradients."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Converting sparse IndexedSlices")
-            yield
-    finally:
-        logger.setLevel(level)
+def _follow(command: Sequence[str], backend: str, found: Found, bar: Progress) -> None:
+    """Take in what the process prints, while the bar shows it."""
+    task = bar.add_task(f"{backend} …", total=None)
+    for fact in _facts(command):
+        match fact:
+            case {"device": device, "pieces": pieces}:
+                found.devices[backend] = device
+                bar.update(task, total=pieces)
+            case {"title": title}:
+                bar.update(task, description=title)
+            case {"rows": its_rows}:
+                found.rows += [Row(**row) for row in its_rows]
+                bar.advance(task)
 
 
-def _part(plan: Plan, cases: Sequence[Case], bar: Progress, task: TaskID) -> Part:
-    date = datetime.datetime.now(datetime.timezone.utc)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    start = time.perf_counter()
-    rate = bandwidth.bytes_per_second(plan.bandwidth_elements, plan.bandwidth_tries)
-    measurements: list[Measurement] = []
-    for case in cases:
-        bar.update(task, description=case.title)
-        tf.random.set_seed(0)
-        measurements += case.measure()
-        keras.backend.clear_session()
-        gc.collect()
-        bar.advance(task)
-    return Part(
-        plan=plan.name,
-        date=date.isoformat(timespec="seconds"),
-        seconds=round(time.perf_counter() - start, 1),
-        load=round(load, 2),
-        bandwidth=rate,
-        versions=machine.versions((*machine.PACKAGES, *peers.PACKAGES)),
-        machine=machine.machine(),
-        measurements=tuple(measurements),
-    )
+def _facts(command: Sequence[str]) -> Iterator[dict[str, Any]]:
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
+        try:
+            yield from map(json.loads, process.stdout or ())
+        except BaseException:
+            process.terminate()
+            raise
+        if process.wait():
+            log.seek(0)
+            raise FailedProbeError(f"{' '.join(command)}\n{log.read()}")
 
 
-def _last_line(complete: Sequence[str], parts: Sequence[str], output: Path) -> str:
-    if len(complete) == len(parts):
+def _last_line(complete: Sequence[str], parts: Iterable[str], output: Path) -> str:
+    missing = [part for part in parts if part not in complete]
+    if not missing:
         return f"Done: the results are in {output}"
     kept = ", ".join(complete) or "none"
-    return f"Interrupted. Parts that were complete and are in {output}: {kept}"
+    return f"Not measured: {', '.join(missing)}. Complete, and in {output}: {kept}"

@@ -1,95 +1,125 @@
-"""Dense gradients: one large variable, the same in pieces, and many small ones."""
+"""Dense gradients: one large variable, many small ones, and a network's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks.steps import floor, timing
-from benchmarks.steps.cases import Case
-from benchmarks.steps.figures import BUILTIN, GRAPH, OURS, XLA, Measurement, ratio_name
-from benchmarks.steps.optimizers import (
-    NORMS,
-    PAIRS,
-    PLAIN,
-    WATCHED,
-    Pair,
-    arguments,
-    arguments_of_builtin,
-    title,
-    without,
-)
-from benchmarks.steps.plans import Layout, Plan
-from benchmarks.steps.timing import Samples, Step
-from benchmarks.steps.updates import dense_step, gradients, watched_step
+import keras
 
-WITHOUT = "ours without it"
-COST = ratio_name(OURS, WITHOUT)
-SPEEDUP = ratio_name(BUILTIN, OURS)
-
-Contender = tuple[str, str]
+from benchmarks import timing
+from benchmarks.rows import Row
+from benchmarks.steps import bandwidth, names, optimizers, peers, sizes
+from benchmarks.steps.bandwidth import Floor
+from benchmarks.steps.contender import Contender, check_all_take_the_same_step
+from benchmarks.steps.names import BUILTIN, FLOOR, OURS, WITHOUT
+from benchmarks.steps.optimizers import Case
+from benchmarks.steps.plans import DENSE, Plan
+from benchmarks.steps.work import Work, against, timed
+from keras_textbook_opt.callbacks import watch
 
 
-def cases(plan: Plan) -> list[Case]:
-    return [
-        Case(
-            f"{layout.title}, {pair.name}, {mode}",
-            partial(_measure, plan, layout, pair, mode),
+def work(plan: Plan, backend: Any) -> Iterator[Work]:
+    libraries = backend.PEERS[:1] if plan.accelerator else backend.PEERS
+    for size, options in plan.dense.items():
+        cases = optimizers.cases(options)
+        elements = sizes.elements(size)
+        its_floor = (
+            bandwidth.on_accelerator(backend, elements)
+            if plan.accelerator
+            else bandwidth.on_processor(elements)
         )
-        for layout in plan.layouts
-        for pair in PAIRS
-        for mode in (GRAPH, XLA)
-    ]
+        for mode in backend.MODES:
+            place = Place(backend, mode, size, libraries)
+            for case in cases:
+                measure = partial(place.measure, case, plan.repeats, its_floor)
+                yield Work(f"{size}, {case.name}, {place.name}", measure)
+            title = f"{size}, floor, {place.name}"
+            yield Work(title, partial(place.floors, cases, its_floor))
 
 
-def _measure(plan: Plan, layout: Layout, pair: Pair, mode: str) -> list[Measurement]:
-    steps = _steps(plan.options, layout, pair, mode)
-    samples = timing.interleaved(
-        {f"{who}, {option}": step for (who, option), step in steps.items()},
-        plan.repeats,
-    )
-    return [_measurement(samples, layout, pair, mode, each) for each in plan.options]
+@dataclass(frozen=True)
+class Place:
+    """A list of variables, of which all contenders have one like it.
 
+    Args:
+        backend: One of the modules `on_...`.
+        mode: One of its modes.
+        size: The list's title.
+        libraries: Where to take peers from.
+    """
 
-def _steps(
-    options: Sequence[str], layout: Layout, pair: Pair, mode: str
-) -> dict[Contender, Step]:
-    shared = gradients([(layout.parameters,)] * layout.variables)
-    how: dict[str, Any] = {"gradients": shared, "jit_compile": mode == XLA}
-    return {
-        contender: make(optimizer, **how)
-        for option in options
-        for contender, make, optimizer in (
-            (
-                (OURS, option),
-                watched_step if option in WATCHED else dense_step,
-                pair.ours(**arguments(option)),
-            ),
-            (
-                (BUILTIN, option),
-                dense_step,
-                pair.builtin(**arguments_of_builtin(option)),
-            ),
-        )
-    }
+    backend: Any
+    mode: str
+    size: str
+    libraries: Sequence[str]
 
+    @property
+    def name(self) -> str:
+        return names.backend(keras.backend.backend(), self.mode)
 
-def _measurement(
-    samples: Samples, layout: Layout, pair: Pair, mode: str, option: str
-) -> Measurement:
-    ours, builtin = (samples[f"{who}, {option}"] for who in (OURS, BUILTIN))
-    ratios = {SPEEDUP: timing.ratio(builtin, ours)}
-    if option != PLAIN:
-        ratios[COST] = timing.ratio(ours, samples[f"{OURS}, {without(option)}"])
-    moved = floor.dense(
-        layout.variables * layout.parameters,
-        pair.slots,
-        reads_of_gradient=2 if option in NORMS else 1,
-    )
-    return Measurement(
-        case=layout.title,
-        optimizer=title(pair, option),
-        mode=mode,
-        values={OURS: timing.spread(ours), BUILTIN: timing.spread(builtin)},
-        ratios=ratios,
-        bytes={OURS: moved, BUILTIN: moved},
-    )
+    def measure(
+        self, case: Case, repeats: timing.Repeats, its_floor: Floor
+    ) -> Iterator[Row]:
+        moves = bandwidth.moves(case)
+        its_floor.try_again(moves)
+        with ExitStack() as watches:
+            found = self.contenders(case, watches)
+            others = (WITHOUT,) if case.option.keras_has_it else (WITHOUT, BUILTIN)
+            same = {name: it for name, it in found.items() if name not in others}
+            check_all_take_the_same_step(same, case.option.dtype)
+            steps = {name: each.step for name, each in found.items()}
+            samples = timing.interleaved(steps, repeats)
+        its_floor.try_again(moves)
+        ratios = [pair for pair in against(OURS, samples) if pair[0] != WITHOUT]
+        if WITHOUT in samples:
+            ratios.append((OURS, WITHOUT))
+        yield from timed(samples, ratios, **self._names(case))
+
+    def contenders(self, case: Case, watches: ExitStack) -> dict[str, Contender]:
+        """Return ours, the built-in, peers, and ours without the case's option."""
+        found = {OURS: self._of_keras(case, case.ours(), watches)}
+        found[BUILTIN] = self._of_keras(case, case.builtin())
+        makers = peers.of(case, *sizes.arrays(self.size), self.libraries)
+        found |= {name: make() for name, make in makers.items()}
+        if case.option.name:
+            without = case.without()
+            found[WITHOUT] = self._of_keras(without, without.ours())
+        return found
+
+    def floors(self, cases: Iterable[Case], its_floor: Floor) -> Iterator[Row]:
+        """Return the floor of each case, by all tries beside all of them."""
+        for case in cases:
+            moves = bandwidth.moves(case)
+            its_floor.try_again(moves)
+            yield Row(
+                subject=FLOOR,
+                quantile=names.BEST,
+                value=its_floor.milliseconds(moves),
+                unit=names.MILLISECONDS,
+                **self._names(case),
+            )
+
+    def _of_keras(
+        self, case: Case, optimizer: Any, watches: ExitStack | None = None
+    ) -> Contender:
+        """Return the step of an optimizer; ours may be watched while it is timed."""
+        values, gradients = sizes.arrays(self.size)
+        dtype = case.option.dtype
+        variables = [
+            keras.Variable(value, dtype=dtype, name=f"variable_{k}")
+            for k, value in enumerate(values)
+        ]
+        optimizer.build(variables)
+        if watches and case.option.watched:
+            watches.enter_context(watch(optimizer))
+        return self.backend.contender(optimizer, variables, gradients, dtype, self.mode)
+
+    def _names(self, case: Case) -> dict[str, str]:
+        return {
+            "part": DENSE,
+            "case": case.name,
+            "backend": self.name,
+            "size": self.size,
+        }

@@ -1,75 +1,91 @@
-"""A step on JAX, jitted and with its buffers donated: ours, Keras's and optax's."""
+"""A step on JAX, jitted and with its buffers donated."""
 
-from collections.abc import Callable
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import keras
 import numpy as np
 
-from benchmarks.steps.contenders import EPSILON, LIMIT, Contender, Step
-from benchmarks.steps.optimizers import LEARNING_RATE, MOMENTUM
+from benchmarks.steps.bandwidth import LARGE, Work
+from benchmarks.steps.contender import Contender
+
+MODES = ("",)
+# Its own first: an accelerator has no room for others.
+PEERS = ("optax", "torch")
+
+_add = jax.jit(jnp.add, donate_argnums=0)
 
 
-def contenders(
-    step: Step, values: list[np.ndarray], gradients: list[np.ndarray]
-) -> dict[str, Contender]:
-    g = list(map(jnp.asarray, gradients))
-    found = {
-        name: _of_keras(optimizer, values, g)
-        for name, optimizer in step.optimizers().items()
-    }
-    # Its AMSGrad takes the largest of other values.
-    if find_spec("optax") and step.equation != "AMSGrad":
-        found["optax"] = _peer(step, values, g)
-    return found
+def device() -> str:
+    """Return the name of the device that steps run on."""
+    return jax.devices()[0].device_kind
 
 
-def _of_keras(optimizer: Any, values: list[np.ndarray], g: list) -> Contender:
-    variables = [keras.Variable(value) for value in values]
-    optimizer.build(variables)
+def contender(
+    optimizer: Any,
+    variables: Sequence[Any],
+    gradients: Sequence[np.ndarray],
+    dtype: str = "float32",
+    mode: str = "",
+) -> Contender:
+    """Return the step of an optimizer of Keras that is built on the variables."""
+    θ, state = (
+        [jnp.copy(each.value) for each in some]
+        for some in (variables, optimizer.variables)
+    )
+    return jitted(_update_of(optimizer), θ, state, tensors(gradients, dtype))
 
-    def update(θ, state, g):
-        return optimizer.stateless_apply(state, g, θ)
 
-    return _jitted(update, values, [jnp.copy(v.value) for v in optimizer.variables], g)
+def jitted(update: Callable[..., Any], θ: Any, state: Any, g: Any) -> Contender:
+    """Return the step of `update(θ, state, g)`, which returns new `θ` and state."""
+    compiled = jax.jit(update, donate_argnums=(0, 1))
+    kept = [θ, state]
 
-
-def _jitted(update: Callable, values: list[np.ndarray], state: Any, g: list):
-    jitted = jax.jit(update, donate_argnums=(0, 1))
-    kept = [[jnp.array(value) for value in values], state]
-
-    def take() -> None:
-        kept[:] = jitted(*kept, g)
+    def step() -> None:
+        kept[:] = compiled(*kept, g)
         jax.block_until_ready(kept)
 
-    return Contender(take, lambda: [np.array(x) for x in kept[0]])
+    return Contender(step, lambda: [np.asarray(x, np.float32) for x in kept[0]])
 
 
-def _peer(step: Step, values: list[np.ndarray], g: list) -> Contender:
-    import optax
+def first_steps(
+    optimizer: Any, variables: Sequence[Any], gradients: Sequence[np.ndarray]
+) -> dict[str, Work]:
+    """Return what happens from a built optimizer to its first step, by name."""
+    θ, state = ([x.value for x in some] for some in (variables, optimizer.variables))
+    g = tensors(gradients, "float32")
+    made: list[Any] = [jax.jit(_update_of(optimizer))]
 
-    momentum = None if step.equation == "SGD" else MOMENTUM
-    optimizer = (
-        optax.adam(LEARNING_RATE, eps=EPSILON)
-        if step.equation == "Adam"
-        else optax.sgd(LEARNING_RATE, momentum, step.equation == "Nesterov")
-    )
-    if step.option:
-        optimizer = optax.chain(optax.stateless(_clipped), optimizer)
+    def trace() -> None:
+        made.append(made[-1].lower(θ, state, g))
 
-    def update(θ, state, g):
-        updates, state = optimizer.update(g, state, θ)
-        return optax.apply_updates(θ, updates), state
+    def compile_() -> None:
+        made.append(made[-1].compile())
 
-    state = optimizer.init(list(map(jnp.asarray, values)))
-    return _jitted(update, values, state, g)
+    def run() -> None:
+        jax.block_until_ready(made[-1](θ, state, g))
+
+    return {"trace": trace, "compile": compile_, "first run": run}
 
 
-def _clipped(updates: Any, _: Any) -> Any:
-    """Each by its own norm: optax clips by that of all."""
-    return jax.tree.map(
-        lambda g: g * (LIMIT / jnp.maximum(jnp.linalg.norm(g.ravel()), LIMIT)), updates
-    )
+def tensors(arrays: Sequence[np.ndarray], dtype: str) -> list[Any]:
+    return [jnp.asarray(array, dtype) for array in arrays]
+
+
+def _update_of(optimizer: Any) -> Callable[..., Any]:
+    def update(θ: Any, state: Any, g: Any) -> Any:
+        return optimizer.stateless_apply(state, g, θ)
+
+    return update
+
+
+def loops(elements: int) -> Iterator[tuple[Work, float]]:
+    """Return what moves an accelerator's memory, and so many arrays."""
+    b = jnp.ones(LARGE)
+    kept = [jnp.ones(LARGE)]
+
+    def move() -> None:
+        kept[0] = jax.block_until_ready(_add(kept[0], b))
+
+    yield move, 3 * LARGE / elements

@@ -1,65 +1,78 @@
-"""A step on PyTorch: ours, Keras's, and those of `torch.optim`."""
+"""A step on PyTorch, eager."""
 
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import torch
+from keras.src.backend.torch.core import get_device
 
 from benchmarks import machine
-from benchmarks.steps.contenders import EPSILON, LIMIT, Contender, Step
-from benchmarks.steps.optimizers import LEARNING_RATE, MOMENTUM
+from benchmarks.steps.bandwidth import LARGE, Work
+from benchmarks.steps.contender import Contender
+
+MODES = ("",)
+# Its own first: an accelerator has no room for others.
+PEERS = ("torch", "optax")
 
 torch.set_num_threads(machine.cores())
 
 
-def contenders(
-    step: Step, values: list[np.ndarray], gradients: list[np.ndarray]
-) -> dict[str, Contender]:
-    g = [torch.from_numpy(gradient) for gradient in gradients]
-    found = {
-        name: _of_keras(optimizer, values, g)
-        for name, optimizer in step.optimizers().items()
-    }
-    found["torch.optim, fused"] = _peer(step, values, g, fused=True)
-    if step.equation != "Nesterov":  # which writes into the gradient
-        found["torch.optim, foreach"] = _peer(step, values, g, foreach=True)
-    return found
+def device() -> str:
+    """Return the name of the device that steps run on."""
+    where = get_device()
+    return torch.cuda.get_device_name() if where == "cuda" else where
 
 
-def _of_keras(optimizer: Any, values: list[np.ndarray], g: list) -> Contender:
-    variables = [keras.Variable(value) for value in values]
-    optimizer.build(variables)
-    return Contender(
-        partial(optimizer.apply, g, variables), partial(_copies, variables)
-    )
+def wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
-def _copies(variables: list[Any]) -> list[np.ndarray]:
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+def contender(
+    optimizer: Any,
+    variables: Sequence[Any],
+    gradients: Sequence[np.ndarray],
+    dtype: str = "float32",
+    mode: str = "",
+) -> Contender:
+    """Return the step of an optimizer of Keras that is built on the variables."""
+    g = tensors(gradients, dtype)
+
+    def step() -> None:
+        optimizer.apply(g, variables)
+        wait()
+
+    return Contender(step, lambda: values_of(v.value for v in variables))
 
 
-def _peer(step: Step, values: list[np.ndarray], g: list, **kind: Any) -> Contender:
-    """Each gradient is clipped by itself, in place, as ours are."""
-    θ = [torch.nn.Parameter(torch.from_numpy(value.copy())) for value in values]
-    for x, gradient in zip(θ, g):
-        x.grad = gradient.clone()
-    optimizer = _of_torch(step, θ, kind)
-
-    def take() -> None:
-        if step.option:
-            for x in θ:
-                torch.nn.utils.clip_grad_norm_(x, LIMIT)
-        optimizer.step()
-
-    return Contender(take, lambda: [x.detach().numpy().copy() for x in θ])
+def first_steps(
+    optimizer: Any, variables: Sequence[Any], gradients: Sequence[np.ndarray]
+) -> dict[str, Work]:
+    """Return what happens from a built optimizer to its first step, by name."""
+    return {"first run": contender(optimizer, variables, gradients).step}
 
 
-def _of_torch(step: Step, θ: list[Any], kind: dict[str, Any]) -> Any:
-    if step.equation in ("Adam", "AMSGrad"):
-        amsgrad = step.equation == "AMSGrad"
-        return torch.optim.Adam(θ, LEARNING_RATE, eps=EPSILON, amsgrad=amsgrad, **kind)
-    momentum = 0.0 if step.equation == "SGD" else MOMENTUM
-    nesterov = step.equation == "Nesterov"
-    return torch.optim.SGD(θ, LEARNING_RATE, momentum, nesterov=nesterov, **kind)
+def tensors(arrays: Sequence[np.ndarray], dtype: str) -> list[Any]:
+    kind = getattr(torch, dtype)
+    return [torch.tensor(array, dtype=kind, device=get_device()) for array in arrays]
+
+
+def values_of(tensors: Iterable[Any]) -> list[np.ndarray]:
+    return [each.detach().to("cpu", torch.float32).numpy().copy() for each in tensors]
+
+
+def loops(elements: int) -> Iterator[tuple[Work, float]]:
+    """Return what moves an accelerator's memory, and so many arrays."""
+    a, b = torch.ones(2, LARGE, device=get_device())
+
+    def add() -> None:
+        a.add_(b)
+        wait()
+
+    def copy() -> None:
+        a.copy_(b)
+        wait()
+
+    yield add, 3 * LARGE / elements
+    yield copy, 2 * LARGE / elements

@@ -1,79 +1,135 @@
-"""The optimizers that are compared, each as ours and as Keras's."""
+"""The optimizers that are compared, each as ours and as Keras's.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+Keras is imported when one is made, so that a backend may be chosen first.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
-
-import keras
-
-import keras_textbook_opt
 
 LEARNING_RATE = 1e-3
 MOMENTUM = 0.9
-EPSILON = 1e-8
-# Keras has no multipliers: its optimizer stands beside ours without them.
-MULTIPLIERS = "multipliers"
-# Nor has it a monitor.
-MONITOR, CLIP_AND_MONITOR = "monitor", "clipnorm + monitor"
-OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "clipnorm": {"clipnorm": 1.0},
-    "global_clipnorm": {"global_clipnorm": 1.0},
-    "weight_decay": {"weight_decay": 0.004},
-    MULTIPLIERS: {"learning_rate_multipliers": {"[02468]$": 0.5}},
-    MONITOR: {},
-    CLIP_AND_MONITOR: {"clipnorm": 1.0},
-}
-WATCHED = (MONITOR, CLIP_AND_MONITOR)
-PLAIN = ""
-CLIPS = ("clipnorm", "global_clipnorm")
-NORMS = (*CLIPS, *WATCHED)
+LIMIT = 1.0
+DECAY = 0.004
+# Others have it elsewhere in the formula: it is too small to tell.
+EPSILON = 1e-16
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One optimizer twice; both take the same options, but for what Keras lacks."""
+class Equation:
+    """One optimizer twice: the names of our class and of Keras's."""
 
     name: str
-    ours: Callable[..., Any]
-    builtin: Callable[..., Any]
+    ours: str
+    builtin: str
     slots: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-SGD = Pair(
-    "SGD",
-    ours=partial(keras_textbook_opt.SGD, LEARNING_RATE),
-    builtin=partial(keras.optimizers.SGD, LEARNING_RATE),
-    slots=0,
+SGD = Equation("SGD", "SGD", "SGD", 0)
+MOMENTUM_ = Equation("Momentum", "Momentum", "SGD", 1, {"momentum": MOMENTUM})
+NESTEROV = Equation(
+    "Nesterov", "Momentum", "SGD", 1, {"momentum": MOMENTUM, "nesterov": True}
 )
-MOMENTUM_PAIR = Pair(
-    "Momentum",
-    ours=partial(keras_textbook_opt.Momentum, LEARNING_RATE, momentum=MOMENTUM),
-    builtin=partial(keras.optimizers.SGD, LEARNING_RATE, momentum=MOMENTUM),
-    slots=1,
-)
-ADAM = Pair(
-    "Adam",
-    ours=partial(keras_textbook_opt.Adam, LEARNING_RATE, epsilon=EPSILON),
-    builtin=partial(keras.optimizers.Adam, LEARNING_RATE, epsilon=EPSILON),
-    slots=2,
-)
-PAIRS = (SGD, MOMENTUM_PAIR, ADAM)
+ADAM = Equation("Adam", "Adam", "Adam", 2, {"epsilon": EPSILON})
+AMSGRAD = Equation("AMSGrad", "Adam", "Adam", 3, {"epsilon": EPSILON, "amsgrad": True})
+MAIN = (SGD, MOMENTUM_, ADAM)
+VARIANTS = (NESTEROV, AMSGRAD)
 
 
-def title(pair: Pair, option: str) -> str:
-    """Return the name of the optimizer with its option, as "Adam + clipnorm"."""
-    return pair.name if option == PLAIN else f"{pair.name} + {option}"
+@dataclass(frozen=True)
+class Option:
+    """What a step does beside its equation.
+
+    Args:
+        name: What stands behind the equation's name.
+        arguments: What a constructor takes for it.
+        keras_has_it: If not, the others go without it, and take another step.
+        watched: Whether a monitor watches the step.
+        dtype: Of variables and gradients.
+        norms: Whether the whole gradient is read before the update.
+        averages: How many arrays are read and written beside the slots.
+        over: The option beside which its own cost stands.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    keras_has_it: bool = True
+    watched: bool = False
+    dtype: str = "float32"
+    norms: bool = False
+    averages: int = 0
+    over: str = ""
 
 
-def arguments(option: str) -> Mapping[str, Any]:
-    return {} if option == PLAIN else OPTIONS[option]
+PLAIN, CLIPNORM, MONITOR = "", "clipnorm", "monitor"
+CLIP_AND_MONITOR, SIXTEEN = f"{CLIPNORM} + {MONITOR}", "bfloat16"
+GLOBAL_CLIPNORM, WEIGHT_DECAY, EMA = "global_clipnorm", "weight_decay", "ema"
+MULTIPLIERS = "multipliers"
+CLIP = {CLIPNORM: LIMIT}
+OPTIONS = {
+    option.name: option
+    for option in (
+        Option(PLAIN),
+        Option(CLIPNORM, CLIP, norms=True),
+        Option(GLOBAL_CLIPNORM, {GLOBAL_CLIPNORM: LIMIT}, norms=True),
+        Option(WEIGHT_DECAY, {WEIGHT_DECAY: DECAY}),
+        Option(EMA, {"use_ema": True}, averages=1),
+        Option(
+            MULTIPLIERS,
+            {"learning_rate_multipliers": {"[02468]$": 0.5}},
+            keras_has_it=False,
+        ),
+        Option(MONITOR, watched=True, norms=True),
+        Option(CLIP_AND_MONITOR, CLIP, watched=True, norms=True, over=CLIPNORM),
+        # Keras has no carry, and its Adam does not move.
+        Option(SIXTEEN, dtype="bfloat16", keras_has_it=False),
+    )
+}
 
 
-def arguments_of_builtin(option: str) -> Mapping[str, Any]:
-    return {} if option == MULTIPLIERS else arguments(option)
+@dataclass(frozen=True)
+class Case:
+    """An equation under an option."""
+
+    equation: Equation
+    option: Option
+
+    @property
+    def name(self) -> str:
+        return titled(self.equation.name, self.option.name)
+
+    def ours(self, **more: Any) -> Any:
+        import keras_textbook_opt
+
+        make = getattr(keras_textbook_opt, self.equation.ours)
+        return self._made(make, **self.option.arguments, **more)
+
+    def builtin(self) -> Any:
+        import keras
+
+        options = self.option.arguments if self.option.keras_has_it else {}
+        return self._made(getattr(keras.optimizers, self.equation.builtin), **options)
+
+    def without(self) -> "Case":
+        """Return the case beside which this one's cost stands."""
+        return Case(self.equation, OPTIONS[self.option.over])
+
+    def _made(self, make: Any, **options: Any) -> Any:
+        return make(LEARNING_RATE, **self.equation.arguments, **options)
 
 
-def without(option: str) -> str:
-    """Return the option beside which the cost of this one stands."""
-    return "clipnorm" if option == CLIP_AND_MONITOR else PLAIN
+def case(equation: Equation, option: str = PLAIN) -> Case:
+    return Case(equation, OPTIONS[option])
+
+
+def cases(options: Sequence[str]) -> list[Case]:
+    """Return the main equations under each option, and their variants under none."""
+    return [
+        *(case(equation, option) for equation in MAIN for option in options),
+        *map(case, VARIANTS),
+    ]
+
+
+def titled(equation: str, option: str) -> str:
+    return f"{equation} + {option}" if option else equation

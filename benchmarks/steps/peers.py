@@ -1,255 +1,173 @@
-"""The same step in other libraries, where they are installed."""
+"""The same step in other libraries, on the same arrays, where they are installed.
+
+A peer is left out where it takes another step than the page of the textbook says.
+"""
 
 import importlib
-import importlib.util
-import itertools
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
-from benchmarks import machine
-from benchmarks.steps import floor, sparse, timing
-from benchmarks.steps.cases import Case
-from benchmarks.steps.figures import (
-    BUILTIN,
-    GRAPH,
-    LAZY,
-    OURS,
-    Measurement,
-    Spread,
-    ratio_name,
-)
+from benchmarks.steps.contender import Contender
 from benchmarks.steps.optimizers import (
-    ADAM,
+    CLIPNORM,
+    DECAY,
     EPSILON,
+    GLOBAL_CLIPNORM,
     LEARNING_RATE,
+    LIMIT,
+    MOMENTUM,
     PLAIN,
-    arguments,
-    title,
+    WEIGHT_DECAY,
+    Case,
 )
-from benchmarks.steps.plans import TABLE_WIDTH, Layout, Plan, table_title
-from benchmarks.steps.timing import Samples, Step
-from benchmarks.steps.updates import (
-    GRADIENT_SCALE,
-    RowBatches,
-    dense_step,
-    gradients,
-    row_batches,
-    sparse_step,
-)
+from benchmarks.steps.sizes import Arrays
 
-PACKAGES = ("torch", "jax", "optax", "tf-keras")
-CLIPNORM = "clipnorm"
-TORCH = "torch Adam(fused=True)"
-TORCH_SPARSE = "torch SparseAdam"
-OPTAX = "optax adam, jitted"
-LEGACY = "tf_keras legacy Adam"
+FUSED, FOREACH = "torch.optim fused", "torch.optim foreach"
+OPTAX = "optax"
+LEGACY = "tf_keras legacy"
+SPARSE_ADAM = "torch SparseAdam"
+# What they have; in 16 bits nobody else carries what is rounded away.
+OPTIONS = (PLAIN, CLIPNORM, GLOBAL_CLIPNORM, WEIGHT_DECAY)
+PACKAGES = ("optax", "tf_keras")
 
-# A waiting thread of PyTorch's would spin on a core that the next contender wants.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+Makers = Mapping[str, Callable[[], Contender]]
 
 
-def cases(plan: Plan) -> list[Case]:
-    dense = [
-        Case(
-            f"peers, {title(ADAM, option)}",
-            partial(_measure_dense, plan, option),
-        )
-        for option in (PLAIN, CLIPNORM)
-    ]
-    return [*dense, Case("peers, sparse Adam", partial(_measure_sparse, plan))]
+def of(
+    case: Case, values: Arrays, gradients: Arrays, libraries: Sequence[str]
+) -> Makers:
+    """Return what makes each peer that takes the case's step.
+
+    Args:
+        case: The step.
+        values: What the variables hold before it.
+        gradients: What they step by.
+        libraries: Where to take them from, if installed.
+    """
+    known = {"torch": _of_torch, "optax": _of_optax, "tf_keras": _of_legacy}
+    found: dict[str, Callable[[], Contender]] = {}
+    for module in filter(find_spec, libraries):
+        found |= known[module](case, values, gradients)
+    return found
 
 
-def missing() -> list[str]:
-    """Return the peers that are not installed."""
-    return [name for name in PACKAGES if not _installed(name.replace("-", "_"))]
+def _of_torch(case: Case, values: Arrays, gradients: Arrays) -> Makers:
+    decays = case.option.name == WEIGHT_DECAY
+    # Its decay goes into the momentum.
+    if case.option.name not in OPTIONS or (decays and case.equation.slots == 1):
+        return {}
+    found = {FUSED: partial(_torch, case, values, gradients, fused=True)}
+    if case.equation.name != "Nesterov":  # which writes into the gradient
+        found[FOREACH] = partial(_torch, case, values, gradients, foreach=True)
+    return found
 
 
-def _measure_dense(plan: Plan, option: str) -> list[Measurement]:
-    layout = Layout(1, plan.peer_parameters)
-    shared = gradients([(layout.parameters,)])
-    makers: dict[str, Callable[[], Step]] = {
-        name: partial(_ours_or_builtin, make(**arguments(option)), shared)
-        for name, make in ((OURS, ADAM.ours), (BUILTIN, ADAM.builtin))
-    }
-    if _installed("torch"):
-        makers[TORCH] = partial(_torch_step, shared[0].numpy(), option)
-    if _installed("jax") and _installed("optax"):
-        makers[OPTAX] = partial(_optax_step, shared[0].numpy(), option)
-    if _installed("tf_keras"):
-        makers[LEGACY] = partial(_legacy_step, shared[0], option)
-    samples = _samples(makers, plan)
-    reads = 1 if option == PLAIN else 2
-    moved = floor.dense(layout.parameters, ADAM.slots, reads_of_gradient=reads)
-    return [
-        Measurement(
-            case=layout.title,
-            optimizer=title(ADAM, option),
-            mode=GRAPH,
-            values={name: timing.spread(each) for name, each in samples.items()},
-            ratios=_against(OURS, samples),
-            bytes=dict.fromkeys(samples, moved),
-        )
-    ]
+def _torch(case: Case, values: Arrays, gradients: Arrays, **kind: bool) -> Contender:
+    """A clip is in place: the first step meets the gradient, later ones what it left.
 
-
-def _measure_sparse(plan: Plan) -> list[Measurement]:
-    batches = row_batches(plan.peer_rows, TABLE_WIDTH, plan.touched)
-    makers: dict[str, Callable[[], Step]] = {
-        name: partial(sparse_step, make(), batches)
-        for name, make in sparse.optimizers(ADAM).items()
-    }
-    if _installed("torch"):
-        makers[TORCH_SPARSE] = partial(_torch_sparse_step, batches)
-    if _installed("tf_keras"):
-        makers[LEGACY] = partial(_legacy_sparse_step, batches)
-    samples = _samples(makers, plan)
-    lazy = sparse.moved(ADAM, batches, LAZY)
-    exact = sparse.moved(ADAM, batches, BUILTIN)
-    return [
-        Measurement(
-            case=table_title(plan.peer_rows),
-            optimizer=ADAM.name,
-            mode=GRAPH,
-            values={name: timing.spread(each) for name, each in samples.items()},
-            ratios=_against(LAZY, samples),
-            bytes={
-                name: lazy if name in (LAZY, TORCH_SPARSE) else exact
-                for name in samples
-            },
-        )
-    ]
-
-
-def _samples(makers: dict[str, Callable[[], Step]], plan: Plan) -> Samples:
-    steps = {name: make() for name, make in makers.items()}
-    return timing.interleaved(steps, plan.repeats)
-
-
-def _against(ours: str, samples: Samples) -> dict[str, Spread]:
-    return {
-        ratio_name(name, ours): timing.ratio(samples[name], samples[ours])
-        for name in samples
-        if name != ours
-    }
-
-
-def _ours_or_builtin(optimizer: Any, shared: list[tf.Tensor]) -> Step:
-    return dense_step(optimizer, shared, jit_compile=False)
-
-
-def _torch_step(gradient: np.ndarray, option: str) -> Step:
-    torch = _torch()
-    parameter = torch.nn.Parameter(torch.randn(gradient.shape))
-    optimizer = torch.optim.Adam([parameter], LEARNING_RATE, eps=EPSILON, fused=True)
-    original = torch.from_numpy(gradient.copy())
-    # PyTorch clips the gradient in place, so a gradient of norm 1 would come next.
-    parameter.grad = original.clone()
-    limit = arguments(option).get(CLIPNORM)
-
-    def step() -> None:
-        if limit is not None:
-            torch.nn.utils.clip_grad_norm_([parameter], limit)
-        optimizer.step()
-
-    return step
-
-
-def _torch_sparse_step(batches: RowBatches) -> Step:
-    torch = _torch()
-    table = torch.nn.Parameter(torch.randn(batches.shape) * GRADIENT_SCALE)
-    optimizer = torch.optim.SparseAdam([table], LEARNING_RATE, eps=EPSILON)
-    pool = itertools.cycle(
-        [
-            torch.sparse_coo_tensor(ids[None], values, batches.shape)
-            for ids, values in zip(
-                torch.from_numpy(batches.ids.numpy().astype(np.int64)),
-                torch.from_numpy(batches.values.numpy().copy()),
-            )
-        ]
-    )
-
-    def step() -> None:
-        table.grad = next(pool)
-        optimizer.step()
-
-    return step
-
-
-def _optax_step(gradient: np.ndarray, option: str) -> Step:
-    jax, optax = map(importlib.import_module, ("jax", "optax"))
-    optimizer = optax.adam(LEARNING_RATE, eps=EPSILON)
-    if option != PLAIN:
-        clip = optax.clip_by_global_norm(arguments(option)[CLIPNORM])
-        optimizer = optax.chain(clip, optimizer)
-
-    def update(parameter: Any, state: Any, gradient: Any) -> Any:
-        updates, state = optimizer.update(gradient, state, parameter)
-        return optax.apply_updates(parameter, updates), state
-
-    jitted = jax.jit(update, donate_argnums=(0, 1))
-    g = jax.numpy.asarray(gradient)
-    parameter = jax.random.normal(jax.random.key(0), gradient.shape)
-    kept = [parameter, optimizer.init(parameter)]
-    del parameter
-
-    def step() -> None:
-        kept[:] = jitted(*kept, g)
-        jax.block_until_ready(kept)
-
-    return step
-
-
-def _legacy_step(gradient: tf.Tensor, option: str) -> Step:
-    variable = tf.Variable(tf.random.normal(gradient.shape))
-    optimizer = _legacy_adam(**arguments(option))
-
-    @tf.function
-    def update(gradient):
-        optimizer.apply_gradients([(gradient, variable)])
-
-    def step() -> None:
-        update(gradient)
-        optimizer.iterations.numpy()
-
-    return step
-
-
-def _legacy_sparse_step(batches: RowBatches) -> Step:
-    table = tf.Variable(tf.random.normal(batches.shape))
-    optimizer = _legacy_adam()
-
-    @tf.function
-    def update(ids, values):
-        slices = tf.IndexedSlices(values, ids, tf.constant(batches.shape))
-        optimizer.apply_gradients([(slices, table)])
-
-    pool = itertools.cycle(
-        list(zip(tf.unstack(batches.ids), tf.unstack(batches.values)))
-    )
-
-    def step() -> None:
-        update(*next(pool))
-        optimizer.iterations.numpy()
-
-    return step
-
-
-def _legacy_adam(**options: float) -> Any:
-    legacy = importlib.import_module("tf_keras").optimizers.legacy
-    return legacy.Adam(LEARNING_RATE, epsilon=EPSILON, **options)
-
-
-def _torch() -> Any:
+    They take as long.
+    """
     torch = importlib.import_module("torch")
-    torch.set_num_threads(machine.cores())
-    torch.sparse.check_sparse_tensor_invariants.disable()
-    return torch
+    on_torch = importlib.import_module("benchmarks.steps.on_torch")
+    θ = list(map(torch.nn.Parameter, on_torch.tensors(values, "float32")))
+    for x, g in zip(θ, on_torch.tensors(gradients, "float32")):
+        x.grad = g
+    optimizer = _torch_optimizer(torch.optim, θ, case, kind)
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def step() -> None:
+        if case.option.name == CLIPNORM:
+            for x in θ:
+                clip(x, LIMIT)
+        if case.option.name == GLOBAL_CLIPNORM:
+            clip(θ, LIMIT)
+        optimizer.step()
+        on_torch.wait()
+
+    return Contender(step, partial(on_torch.values_of, θ))
 
 
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+def _torch_optimizer(optim: Any, θ: list[Any], case: Case, kind: Any) -> Any:
+    kind = {**kind, "lr": LEARNING_RATE}
+    kind["weight_decay"] = DECAY if case.option.name == WEIGHT_DECAY else 0.0
+    name = case.equation.name
+    if case.equation.slots >= 2:
+        make = optim.AdamW if kind["weight_decay"] else optim.Adam
+        return make(θ, eps=EPSILON, amsgrad=name == "AMSGrad", **kind)
+    momentum = MOMENTUM if case.equation.slots else 0.0
+    return optim.SGD(θ, momentum=momentum, nesterov=name == "Nesterov", **kind)
+
+
+def _of_optax(case: Case, values: Arrays, gradients: Arrays) -> Makers:
+    # Its AMSGrad takes the largest of other values.
+    if case.option.name not in OPTIONS or case.equation.name == "AMSGrad":
+        return {}
+    return {OPTAX: partial(_optax, case, values, gradients)}
+
+
+def _optax(case: Case, values: Arrays, gradients: Arrays) -> Contender:
+    optax = importlib.import_module("optax")
+    on_jax = importlib.import_module("benchmarks.steps.on_jax")
+    optimizer = _optax_optimizer(optax, case)
+
+    def update(θ: Any, state: Any, g: Any) -> Any:
+        updates, state = optimizer.update(g, state, θ)
+        return optax.apply_updates(θ, updates), state
+
+    θ, g = (on_jax.tensors(each, "float32") for each in (values, gradients))
+    return on_jax.jitted(update, θ, optimizer.init(θ), g)
+
+
+def _optax_optimizer(optax: Any, case: Case) -> Any:
+    equations = {
+        0: optax.identity,
+        1: partial(optax.trace, MOMENTUM, case.equation.name == "Nesterov"),
+        2: partial(optax.scale_by_adam, eps=EPSILON),
+    }
+    before = {
+        CLIPNORM: partial(optax.stateless, _each_clipped),
+        GLOBAL_CLIPNORM: partial(optax.clip_by_global_norm, LIMIT),
+    }.get(case.option.name, optax.identity)
+    after = optax.identity()
+    if case.option.name == WEIGHT_DECAY:
+        after = optax.add_decayed_weights(DECAY)
+    equation = equations[case.equation.slots]()
+    return optax.chain(before(), equation, after, optax.scale(-LEARNING_RATE))
+
+
+def _each_clipped(updates: Any, _: Any) -> Any:
+    """Each by its own norm, which optax has not."""
+    jax = importlib.import_module("jax")
+    norm, largest = jax.numpy.linalg.norm, jax.numpy.maximum
+
+    def clipped(g: Any) -> Any:
+        return g * (LIMIT / largest(norm(g.ravel()), LIMIT))
+
+    return jax.tree.map(clipped, updates)
+
+
+def _of_legacy(case: Case, values: Arrays, gradients: Arrays) -> Makers:
+    if case.option.name not in (PLAIN, CLIPNORM, GLOBAL_CLIPNORM):
+        return {}
+    return {LEGACY: partial(_legacy, case, values, gradients)}
+
+
+def _legacy(case: Case, values: Arrays, gradients: Arrays) -> Contender:
+    tf = importlib.import_module("tensorflow")
+    on_tensorflow = importlib.import_module("benchmarks.steps.on_tensorflow")
+    θ = [tf.Variable(value) for value in values]
+    optimizer = legacy(case)
+    step = on_tensorflow.compiled(
+        lambda g: optimizer.apply_gradients(zip(g, θ)),
+        on_tensorflow.tensors(gradients, "float32"),
+    )
+    return Contender(step, lambda: [x.numpy() for x in θ])
+
+
+def legacy(case: Case) -> Any:
+    """Return the optimizer of Keras 2."""
+    module = importlib.import_module("tf_keras").optimizers.legacy
+    make = getattr(module, case.equation.builtin)
+    return make(LEARNING_RATE, **case.equation.arguments, **case.option.arguments)

@@ -1,39 +1,90 @@
 """What a run of the benchmark consists of."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from benchmarks.steps.optimizers import OPTIONS, PLAIN
-from benchmarks.steps.timing import Repeats
+from benchmarks.steps.optimizers import (
+    CLIP_AND_MONITOR,
+    CLIPNORM,
+    OPTIONS,
+    PLAIN,
+    SIXTEEN,
+)
+from benchmarks.steps.sizes import ONE, RESNET50, SMALL
+from benchmarks.timing import Repeats
 
+TENSORFLOW, JAX, TORCH = BACKENDS = ("tensorflow", "jax", "torch")
+DENSE, SPARSE, MODELS, MEMORY, FIRST, FILES = (
+    "dense",
+    "sparse",
+    "models",
+    "memory",
+    "first",
+    "files",
+)
+# The backends on which a part is measured.
+PARTS: Mapping[str, tuple[str, ...]] = {
+    DENSE: BACKENDS,
+    SPARSE: (TENSORFLOW,),
+    MODELS: (TENSORFLOW,),
+    MEMORY: (TENSORFLOW,),
+    FIRST: BACKENDS,
+    FILES: BACKENDS,
+}
+
+BOSTON = "Boston MLP"
+TWO_TOWERS = "two towers"
+MOBILENET = "MobileNetV2"
+TRANSFORMER = "Transformer encoder"
 TABLE_WIDTH = 32
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Equal variables: so many, of so many parameters each."""
-
-    variables: int
-    parameters: int
-
-    @property
-    def title(self) -> str:
-        if self.variables == 1:
-            return f"{self.parameters:,} in one variable"
-        return f"{self.variables} variables of {self.parameters:,}"
+BOSTON_BATCH = 32
+TOWER_BATCH = 1024
+TOWER_UNITS = 64
+IMAGE_BATCH = 2
+IMAGE_SIZE = 32
+WORDS = 30_000
+WORDS_IN_TEXT = 64
+TEXT_BATCH = 32
+MODEL_WIDTH = 128
+HEADS = 4
+ENCODER_LAYERS = 2
+MODEL_TEXTS = {
+    BOSTON: f"13 → 4 → 1, batches of {BOSTON_BATCH}",
+    TWO_TOWERS: (
+        f"two tables of width {TABLE_WIDTH}, each under dense layers of "
+        f"{TOWER_UNITS} and {TABLE_WIDTH} units, batches of {TOWER_BATCH:,}, ids by "
+        "Zipf's law"
+    ),
+    MOBILENET: f"{IMAGE_SIZE}×{IMAGE_SIZE}, batches of {IMAGE_BATCH}",
+    TRANSFORMER: (
+        f"{WORDS:,} words × {MODEL_WIDTH}, {ENCODER_LAYERS} layers, {HEADS} heads, "
+        f"batches of {TEXT_BATCH} texts of {WORDS_IN_TEXT} words by Zipf's law"
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Plan:
     """The sizes that are measured, and how often.
 
-    `largest_together` is the largest table of which all contenders are kept in memory
-    at a time; `lists` are the titles of lists of variables for JAX and PyTorch.
+    Args:
+        name: What the results call it.
+        dense: The options of dense steps by the size of what they update.
+        table_rows: The sizes of the tables that rows of gradients update.
+        largest_together: The largest table of which all contenders are in memory.
+        far_apart: The two tables whose lazy steps are compared.
+        touched: The rows that a batch looks up.
+        models: The models whose training steps are timed.
+        tower_rows: The rows of the tables in a recommender.
+        memory_parameters: Of the step whose memory is counted.
+        first: The sizes of first steps, each with how often they are taken.
+        file_parameters: Of the model that is saved and loaded.
+        repeats: How often a step is timed.
+        accelerator: Whether it is for a GPU; else that is hidden.
     """
 
     name: str
-    layouts: tuple[Layout, ...]
-    lists: tuple[str, ...]
-    options: tuple[str, ...]
+    dense: Mapping[str, tuple[str, ...]]
     table_rows: tuple[int, ...]
     largest_together: int
     far_apart: tuple[int, int]
@@ -41,27 +92,26 @@ class Plan:
     models: tuple[str, ...]
     tower_rows: int
     memory_parameters: int
-    peer_parameters: int
-    peer_rows: int
-    bandwidth_elements: int
-    bandwidth_tries: int
+    first: Mapping[str, int]
+    file_parameters: int
     repeats: Repeats
+    accelerator: bool = False
+
+    def with_seconds(self, seconds: float | None) -> "Plan":
+        """Return the plan with rounds that go on for so long."""
+        if seconds is None:
+            return self
+        return replace(self, repeats=replace(self.repeats, seconds=seconds))
 
 
-ONE = Layout(1, 20_000_000)
-TWENTY = Layout(20, 1_000_000)
-SMALL = Layout(200, 1_000)
-
-BOSTON = "Boston MLP"
-TWO_TOWERS = "two towers"
-MOBILENET = "MobileNetV2"
-TRANSFORMER = "Transformer encoder"
-
+HUNDRED, THOUSAND = "100 of 8×8", "1,000 of 8×8"
 FULL = Plan(
     name="full",
-    layouts=(ONE, TWENTY, SMALL),
-    lists=("1 of 20,000,000", "200 of 64×64", "ResNet50"),
-    options=(PLAIN, *OPTIONS),
+    dense={
+        ONE: tuple(OPTIONS),
+        SMALL: (PLAIN, CLIPNORM, CLIP_AND_MONITOR),
+        RESNET50: (PLAIN, CLIPNORM, CLIP_AND_MONITOR),
+    },
     table_rows=(10**4, 10**5, 10**6, 10**7),
     largest_together=10**6,
     far_apart=(10**7, 10**5),
@@ -69,17 +119,13 @@ FULL = Plan(
     models=(BOSTON, TWO_TOWERS, MOBILENET, TRANSFORMER),
     tower_rows=200_000,
     memory_parameters=2**25,
-    peer_parameters=20_000_000,
-    peer_rows=10**6,
-    bandwidth_elements=100_000_000,
-    bandwidth_tries=20,
-    repeats=Repeats(warm_up=3, at_least=11, at_most=101, seconds=3),
+    first={HUNDRED: 3, SMALL: 3, THOUSAND: 1},
+    file_parameters=700_000_000 // 12,
+    repeats=Repeats(warm_up=2, at_least=7, at_most=101, seconds=2),
 )
 QUICK = Plan(
     name="quick",
-    layouts=(Layout(1, 200_000),),
-    lists=("2 of 100×100",),
-    options=(PLAIN, "clipnorm"),
+    dense={"1 of 200,000": (PLAIN,), "2 of 100×100": tuple(OPTIONS)},
     table_rows=(10**3, 10**4),
     largest_together=10**3,
     far_apart=(10**4, 10**3),
@@ -87,12 +133,29 @@ QUICK = Plan(
     models=(BOSTON, TWO_TOWERS),
     tower_rows=1_000,
     memory_parameters=2**20,
-    peer_parameters=100_000,
-    peer_rows=10**4,
-    bandwidth_elements=1_000_000,
-    bandwidth_tries=5,
+    first={"3 of 8×8": 1},
+    file_parameters=100_000,
     repeats=Repeats(warm_up=1, at_least=3, at_most=3, seconds=0),
 )
+# A device is lent for minutes, and compiling for it takes long.
+ON_ACCELERATOR = replace(
+    FULL,
+    name="full on an accelerator",
+    dense={
+        ONE: (PLAIN, CLIPNORM, SIXTEEN),
+        SMALL: (PLAIN, CLIPNORM),
+        RESNET50: (PLAIN, CLIPNORM),
+    },
+    repeats=replace(FULL.repeats, seconds=0.5),
+    accelerator=True,
+)
+QUICK_ON_ACCELERATOR = replace(QUICK, name="quick on an accelerator", accelerator=True)
+PLANS = {it.name: it for it in (FULL, QUICK, ON_ACCELERATOR, QUICK_ON_ACCELERATOR)}
+
+
+def plan(quick: bool, accelerator: bool) -> Plan:
+    """Return the plan of these properties."""
+    return PLANS[("quick" if quick else "full") + " on an accelerator" * accelerator]
 
 
 def table_title(rows: int) -> str:

@@ -1,205 +1,165 @@
-"""The plots, drawn from the results as they are in JSON."""
+"""The plots, drawn from the rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
-import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.steps.figures import (
-    BUILTIN,
-    EXACT,
-    GRAPH,
-    LAZY,
-    OURS,
-    XLA,
-    Measurement,
-    Part,
-    Results,
-    contenders,
-)
-from benchmarks.steps.optimizers import PAIRS
-from benchmarks.steps.plans import TABLE_WIDTH, rows_of
-from benchmarks.steps.report import PLANS
+from benchmarks import figures, rows
+from benchmarks.steps import names, peers, plans
+from benchmarks.steps.names import BUILTIN, EXACT, FLOOR, LAZY, OURS
+from benchmarks.steps.peers import FOREACH, FUSED, LEGACY, OPTAX
+from benchmarks.steps.plans import BACKENDS, DENSE, TENSORFLOW
+from benchmarks.steps.requirements import BOTH, PLAIN_CASES, XLA
+from benchmarks.steps.sizes import ONE
 
-COLORS = {
-    OURS: "tab:blue",
-    EXACT: "tab:blue",
-    LAZY: "tab:green",
-    BUILTIN: "tab:orange",
-    "torch.optim, fused": "tab:green",
-    "torch.optim, foreach": "tab:red",
-    "optax": "tab:green",
+# How a subject is drawn.
+STYLES: Mapping[str, tuple[str, str]] = {
+    OURS: (figures.BLUE, "o"),
+    EXACT: (figures.BLUE, "o"),
+    BUILTIN: (figures.ORANGE, "s"),
+    LAZY: (figures.GREEN, "o"),
+    FUSED: (figures.RED, "x"),
+    FOREACH: (figures.PINK, "+"),
+    OPTAX: (figures.GREEN, "^"),
+    LEGACY: (figures.SKY, "v"),
+    peers.SPARSE_ADAM: (figures.RED, "x"),
 }
-MARKERS = {OURS: "o", BUILTIN: "s"}
-MODE_TITLES = {GRAPH: "graph", XLA: "jit_compile=True"}
-FLOOR = "floor: bytes to move ÷ bandwidth"
-BAR = 0.38
-
-Draw = Callable[[Part], Figure]
-
-
-def names(results: Results) -> list[str]:
-    """Return the file names of the plots that the results allow."""
-    return [name for name, part, _ in _plots() if _is_measured(results, part)]
+TITLES = {
+    TENSORFLOW: "TensorFlow, graph",
+    XLA: "TensorFlow, jit_compile",
+    plans.JAX: "JAX, jitted",
+    plans.TORCH: "PyTorch, eager",
+}
+FLOOR_TEXT = "floor: what memory allows"
+HALF = 0.4
 
 
-def write(results: Results, folder: Path) -> None:
-    """Write these plots into the folder."""
-    for name, part, draw in _plots():
-        if _is_measured(results, part):
-            figure = draw(results.parts[part])
-            figure.savefig(folder / name, dpi=110)
-            plt.close(figure)
+def write(found: pd.DataFrame, folder: Path) -> list[str]:
+    """Write the plots that the rows allow, and return their file names."""
+    written = []
+    for name, draw in PLOTS.items():
+        figure = draw(found)
+        if figure:
+            figures.save(figure, folder / f"{name}.png")
+            written.append(f"{name}.png")
+    return written
 
 
-def _is_measured(results: Results, part: str) -> bool:
-    return part in results.parts and bool(results.parts[part].measurements)
+def dense(found: pd.DataFrame) -> Figure | None:
+    """Draw the README's chart: the main steps of 20 million parameters, everywhere."""
+    its_rows = rows.find(found, part=DENSE)
+    sizes = list(its_rows["size"].unique())
+    if not sizes:
+        return None
+    size = ONE if ONE in sizes else sizes[0]
+    main = its_rows[its_rows["case"].isin(BOTH) & (its_rows["size"] == size)]
+    panels = {
+        title: rows.find(main, backend=backend)
+        for backend, title in TITLES.items()
+        if backend in set(main["backend"])
+    }
+    return _panels(panels, f"One step over {size} float32: medians")
 
 
-def _plots() -> Sequence[tuple[str, str, Draw]]:
-    return (
-        ("dense.png", "dense", _dense),
-        ("sparse.png", "sparse", _sparse),
-        ("jax.png", "jax", partial(_elsewhere, "JAX")),
-        ("torch.png", "torch", partial(_elsewhere, "PyTorch")),
-    )
+def of_backend(backend: str, found: pd.DataFrame) -> Figure | None:
+    """Draw all dense steps on a backend, a panel for each size."""
+    its_rows = rows.find(found, part=DENSE, backend=backend)
+    panels = {str(it): rows.find(its_rows, size=it) for it in its_rows["size"].unique()}
+    title = f"One step on {TITLES[backend]} (float32): medians"
+    return _panels(panels, title) if panels else None
 
 
-def _dense(part: Part) -> Figure:
-    layout = part.measurements[0].case
-    figure, panels = plt.subplots(1, 2, figsize=(13, 6.5), layout="constrained")
-    for axes, mode in zip(panels, (GRAPH, XLA)):
-        measurements = [
-            each
-            for each in part.measurements
-            if each.case == layout and each.mode == mode
-        ]
-        _draw_bars(axes, part, measurements)
-        axes.set(title=MODE_TITLES[mode], xlabel="milliseconds a step")
-    panels[1].sharex(panels[0])
-    panels[0].autoscale(axis="x")
-    _legend(figure, panels[0])
-    figure.suptitle(f"One step over {layout} (float32): median and quartiles")
-    return figure
-
-
-def _elsewhere(backend: str, part: Part) -> Figure:
-    cases = list(dict.fromkeys(each.case for each in part.measurements))
+def sparse(found: pd.DataFrame) -> Figure | None:
+    """Draw the time of a step against the size of the table."""
+    its_rows = rows.find(found, part=plans.SPARSE, unit=names.MILLISECONDS)
+    by_size = its_rows[its_rows["case"].isin(PLAIN_CASES)]
+    cases = list(by_size["case"].unique())
+    if not cases:
+        return None
     figure, panels = plt.subplots(
-        1, len(cases), figsize=(13, 6.5), layout="constrained", squeeze=False
+        1, len(cases), figsize=(12, 4.6), sharey=True, squeeze=False
     )
     for axes, case in zip(panels[0], cases):
-        measurements = [each for each in part.measurements if each.case == case]
-        _draw_points(axes, part, measurements)
-        axes.set(title=case, xlabel="milliseconds a step", xscale="log")
-    _legend(figure, panels[0, 0])
-    figure.suptitle(f"One step on {backend} (float32): medians")
+        of_case = rows.find(by_size, case=case)
+        for subject in of_case["subject"].unique():
+            _line(axes, subject, rows.find(of_case, subject=subject))
+        axes.set(title=case, xscale="log", yscale="log")
+        axes.set_xlabel(f"rows of the table, each of {plans.TABLE_WIDTH} float32")
+    panels[0, 0].set_ylabel("milliseconds a step")
+    figures.legend_below(figure, 4)
+    figure.suptitle(
+        "One step by some rows, against the size of their table: median and quartiles"
+    )
     return figure
 
 
-def _draw_points(axes: Axes, part: Part, measurements: Sequence[Measurement]) -> None:
-    places = np.arange(len(measurements))
-    for contender in contenders(measurements):
-        found = [each.values.get(contender) for each in measurements]
-        axes.plot(
-            [np.nan if each is None else each.median for each in found],
-            places,
-            marker=MARKERS.get(contender, "x"),
-            color=COLORS.get(contender),
-            linestyle="none",
-            markersize=8,
-            label=contender,
-        )
-    _draw_floors(axes, part, measurements)
-    axes.grid(axis="x", which="both", alpha=0.3)
-
-
-def _draw_bars(axes: Axes, part: Part, measurements: Sequence[Measurement]) -> None:
-    places = np.arange(len(measurements))
-    for offset, contender in ((-BAR / 2, OURS), (BAR / 2, BUILTIN)):
-        spreads = [each.values[contender] for each in measurements]
-        medians = np.array([spread.median for spread in spreads])
-        lower = medians - [spread.lower for spread in spreads]
-        upper = [spread.upper for spread in spreads] - medians
-        axes.barh(
-            places + offset,
-            medians,
-            BAR,
-            xerr=np.stack([lower, upper]),
-            color=COLORS[contender],
-            error_kw={"elinewidth": 1, "ecolor": "black"},
-            label=contender,
-        )
-    _draw_floors(axes, part, measurements)
-    axes.grid(axis="x", alpha=0.3)
-
-
-def _draw_floors(axes: Axes, part: Part, measurements: Sequence[Measurement]) -> None:
-    """A line for each measurement, and its optimizer's name beside it."""
-    places = np.arange(len(measurements))
-    floors = [part.floor(each, OURS) or 0.0 for each in measurements]
-    axes.vlines(
-        floors, places - BAR, places + BAR, color="black", linewidth=2, label=FLOOR
+def _panels(panels: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Draw one or two panels in a line, as points on a logarithmic scale."""
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    most = max(it["case"].nunique() for it in panels.values())
+    figure, grid = plt.subplots(
+        down, across, figsize=(12, 1 + down * (1 + 0.27 * most)), squeeze=False
     )
-    axes.set_yticks(places, [each.optimizer for each in measurements])
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    for axes, (name, found) in zip(grid.flat, panels.items()):
+        _points(axes, found)
+        axes.set(title=name, xlabel="milliseconds a step", xscale="log")
+        axes.xaxis.set_major_formatter("{x:g}")
+    figures.legend_below(figure, 4)
+    figure.suptitle(title)
+    return figure
+
+
+def _points(axes: Axes, found: pd.DataFrame) -> None:
+    """A line for each case, its subjects on it, and a bar where memory ends."""
+    cases = list(found["case"].unique())
+    for subject, (color, marker) in STYLES.items():
+        of_subject = rows.find(found, subject=subject, quantile=0.5)
+        axes.scatter(
+            of_subject["value"],
+            of_subject["case"].map(cases.index),
+            s=70 if subject == OURS else 40,
+            color=color,
+            marker=marker,
+            label=subject if len(of_subject) else None,
+            zorder=3 if subject == OURS else 2,
+        )
+    floors = rows.find(found, subject=FLOOR)
+    places = floors["case"].map(cases.index)
+    axes.vlines(
+        floors["value"],
+        places - HALF,
+        places + HALF,
+        color=figures.BLACK,
+        linewidth=2,
+        label=FLOOR_TEXT,
+    )
+    axes.set_yticks(range(len(cases)), cases)
     axes.invert_yaxis()
 
 
-def _sparse(part: Part) -> Figure:
-    plan = PLANS[part.plan]
-    figure, panels = plt.subplots(
-        1, len(PAIRS), figsize=(13, 4.8), layout="constrained", sharey=True
-    )
-    for axes, pair in zip(panels, PAIRS):
-        measurements = [
-            each
-            for each in part.measurements
-            if each.optimizer == pair.name and BUILTIN in each.values
-        ]
-        _draw_lines(axes, part, measurements)
-        axes.set(title=pair.name, xscale="log", yscale="log")
-        axes.set(xlabel=f"rows of the table, each of {TABLE_WIDTH} float32")
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("milliseconds a step")
-    _legend(figure, panels[-1])
-    figure.suptitle(
-        f"One step with {plan.touched:,} looked-up rows against the size of the table: "
-        "median and quartiles. SGD has one sparse meaning, drawn as exact."
-    )
-    return figure
+def _line(axes: Axes, subject: str, found: pd.DataFrame) -> None:
+    table = found.pivot_table(index="size", columns="quantile", values="value")
+    table.index = table.index.map(plans.rows_of)
+    table = table.sort_index()
+    if subject == FLOOR:
+        line = {"color": figures.BLACK, "linestyle": ":", "label": FLOOR_TEXT}
+        axes.plot(table.index, table[names.BEST], **line)
+        return
+    color, marker = STYLES[subject]
+    axes.plot(table.index, table[0.5], color=color, marker=marker, label=subject)
+    axes.fill_between(table.index, table[0.25], table[0.75], color=color, alpha=0.25)
 
 
-def _draw_lines(axes: Axes, part: Part, measurements: Sequence[Measurement]) -> None:
-    rows = [rows_of(each.case) for each in measurements]
-    for contender in measurements[0].values:
-        spreads = [each.values[contender] for each in measurements]
-        axes.plot(
-            rows,
-            [spread.median for spread in spreads],
-            color=COLORS[contender],
-            marker="o",
-            label=contender if contender == BUILTIN else f"ours, {contender}",
-        )
-        axes.fill_between(
-            rows,
-            [spread.lower for spread in spreads],
-            [spread.upper for spread in spreads],
-            color=COLORS[contender],
-            alpha=0.25,
-        )
-    if EXACT in measurements[0].values:
-        floors = [part.floor(each, EXACT) or np.nan for each in measurements]
-        axes.plot(rows, floors, color="black", linestyle=":", label=f"{FLOOR} (exact)")
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+PLOTS: Mapping[str, Callable[[pd.DataFrame], Figure | None]] = {
+    "dense": dense,
+    "sparse": sparse,
+    **{backend: partial(of_backend, backend) for backend in BACKENDS},
+}

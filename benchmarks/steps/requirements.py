@@ -1,227 +1,220 @@
 """What the steps must reach, and whether they do."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.steps import dense, memory, sparse
-from benchmarks.steps.figures import (
-    BUILTIN,
-    EXACT,
-    GRAPH,
-    LAZY,
-    OURS,
-    XLA,
-    Results,
-    ratio_name,
-)
-from benchmarks.steps.plans import (
-    FULL,
-    MOBILENET,
-    ONE,
-    SMALL,
-    TWENTY,
-    TWO_TOWERS,
-    Layout,
-    table_title,
-)
+import pandas as pd
 
-REACHED = "reached"
-NOT_REACHED = "not reached"
-NOT_MEASURED = "not measured"
+from benchmarks import rows
+from benchmarks.rows import ratio_name
+from benchmarks.steps import names, plans
+from benchmarks.steps.names import BUILTIN, EXACT, LAZY, OURS, WITHOUT
+from benchmarks.steps.optimizers import CLIP_AND_MONITOR, CLIPNORM, SIXTEEN, titled
+from benchmarks.steps.plans import FULL, JAX, TENSORFLOW, TORCH
+from benchmarks.steps.sizes import ONE, RESNET50, SMALL
 
+REACHED, NOT_REACHED, NOT_MEASURED = "reached", "not reached", "not measured"
+SPEEDUP, COST = ratio_name(BUILTIN, OURS), ratio_name(OURS, WITHOUT)
+XLA = names.backend(TENSORFLOW, "jit_compile")
+MOMENTUM_CLIPPED = titled("Momentum", CLIPNORM)
+ADAM_CLIPPED = titled("Adam", CLIPNORM)
+CLIPPED = ("SGD + clipnorm", MOMENTUM_CLIPPED, ADAM_CLIPPED)
+FUSED_PEER = ratio_name("torch.optim fused", OURS)
 # One copy of the gradient and the step's scalars.
 SCALARS = 0.01
-LARGE = (ONE,)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Where a figure is found: the name of a ratio or of a contender's value."""
+    """A figure by the names of its row, and the limit that it must keep to."""
 
-    part: str
-    case: str
-    optimizer: str
-    name: str
-    mode: str = GRAPH
-
-    def of(self, results: Results) -> float:
-        """Return the median; NaN if it was not measured."""
-        try:
-            measurement = results.find(self.part, self.case, self.optimizer, self.mode)
-        except LookupError:
-            return math.nan
-        return {**measurement.values, **measurement.ratios}[self.name].median
+    label: str
+    limit: float
+    names: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """A limit, and the figures that are held against it.
+    """Figures that belong together.
 
     Args:
-        case: What the row is about.
-        limit: What every figure must keep to.
-        figures: The figures by label.
-        at_least: Whether the limit is the smallest good figure or the largest.
-        unit: What stands behind a figure.
+        title: What the row is about.
+        figures: What must keep to a limit.
+        at_least: Whether a limit is the smallest good figure or the largest.
+        unit: What stands behind a limit.
         slack: How far beyond the limit a figure still counts as at it.
     """
 
-    case: str
-    limit: float
-    figures: Mapping[str, Figure]
-    at_least: bool
+    title: str
+    figures: Sequence[Figure]
+    at_least: bool = True
     unit: str = "×"
     slack: float = 0.0
 
-    def measured(self, results: Results) -> dict[str, float]:
-        """Return the figures by label; NaN for one that was not measured."""
-        return {label: figure.of(results) for label, figure in self.figures.items()}
+    def measured(self, found: pd.DataFrame) -> list[float]:
+        """Return the median of each figure; NaN for one that was not measured."""
+        return [rows.median(found, **figure.names) for figure in self.figures]
 
-    def verdict(self, results: Results) -> str:
-        figures = list(self.measured(results).values())
-        if any(map(math.isnan, figures)):
+    def verdict(self, found: pd.DataFrame) -> str:
+        measured = self.measured(found)
+        if any(map(math.isnan, measured)):
             return NOT_MEASURED
-        return REACHED if all(map(self._keeps, figures)) else NOT_REACHED
+        kept = map(self._keeps, self.figures, measured)
+        return REACHED if all(kept) else NOT_REACHED
 
-    def _keeps(self, figure: float) -> bool:
+    def _keeps(self, figure: Figure, value: float) -> bool:
         if self.at_least:
-            return figure >= self.limit - self.slack
-        return figure <= self.limit + self.slack
+            return value >= figure.limit - self.slack
+        return value <= figure.limit + self.slack
+
+
+def _figure(
+    label: str,
+    limit: float,
+    part: str,
+    case: str,
+    subject: str,
+    size: str,
+    backend: str = TENSORFLOW,
+) -> Figure:
+    found = {"part": part, "case": case, "subject": subject, "backend": backend}
+    return Figure(label, limit, {**found, "size": size})
 
 
 def _dense(
-    optimizers: Sequence[str],
-    limit: float,
-    layouts: Sequence[Layout] = LARGE,
-    mode: str = GRAPH,
+    title: str,
+    limits: Mapping[str, float],
+    backend: str = TENSORFLOW,
+    size: str = ONE,
+    subject: str = SPEEDUP,
+    at_least: bool = True,
 ) -> Requirement:
-    """Return the requirement of a speed-up by `limit` on every layout."""
-    under = " under `jit_compile=True`" if mode == XLA else ""
-    large = "" if SMALL in layouts else ", 20 M"
-    small = "200 small variables: " if SMALL in layouts else ""
-    return Requirement(
-        case=f"{small}{', '.join(optimizers)}{large}{under}: speed-up",
-        limit=limit,
-        figures={
-            _label(optimizer, layout, optimizers, layouts): Figure(
-                "dense", layout.title, optimizer, dense.SPEEDUP, mode
-            )
-            for optimizer in optimizers
-            for layout in layouts
-        },
-        at_least=True,
-    )
+    """Return the requirement on dense steps, each limit by its case."""
+    figures = [
+        _figure(case, limit, plans.DENSE, case, subject, size, backend)
+        for case, limit in limits.items()
+    ]
+    return Requirement(f"{title}, {SIZES[size]}", figures, at_least)
 
 
-def _label(
-    optimizer: str,
-    layout: Layout,
-    optimizers: Sequence[str],
-    layouts: Sequence[Layout],
-) -> str:
-    where = {ONE: "one variable", TWENTY: "in 20"}.get(layout, "")
-    return ", ".join(
-        ([optimizer] if len(optimizers) > 1 else [])
-        + ([where] if len(layouts) > 1 else [])
-    )
+def _torch(case: str, *limits: float) -> Requirement:
+    """Return the requirement of one case on PyTorch, a limit for each size."""
+    figures = [
+        _figure(SIZES[size], limit, plans.DENSE, case, SPEEDUP, size, TORCH)
+        for size, limit in zip(SIZES, limits, strict=True)
+    ]
+    return Requirement(f"PyTorch, {case}: {SPEEDUP}", figures)
 
 
-def _clip_cost(optimizer: str, limit: float) -> Requirement:
-    return Requirement(
-        case=f"clipnorm's own cost, {optimizer}, 20 M",
-        limit=limit,
-        figures={
-            _label(optimizer, layout, [optimizer], LARGE): Figure(
-                "dense", layout.title, f"{optimizer} + clipnorm", dense.COST
-            )
-            for layout in LARGE
-        },
-        at_least=False,
-    )
+def _compile(case: str, limit: float) -> Requirement:
+    figure = _figure("", limit, plans.FIRST, f"{case}: {READY}", SPEEDUP, SMALL, JAX)
+    return Requirement(f"JAX, {case}, {READY}, {SIZES[SMALL]}: {SPEEDUP}", [figure])
 
 
-def _sparse(optimizer: str, contender: str, limit: float) -> Requirement:
-    rows = 10**6
-    name = ratio_name(BUILTIN, contender)
-    return Requirement(
-        case=f"{optimizer} `{contender}`, {table_title(rows)}, 1,024 ids: speed-up",
-        limit=limit,
-        figures={"": Figure("sparse", table_title(rows), optimizer, name)},
-        at_least=True,
-    )
+def _sparse(equation: str, subject: str, limit: float) -> Requirement:
+    size = plans.table_title(10**6)
+    ratio = ratio_name(BUILTIN, subject)
+    figure = _figure("", limit, plans.SPARSE, equation, ratio, size)
+    return Requirement(f"TensorFlow, {equation}, table of {size}: {ratio}", [figure])
 
 
 def _far_apart() -> Requirement:
-    large, small = FULL.far_apart
-    name = ratio_name(sparse.rows_title(large), sparse.rows_title(small))
-    return Requirement(
-        case=f"Adam `lazy`: time of {large:,} rows over time of {small:,}",
-        limit=1.3,
-        figures={"": Figure("sparse", sparse.APART, "Adam", name)},
-        at_least=False,
-    )
+    large, small = map(plans.table_title, FULL.far_apart)
+    figure = _figure("", 1.3, plans.SPARSE, APART, ratio_name(large, small), "both")
+    return Requirement(f"TensorFlow, {APART}: {large} over {small}", [figure], False)
 
 
-def _model(model: str, contender: str, limit: float) -> Requirement:
-    name = ratio_name(BUILTIN, contender)
-    of = "" if contender == OURS else f" `{contender}`"
-    return Requirement(
-        case=f"{model}, whole step, Adam{of}: speed-up",
-        limit=limit,
-        figures={"": Figure("models", model, "Adam", name)},
-        at_least=True,
-    )
+def _model(model: str, subject: str, limit: float) -> Requirement:
+    ratio = ratio_name(BUILTIN, subject)
+    figure = _figure("", limit, plans.MODELS, "Adam: step", ratio, model)
+    return Requirement(f"TensorFlow, {model}, whole step, Adam: {ratio}", [figure])
 
 
-def _memory(optimizers: Sequence[str], limit: float) -> Requirement:
-    case = memory.case_title(FULL.memory_parameters)
+def _memory(limit: float, cases: Iterable[str]) -> Requirement:
+    size = f"1 of {FULL.memory_parameters:,}"
+    figures = [_figure(it, limit, plans.MEMORY, it, OURS, size) for it in cases]
+    title = "TensorFlow, extra memory of a step"
+    return Requirement(title, figures, False, " copies of the gradient", SCALARS)
 
-    return Requirement(
-        case=f"extra memory of a step, {', '.join(optimizers)}",
-        limit=limit,
-        figures={
-            optimizer if len(optimizers) > 1 else "": Figure(
-                "memory", case, optimizer, OURS
-            )
-            for optimizer in optimizers
-        },
-        at_least=False,
-        unit=" copies of the gradient",
-        slack=SCALARS,
-    )
 
+def _each(cases: Iterable[str], limit: float) -> dict[str, float]:
+    return dict.fromkeys(cases, limit)
+
+
+SIZES = {ONE: "20 M", SMALL: "200 of 64×64", RESNET50: "ResNet50"}
+READY = "trace and compile"
+APART = "Adam lazy, table against table"
+PLAIN_CASES = ("SGD", "Momentum", "Adam")
+BOTH = (*PLAIN_CASES, *CLIPPED)
+WATCHED = [titled(each, CLIP_AND_MONITOR) for each in PLAIN_CASES]
+NARROW = [titled(each, SIXTEEN) for each in PLAIN_CASES]
+WITH_A_PEER = (*BOTH, "AMSGrad")
 
 REQUIREMENTS = (
-    _dense(["SGD"], 2.0),
-    _dense(["SGD + clipnorm"], 2.2),
-    _dense(["Momentum"], 2.0),
-    _dense(["Momentum + clipnorm"], 2.6),
-    _dense(["Adam"], 3.0),
-    _dense(["Adam + clipnorm"], 2.4),
-    _clip_cost("SGD", 1.6),
-    _clip_cost("Momentum", 1.4),
     _dense(
-        ["SGD", "SGD + clipnorm", "Momentum", "Momentum + clipnorm", "Adam"],
-        0.95,
-        mode=XLA,
+        f"TensorFlow: {SPEEDUP}",
+        {"SGD": 2, "Momentum": 2, "Adam": 3}
+        | dict(zip(CLIPPED, (2.2, 2.6, 2.4), strict=True)),
     ),
-    _dense(["Adam + clipnorm"], 1.2, mode=XLA),
     _dense(
-        [
-            *("SGD", "SGD + clipnorm", "Momentum", "Momentum + clipnorm"),
-            *("Adam", "Adam + clipnorm"),
-        ],
-        1.2,
-        layouts=[SMALL],
+        "TensorFlow, clipnorm's own cost",
+        {"SGD + clipnorm": 1.6, MOMENTUM_CLIPPED: 1.4},
+        subject=COST,
+        at_least=False,
+    ),
+    _dense(
+        f"TensorFlow under `jit_compile`: {SPEEDUP}",
+        _each(BOTH, 0.95) | {ADAM_CLIPPED: 1.2},
+        XLA,
+    ),
+    _dense(
+        f"TensorFlow: {SPEEDUP}",
+        _each(BOTH, 1.2) | {MOMENTUM_CLIPPED: 2, ADAM_CLIPPED: 1.25},
+        size=SMALL,
+    ),
+    _dense(
+        f"TensorFlow under `jit_compile`: {SPEEDUP}", {"Adam": 0.95}, XLA, size=SMALL
+    ),
+    _torch("SGD", 0.95, 0.9, 0.95),
+    _torch("SGD + clipnorm", 8, 5, 3.5),
+    _torch("Momentum", 1.2, 1.1, 1.4),
+    _torch(MOMENTUM_CLIPPED, 6, 4, 3),
+    _torch("Adam", 10, 3, 10),
+    _torch(ADAM_CLIPPED, 10, 3, 6),
+    _torch("AMSGrad", 8, 3, 5),
+    *(
+        _dense(
+            f"PyTorch: {FUSED_PEER}", _each(WITH_A_PEER, 0.87), TORCH, size, FUSED_PEER
+        )
+        for size in SIZES
+    ),
+    *(_dense(f"JAX: {SPEEDUP}", _each(BOTH, 0.95), JAX, size) for size in (ONE, SMALL)),
+    _compile("Adam", 0.91),
+    _compile(ADAM_CLIPPED, 0.4),
+    _dense("PyTorch, 16 bits over 32", _each(NARROW, 3), TORCH, ONE, COST, False),
+    *(
+        _dense(
+            f"{name}, a monitor beside a clip by norm, its own cost",
+            _each(WATCHED, 1.05),
+            backend,
+            ONE,
+            COST,
+            False,
+        )
+        for name, backend in (
+            ("TensorFlow", TENSORFLOW),
+            ("JAX", JAX),
+            ("PyTorch", TORCH),
+        )
     ),
     _sparse("Adam", LAZY, 80),
     _far_apart(),
     _sparse("Adam", EXACT, 2.4),
     _sparse("Momentum", EXACT, 1.3),
-    _model(TWO_TOWERS, LAZY, 4),
-    _model(TWO_TOWERS, EXACT, 1.7),
-    _model(MOBILENET, OURS, 1.1),
-    _memory(["SGD", "Momentum", "Adam"], 0),
-    _memory(["Adam + clipnorm"], 1),
+    _model(plans.TWO_TOWERS, LAZY, 4),
+    _model(plans.TWO_TOWERS, EXACT, 1.7),
+    _model(plans.MOBILENET, OURS, 1.1),
+    _memory(0, PLAIN_CASES),
+    _memory(1, [ADAM_CLIPPED]),
 )
