@@ -72,7 +72,7 @@ class Place:
             steps = {name: each.step for name, each in found.items()}
             samples = timing.interleaved(steps, repeats)
         its_floor.try_again(moves)
-        ratios = [pair for pair in against(OURS, samples) if pair[0] != WITHOUT]
+        ratios = [it for it in against([OURS], samples) if it[0] != WITHOUT]
         if WITHOUT in samples:
             ratios.append((OURS, WITHOUT))
         yield from timed(samples, ratios, **self._names(case))
@@ -90,13 +90,14 @@ class Place:
 
     def floors(self, cases: Iterable[Case], its_floor: Floor) -> Iterator[Row]:
         """Return the floor of each case, by all tries beside all of them."""
+        moves = {case.name: bandwidth.moves(case) for case in cases}
+        for each in moves.values():
+            its_floor.try_again(each)
         for case in cases:
-            moves = bandwidth.moves(case)
-            its_floor.try_again(moves)
             yield Row(
                 subject=FLOOR,
                 quantile=names.BEST,
-                value=its_floor.milliseconds(moves),
+                value=its_floor.milliseconds(moves[case.name]),
                 unit=names.MILLISECONDS,
                 **self._names(case),
             )

@@ -1,83 +1,75 @@
 """The peak of the memory that one step takes beyond what lives between steps."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import os
+
+# The allocator that counts. It serves a power of two without a rest.
+os.environ["TF_CPU_ALLOCATOR_USE_BFC"] = "1"
+
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from benchmarks.steps.cases import Case
-from benchmarks.steps.figures import GRAPH, Measurement, Spread
-from benchmarks.steps.floor import FLOAT_BYTES
-from benchmarks.steps.optimizers import ADAM, PAIRS, arguments, title
-from benchmarks.steps.plans import Plan
+import keras
+import numpy as np
+import tensorflow as tf
 
-ROOT = Path(__file__).parents[2]
-OPTIONS = ("", "clipnorm", "weight_decay")
-AMSGRAD = "Adam + amsgrad"
+from benchmarks.rows import Row
+from benchmarks.steps.names import BUILTIN, OURS
+from benchmarks.steps.optimizers import (
+    AMSGRAD,
+    CLIPNORM,
+    MAIN,
+    PLAIN,
+    WEIGHT_DECAY,
+    Case,
+    case,
+)
+from benchmarks.steps.plans import MEMORY, TENSORFLOW, Plan
+from benchmarks.steps.work import Work
 
-
-@dataclass(frozen=True)
-class Makers:
-    """One optimizer twice, ready to be made."""
-
-    ours: Callable[[], Any]
-    builtin: Callable[[], Any]
-
-
-def cases(plan: Plan) -> list[Case]:
-    return [Case("extra memory of a step", partial(_measure, plan.memory_parameters))]
-
-
-def case_title(parameters: int) -> str:
-    return f"{parameters:,} in one variable"
+FLOAT_BYTES = 4
+WARM_UP = 2
 
 
-def optimizers() -> Mapping[str, Makers]:
-    """Return the optimizers whose steps are measured, by title."""
-    plain = {
-        title(pair, option): Makers(
-            partial(pair.ours, **arguments(option)),
-            partial(pair.builtin, **arguments(option)),
+def work(plan: Plan, backend: Any) -> Iterator[Work]:
+    """Nothing where TensorFlow does not count."""
+    device = "GPU:0" if plan.accelerator else "CPU:0"
+    try:
+        tf.config.experimental.get_memory_info(device)
+    except ValueError:
+        return
+    options = (PLAIN, CLIPNORM, WEIGHT_DECAY)
+    cases = [case(equation, option) for equation in MAIN for option in options]
+    for each in (*cases, case(AMSGRAD)):
+        measure = partial(_measure, plan.memory_parameters, each, backend, device)
+        yield Work(f"extra memory of a step, {each.name}", measure)
+
+
+def _measure(parameters: int, case: Case, backend: Any, device: str) -> Iterator[Row]:
+    makers: dict[str, Callable[[], Any]] = {OURS: case.ours, BUILTIN: case.builtin}
+    for subject, make in makers.items():
+        extra = _extra_bytes(make(), parameters, backend, device)
+        yield Row(
+            part=MEMORY,
+            case=case.name,
+            subject=subject,
+            backend=TENSORFLOW,
+            size=f"1 of {parameters:,}",
+            quantile=0.5,
+            value=extra / (FLOAT_BYTES * parameters),
+            unit="copies of the gradient",
         )
-        for pair in PAIRS
-        for option in OPTIONS
-    }
-    amsgrad = Makers(
-        partial(ADAM.ours, amsgrad=True), partial(ADAM.builtin, amsgrad=True)
-    )
-    return {**plain, AMSGRAD: amsgrad}
 
 
-def _measure(parameters: int) -> list[Measurement]:
-    probe = subprocess.run(
-        [sys.executable, "-m", "benchmarks.steps.memory_probe", str(parameters)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        check=True,
-    )
-    found = json.loads(probe.stdout.splitlines()[-1])
-    return [
-        Measurement(
-            case=case_title(parameters),
-            optimizer=name,
-            mode=GRAPH,
-            values={
-                contender: _copies(extra, parameters)
-                for contender, extra in by_contender.items()
-            },
-            ratios={},
-            bytes={},
-        )
-        for name, by_contender in found.items()
-    ]
-
-
-def _copies(extra_bytes: int, parameters: int) -> Spread:
-    copies = extra_bytes / (FLOAT_BYTES * parameters)
-    return Spread(copies, copies, copies)
+def _extra_bytes(optimizer: Any, parameters: int, backend: Any, device: str) -> int:
+    variables = [keras.Variable(tf.zeros(parameters))]
+    optimizer.build(variables)
+    gradient = np.full(parameters, 0.05, np.float32)
+    step = backend.contender(optimizer, variables, [gradient]).step
+    for _ in range(WARM_UP):
+        step()
+    memory = tf.config.experimental
+    memory.reset_memory_stats(device)
+    before = memory.get_memory_info(device)["current"]
+    step()
+    return memory.get_memory_info(device)["peak"] - before

@@ -1,60 +1,67 @@
 """Whole training steps, through the function that `model.fit` calls for each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.steps import floor, sparse, timing
-from benchmarks.steps.cases import Case
-from benchmarks.steps.figures import BUILTIN, GRAPH, OURS, Measurement
+from benchmarks import timing
+from benchmarks.rows import Row
+from benchmarks.steps import on_tensorflow, sparse
+from benchmarks.steps.names import BUILTIN, OURS
 from benchmarks.steps.networks import Network, networks
-from benchmarks.steps.optimizers import ADAM, PAIRS, Pair
-from benchmarks.steps.plans import BOSTON, Plan
-from benchmarks.steps.timing import Step
-from benchmarks.steps.updates import empty_with
+from benchmarks.steps.optimizers import ADAM, MAIN, Case, case
+from benchmarks.steps.plans import BOSTON, MODELS, TENSORFLOW, Plan
+from benchmarks.steps.work import Work, against, timed
+
+STEP, UPDATE, SHARE = "step", "update", "update ÷ step"
 
 
-def cases(plan: Plan) -> list[Case]:
+def work(plan: Plan, backend: Any) -> Iterator[Work]:
     makers = networks(plan)
-    return [
-        Case(f"{name}, {pair.name}", partial(_measure, plan, name, makers[name], pair))
-        for name in plan.models
-        for pair in (PAIRS if name == BOSTON else (ADAM,))
-    ]
+    for name in plan.models:
+        for equation in MAIN if name == BOSTON else (ADAM,):
+            measure = partial(_measure, plan, name, makers[name], case(equation))
+            yield Work(f"{name}, {equation.name}", measure)
 
 
 def _measure(
-    plan: Plan, name: str, make_network: Callable[[], Network], pair: Pair
-) -> list[Measurement]:
+    plan: Plan, name: str, make_network: Callable[[], Network], case: Case
+) -> Iterator[Row]:
     network = make_network()
     models = {
-        contender: _compiled(network, optimizer())
-        for contender, optimizer in _optimizers(network, pair).items()
+        subject: _compiled(network, make())
+        for subject, make in _optimizers(network, case).items()
     }
-    samples = timing.interleaved(
-        {contender: _step(network, model) for contender, model in models.items()},
-        plan.repeats,
-    )
-    return [
-        Measurement(
-            case=name,
-            optimizer=pair.name,
-            mode=GRAPH,
-            values={who: timing.spread(each) for who, each in samples.items()},
-            ratios=sparse.ratios(samples),
-            bytes={who: moved(network, models[who], pair, who) for who in samples},
+    # The update of a model changes it: its steps are timed before.
+    done = {
+        what: timing.interleaved(
+            {subject: make(network, model) for subject, model in models.items()},
+            plan.repeats,
         )
-    ]
+        for what, make in ((STEP, _step), (UPDATE, _update))
+    }
+    names = {"part": MODELS, "backend": TENSORFLOW, "size": name}
+    for what, samples in done.items():
+        ratios = against(models.keys() - {BUILTIN}, samples)
+        yield from timed(samples, ratios, case=f"{case.name}: {what}", **names)
+    for subject in models:
+        update, step = (np.median(done[what][subject]) for what in (UPDATE, STEP))
+        yield Row(
+            case=f"{case.name}: {SHARE}",
+            subject=subject,
+            quantile=0.5,
+            value=float(update / step),
+            unit="",
+            **names,
+        )
 
 
-def _optimizers(network: Network, pair: Pair) -> Mapping[str, Callable[[], Any]]:
-    if network.lookups:
-        return sparse.optimizers(pair)
-    return {OURS: pair.ours, BUILTIN: pair.builtin}
+def _optimizers(network: Network, case: Case) -> Mapping[str, Callable[[], Any]]:
+    ours = sparse.ours(case) if network.looks_up else {OURS: case.ours}
+    return {**ours, BUILTIN: case.builtin}
 
 
 def _compiled(network: Network, optimizer: Any) -> Any:
@@ -64,52 +71,32 @@ def _compiled(network: Network, optimizer: Any) -> Any:
     return model
 
 
-def _step(network: Network, model: Any) -> Step:
-    batches = (
-        tf.data.Dataset.from_tensor_slices((network.inputs, network.targets))
-        .batch(network.batch, drop_remainder=True)
-        .cache()
-        .repeat()
-        .prefetch(2)
-    )
-    iterator = iter(batches)
+def _step(network: Network, model: Any) -> timing.Step:
+    iterator = iter(_batches(network).cache().repeat().prefetch(2))
 
     def step() -> None:
         model.train_function(iterator)
-        model.optimizer.iterations.numpy()
+        on_tensorflow.wait()
 
-    empty_with(step, [*model.variables, *model.optimizer.variables])
     return step
 
 
-def moved(network: Network, model: Any, pair: Pair, contender: str) -> int:
-    """Return the bytes that the optimizer's part of the step must move."""
-    tables = _table_bytes(network, model, pair, contender)
-    total = 0
-    for variable in model.trainable_variables:
-        dense = floor.dense(int(np.prod(variable.shape)), pair.slots)
-        total += tables.get(variable.path, dense)
-    return total
+def _update(network: Network, model: Any) -> timing.Step:
+    """Return the optimizer's part of a step, on the gradients of the first batch."""
+    x, y = next(iter(_batches(network)))
+
+    @tf.function
+    def gradients() -> Any:
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(x, y, model(x, training=True))
+        return tape.gradient(loss, [v.value for v in model.trainable_variables])
+
+    found = gradients()
+    return on_tensorflow.compiled(
+        lambda g: model.optimizer.apply(g, model.trainable_variables), found
+    )
 
 
-def _table_bytes(
-    network: Network, model: Any, pair: Pair, contender: str
-) -> dict[str, int]:
-    """Return the bytes of each embedding table by the path of its variable."""
-    tables = [
-        layer.embeddings
-        for layer in model.layers
-        if isinstance(layer, keras.layers.Embedding)
-    ]
-    return {
-        table.path: sparse.moved_bytes(
-            pair, tuple(table.shape), _distinct(ids, network.batch), contender
-        )
-        for table, ids in zip(tables, network.lookups, strict=True)
-    }
-
-
-def _distinct(ids: np.ndarray, batch: int) -> int:
-    """Return the number of different ids in a batch, the median over the batches."""
-    batches = ids.reshape(len(ids) // batch, -1)
-    return int(np.median([len(np.unique(each)) for each in batches]))
+def _batches(network: Network) -> Any:
+    data = tf.data.Dataset.from_tensor_slices((network.inputs, network.targets))
+    return data.batch(network.batch, drop_remainder=True)

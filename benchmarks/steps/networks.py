@@ -11,46 +11,43 @@ from keras import layers
 
 from benchmarks.boston.data import shipped
 from benchmarks.boston.train import mlp
+from benchmarks.steps.on_tables import zipf
 from benchmarks.steps.plans import (
     BOSTON,
+    BOSTON_BATCH,
+    ENCODER_LAYERS,
+    HEADS,
+    IMAGE_BATCH,
+    IMAGE_SIZE,
     MOBILENET,
+    MODEL_WIDTH,
     TABLE_WIDTH,
+    TEXT_BATCH,
+    TOWER_BATCH,
+    TOWER_UNITS,
     TRANSFORMER,
     TWO_TOWERS,
+    WORDS,
+    WORDS_IN_TEXT,
     Plan,
 )
-from benchmarks.steps.updates import zipf
 
 BATCHES = 16
-BOSTON_BATCH = 32
-TOWER_BATCH = 1024
-TOWER_UNITS = 64
-IMAGE_BATCH = 32
-IMAGE_SIZE = 64
 CLASSES = 10
-WORDS = 30_000
-WORDS_IN_TEXT = 64
-TEXT_BATCH = 32
-MODEL_WIDTH = 128
-HEADS = 4
-ENCODER_LAYERS = 2
 
 Inputs = np.ndarray | tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network without an optimizer, and what to train it on.
-
-    `lookups` are the ids that are looked up in each embedding table.
-    """
+    """A network without an optimizer, and what to train it on."""
 
     make: Callable[[], Any]
     loss: Any
     inputs: Inputs
     targets: np.ndarray
     batch: int
-    lookups: tuple[np.ndarray, ...]
+    looks_up: bool = False
 
 
 def networks(plan: Plan) -> dict[str, Callable[[], Network]]:
@@ -63,21 +60,6 @@ def networks(plan: Plan) -> dict[str, Callable[[], Network]]:
     }
 
 
-DESCRIPTIONS = {
-    BOSTON: f"13 → 4 → 1, batches of {BOSTON_BATCH}",
-    TWO_TOWERS: (
-        f"two tables of width {TABLE_WIDTH}, each under dense layers of "
-        f"{TOWER_UNITS} and {TABLE_WIDTH} units, batches of {TOWER_BATCH:,}, ids by "
-        "Zipf's law"
-    ),
-    MOBILENET: f"{IMAGE_SIZE}×{IMAGE_SIZE}, batches of {IMAGE_BATCH}",
-    TRANSFORMER: (
-        f"{WORDS:,} words × {MODEL_WIDTH}, {ENCODER_LAYERS} layers, {HEADS} heads, "
-        f"batches of {TEXT_BATCH} texts of {WORDS_IN_TEXT} words by Zipf's law"
-    ),
-}
-
-
 def boston() -> Network:
     """The chapter's network on the chapter's data."""
     split = shipped()
@@ -87,7 +69,6 @@ def boston() -> Network:
         inputs=split.x_train.astype("float32"),
         targets=split.y_train.astype("float32")[:, None],
         batch=BOSTON_BATCH,
-        lookups=(),
     )
 
 
@@ -102,7 +83,7 @@ def two_towers(rows: int) -> Network:
         inputs=(users, items),
         targets=generator.integers(0, 2, (len(users), 1)).astype("float32"),
         batch=TOWER_BATCH,
-        lookups=(users, items),
+        looks_up=True,
     )
 
 
@@ -116,7 +97,6 @@ def mobilenet() -> Network:
         inputs=generator.normal(size=shape).astype("float32"),
         targets=generator.integers(0, CLASSES, images),
         batch=IMAGE_BATCH,
-        lookups=(),
     )
 
 
@@ -131,7 +111,7 @@ def transformer() -> Network:
         inputs=words,
         targets=generator.integers(0, 2, (texts, 1)).astype("float32"),
         batch=TEXT_BATCH,
-        lookups=(words,),
+        looks_up=True,
     )
 
 

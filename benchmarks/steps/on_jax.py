@@ -17,6 +17,11 @@ PEERS = ("optax", "torch")
 _add = jax.jit(jnp.add, donate_argnums=0)
 
 
+def wait(variables: Sequence[Any]) -> None:
+    """Wait for what was assigned to the variables."""
+    jax.block_until_ready([each.value for each in variables])
+
+
 def device() -> str:
     """Return the name of the device that steps run on."""
     return jax.devices()[0].device_kind

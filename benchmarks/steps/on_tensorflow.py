@@ -18,7 +18,6 @@ MODES = ("", XLA)
 PEERS = ("tf_keras", "torch", "optax")
 
 tf.get_logger().setLevel("ERROR")
-wait = tf.test.experimental.sync_devices
 
 
 def device() -> str:
@@ -27,6 +26,11 @@ def device() -> str:
     if not found:
         return "cpu"
     return tf.config.experimental.get_device_details(found[0])["device_name"]
+
+
+def wait(variables: Sequence[Any] = ()) -> None:
+    """Wait for all that the device has to do."""
+    tf.test.experimental.sync_devices()
 
 
 def contender(

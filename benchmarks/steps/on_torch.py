@@ -24,7 +24,8 @@ def device() -> str:
     return torch.cuda.get_device_name() if where == "cuda" else where
 
 
-def wait() -> None:
+def wait(variables: Sequence[Any] = ()) -> None:
+    """Wait for all that the device has to do."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

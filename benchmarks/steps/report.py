@@ -9,7 +9,7 @@ from benchmarks import report, rows, setting
 from benchmarks.report import between, number
 from benchmarks.rows import QUARTILES, ratio_name
 from benchmarks.steps import plans
-from benchmarks.steps.names import BEST, FLOOR, OURS
+from benchmarks.steps.names import BEST, FLOOR, MILLISECONDS, OURS
 from benchmarks.steps.plans import FULL
 from benchmarks.steps.requirements import REQUIREMENTS, Requirement
 
@@ -98,7 +98,7 @@ def table(found: pd.DataFrame, settings: Mapping[str, setting.Setting]) -> str:
 def nearest_to_floor(found: pd.DataFrame) -> tuple[float, str]:
     """Return the smallest ratio of a median to its floor, and whose it is."""
     keys = ["part", "case", "backend", "size"]
-    medians = rows.find(found, quantile=0.5, unit="ms")
+    medians = rows.find(found, part=plans.DENSE, quantile=0.5, unit=MILLISECONDS)
     floors = rows.find(found, subject=FLOOR)[[*keys, "value"]]
     both = medians.merge(floors, on=keys, suffixes=("", "_floor"))
     over = both["value"] / both["value_floor"]
@@ -124,7 +124,7 @@ def _sections(
     found: pd.DataFrame, settings: Mapping[str, setting.Setting]
 ) -> Iterator[str]:
     yield LEGEND
-    if FLOOR in set(found["subject"]):
+    if plans.DENSE in settings:
         least, whose = nearest_to_floor(found)
         yield f"Nearest to its floor: {whose}, {number(least)} times."
     for part, its_setting in settings.items():

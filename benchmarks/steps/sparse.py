@@ -1,124 +1,102 @@
 """Sparse gradients: a step against the size of the table that it updates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
-from benchmarks.steps import floor, timing
-from benchmarks.steps.cases import Case
-from benchmarks.steps.figures import (
-    BUILTIN,
-    EXACT,
-    GRAPH,
-    LAZY,
-    OURS,
-    Measurement,
-    Spread,
-    ratio_name,
-)
-from benchmarks.steps.optimizers import ADAM, PAIRS, Pair
-from benchmarks.steps.plans import TABLE_WIDTH, Plan, table_title
-from benchmarks.steps.timing import Samples
-from benchmarks.steps.updates import RowBatches, row_batches, sparse_step
+from benchmarks import timing
+from benchmarks.rows import Row
+from benchmarks.steps import bandwidth, names, on_tables, peers
+from benchmarks.steps.bandwidth import Floor, Moves
+from benchmarks.steps.contender import Contender, check_all_take_the_same_step
+from benchmarks.steps.names import BUILTIN, EXACT, FLOOR, LAZY, OURS
+from benchmarks.steps.on_tables import Batches
+from benchmarks.steps.optimizers import ADAM, MAIN, Case, case
+from benchmarks.steps.plans import SPARSE, TABLE_WIDTH, TENSORFLOW, Plan, table_title
+from benchmarks.steps.requirements import APART
+from benchmarks.steps.work import Work, against, timed
 
-APART = "Adam lazy, table against table"
+Makers = Mapping[str, Callable[[], Contender]]
 
 
-def cases(plan: Plan) -> list[Case]:
-    by_size = [
-        Case(f"{table_title(rows)}, {pair.name}", partial(_measure, plan, rows, pair))
-        for rows in plan.table_rows
-        for pair in PAIRS
-    ]
-    return [*by_size, Case(APART, partial(_measure_apart, plan))]
-
-
-def rows_title(rows: int) -> str:
-    """Return the contender's name in the comparison of two tables."""
-    return f"{rows:,} rows"
-
-
-def optimizers(pair: Pair) -> Mapping[str, Callable[[], Any]]:
-    """Return the contenders on a sparse gradient; without slots, lazy is exact."""
-    if not pair.slots:
-        return {OURS: pair.ours, BUILTIN: pair.builtin}
-    return {
-        EXACT: partial(pair.ours, sparse_update="exact"),
-        LAZY: partial(pair.ours, sparse_update="lazy"),
-        BUILTIN: pair.builtin,
-    }
-
-
-def ratios(samples: Samples) -> dict[str, Spread]:
-    """Return how much faster each of ours is than the built-in."""
-    return {
-        ratio_name(BUILTIN, name): timing.ratio(samples[BUILTIN], samples[name])
-        for name in samples
-        if name != BUILTIN
-    }
-
-
-def moved(pair: Pair, batches: RowBatches, contender: str) -> int:
-    return moved_bytes(pair, batches.shape, batches.distinct_rows, contender)
-
-
-def moved_bytes(
-    pair: Pair, shape: tuple[int, int], distinct_rows: int, contender: str
-) -> int:
-    """Return the bytes that the update of a table must move."""
-    rows, width = shape
-    if contender == LAZY:
-        return floor.lazy(distinct_rows * width, pair.slots)
-    return floor.exact(rows * width, distinct_rows * width, pair.slots)
-
-
-def _measure(plan: Plan, rows: int, pair: Pair) -> list[Measurement]:
-    batches = row_batches(rows, TABLE_WIDTH, plan.touched)
-    samples = _samples(plan, batches, pair)
-    return [
-        Measurement(
-            case=table_title(rows),
-            optimizer=pair.name,
-            mode=GRAPH,
-            values={name: timing.spread(each) for name, each in samples.items()},
-            ratios=ratios(samples),
-            bytes={name: moved(pair, batches, name) for name in samples},
+def work(plan: Plan, backend: Any) -> Iterator[Work]:
+    for rows in plan.table_rows:
+        elements = rows * TABLE_WIDTH
+        its_floor = (
+            bandwidth.on_accelerator(backend, elements)
+            if plan.accelerator
+            else bandwidth.on_processor(elements)
         )
-    ]
+        for equation in MAIN:
+            measure = partial(_measure, plan, rows, case(equation), its_floor)
+            yield Work(f"{table_title(rows)}, {equation.name}", measure)
+    yield Work(APART, partial(_measure_apart, plan))
 
 
-def _samples(plan: Plan, batches: RowBatches, pair: Pair) -> Samples:
-    def make_step(optimizer: Callable[[], Any]) -> timing.Step:
-        return sparse_step(optimizer(), batches)
-
-    contenders = optimizers(pair).items()
-    if batches.shape[0] > plan.largest_together:
-        makers = {name: partial(make_step, each) for name, each in contenders}
-        return timing.one_after_the_other(makers, plan.repeats)
-    steps = {name: make_step(each) for name, each in contenders}
-    return timing.interleaved(steps, plan.repeats)
+def ours(case: Case) -> Mapping[str, Callable[[], Any]]:
+    """Return what makes ours, by their sparse meaning; without slots there is one."""
+    if not case.equation.slots:
+        return {OURS: case.ours}
+    return {it: partial(case.ours, sparse_update=it) for it in (EXACT, LAZY)}
 
 
-def _measure_apart(plan: Plan) -> list[Measurement]:
-    tables = {
-        rows_title(rows): row_batches(rows, TABLE_WIDTH, plan.touched)
+def contenders(case: Case, batches: Batches) -> Makers:
+    """Return what makes ours, the built-in, and the peers that are installed."""
+    optimizers = {**ours(case), BUILTIN: case.builtin}
+    found: dict[str, Callable[[], Contender]] = {
+        name: partial(_made, make, batches) for name, make in optimizers.items()
+    }
+    if find_spec("tf_keras"):
+        found[peers.LEGACY] = partial(on_tables.legacy, case, batches)
+    if find_spec("torch") and case.equation is ADAM:
+        found[peers.SPARSE_ADAM] = partial(on_tables.sparse_adam, batches)
+    return found
+
+
+def _made(make: Callable[[], Any], batches: Batches) -> Contender:
+    return on_tables.of_keras(make(), batches)
+
+
+def _measure(plan: Plan, rows: int, case: Case, its_floor: Floor) -> Iterator[Row]:
+    batches = Batches(rows, TABLE_WIDTH, plan.touched)
+    names_ = _names(case.name, table_title(rows))
+    samples = _samples(plan, contenders(case, batches), rows)
+    yield from timed(samples, against(ours(case), samples), **names_)
+    if case.equation.slots:  # else an absent row does not move
+        moves = Moves(batches.distinct(), 1 + case.equation.slots)
+        its_floor.try_again(moves)
+        value = its_floor.milliseconds(moves)
+        unit = names.MILLISECONDS
+        yield Row(subject=FLOOR, quantile=names.BEST, value=value, unit=unit, **names_)
+
+
+def _samples(plan: Plan, makers: Makers, rows: int) -> timing.Samples:
+    if rows > plan.largest_together:
+        one = {name: partial(_step_of, make) for name, make in makers.items()}
+        return timing.one_after_the_other(one, plan.repeats)
+    found = {name: make() for name, make in makers.items()}
+    check_all_take_the_same_step(found)
+    return timing.interleaved(
+        {it: each.step for it, each in found.items()}, plan.repeats
+    )
+
+
+def _step_of(make: Callable[[], Contender]) -> timing.Step:
+    return make().step
+
+
+def _measure_apart(plan: Plan) -> Iterator[Row]:
+    """Time lazy steps of a large table beside those of a small one."""
+    lazy = ours(case(ADAM))[LAZY]
+    steps = {
+        table_title(rows): _made(lazy, Batches(rows, TABLE_WIDTH, plan.touched)).step
         for rows in plan.far_apart
     }
-    lazy = optimizers(ADAM)[LAZY]
-    samples = timing.interleaved(
-        {name: sparse_step(lazy(), batches) for name, batches in tables.items()},
-        plan.repeats,
-    )
-    large, small = map(rows_title, plan.far_apart)
-    return [
-        Measurement(
-            case=APART,
-            optimizer=ADAM.name,
-            mode=GRAPH,
-            values={name: timing.spread(each) for name, each in samples.items()},
-            ratios={
-                ratio_name(large, small): timing.ratio(samples[large], samples[small])
-            },
-            bytes={name: moved(ADAM, each, LAZY) for name, each in tables.items()},
-        )
-    ]
+    large, small = steps
+    samples = timing.interleaved(steps, plan.repeats)
+    yield from timed(samples, [(large, small)], **_names(APART, "both"))
+
+
+def _names(case: str, size: str) -> dict[str, str]:
+    return {"part": SPARSE, "case": case, "backend": TENSORFLOW, "size": size}

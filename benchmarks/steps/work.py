@@ -1,6 +1,6 @@
 """A piece of work between two ticks of the progress bar, and what its rows share."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from benchmarks import rows, timing
@@ -28,6 +28,7 @@ def timed(
         )
 
 
-def against(subject: str, samples: timing.Samples) -> list[tuple[str, str]]:
-    """Return the ratios of all others to this one."""
-    return [(other, subject) for other in samples if other != subject]
+def against(ours: Collection[str], samples: timing.Samples) -> list[tuple[str, str]]:
+    """Return the ratios of all others to each of ours."""
+    others = [name for name in samples if name not in ours]
+    return [(other, each) for each in ours for other in others]

@@ -1,0 +1,64 @@
+"""Saving and loading a model with the slots of its optimizer."""
+
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from benchmarks import timing
+from benchmarks.rows import Row
+from benchmarks.steps.names import BUILTIN, OURS
+from benchmarks.steps.optimizers import ADAM, case
+from benchmarks.steps.plans import FILES, Plan
+from benchmarks.steps.work import Work, timed
+
+ROOT = Path(__file__).parents[2]
+UNITS = 2000
+TRIES = timing.Repeats(warm_up=0, at_least=3, at_most=3, seconds=0)
+
+
+def work(plan: Plan, backend: Any) -> Iterator[Work]:
+    yield Work("a model is saved and loaded", partial(_measure, plan.file_parameters))
+
+
+def model(parameters: int, optimizer: Any) -> Any:
+    """Return a compiled model of about so many parameters, its optimizer built."""
+    units = min(UNITS, int(parameters**0.5))
+    layers = max(1, round(parameters / units**2))
+    found = keras.Sequential([keras.Input((units,)), *_dense(layers, units)])
+    found.compile(optimizer=optimizer, loss="mse")
+    optimizer.build(found.trainable_variables)
+    return found
+
+
+def _dense(layers: int, units: int) -> list[Any]:
+    return [keras.layers.Dense(units, use_bias=False) for _ in range(layers)]
+
+
+def _measure(parameters: int) -> Iterator[Row]:
+    adam = case(ADAM)
+    models = {
+        OURS: model(parameters, adam.ours()),
+        BUILTIN: model(parameters, adam.builtin()),
+    }
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=build) as folder:
+        paths = {subject: Path(folder) / f"{subject}.keras" for subject in models}
+        save = {it: partial(models[it].save, path) for it, path in paths.items()}
+        load = {it: partial(keras.saving.load_model, at) for it, at in paths.items()}
+        done = {"save": timing.interleaved(save, TRIES)}
+        done["load"] = timing.interleaved(load, TRIES)
+        size = f"{paths[OURS].stat().st_size / 1e6:.3g} MB"
+    for what, samples in done.items():
+        yield from timed(
+            samples,
+            [(BUILTIN, OURS)],
+            part=FILES,
+            case=f"Adam: {what}",
+            backend=keras.backend.backend(),
+            size=size,
+        )
