@@ -124,7 +124,7 @@ def _sections(
     found: pd.DataFrame, settings: Mapping[str, setting.Setting]
 ) -> Iterator[str]:
     yield LEGEND
-    if plans.DENSE in settings:
+    if FLOOR in set(rows.find(found, part=plans.DENSE)["subject"]):
         least, whose = nearest_to_floor(found)
         yield f"Nearest to its floor: {whose}, {number(least)} times."
     for part, its_setting in settings.items():

@@ -131,10 +131,10 @@ def _model(model: str, subject: str, limit: float) -> Requirement:
     return Requirement(f"TensorFlow, {model}, whole step, Adam: {ratio}", [figure])
 
 
-def _memory(limit: float, cases: Iterable[str]) -> Requirement:
+def _memory(limit: float, cases: Sequence[str]) -> Requirement:
     size = f"1 of {FULL.memory_parameters:,}"
     figures = [_figure(it, limit, plans.MEMORY, it, OURS, size) for it in cases]
-    title = "TensorFlow, extra memory of a step"
+    title = f"TensorFlow, extra memory of a step, {', '.join(cases)}"
     return Requirement(title, figures, False, " copies of the gradient", SCALARS)
 
 

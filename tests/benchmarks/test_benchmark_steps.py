@@ -2,9 +2,12 @@
 
 import io
 import json
+import math
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -16,414 +19,306 @@ pytest.importorskip("rich")
 pytest.importorskip("tabulate")
 pytest.importorskip("typer")
 
-import tensorflow as tf
 from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as main
+from benchmarks import rows, setting
+from benchmarks.rows import Row
 from benchmarks.steps import (
     bandwidth,
     command,
     dense,
-    elsewhere,
-    elsewhere_probe,
-    floor,
-    models,
-    networks,
+    names,
+    on_tables,
+    on_tensorflow,
+    optimizers,
     peers,
-    plots,
     report,
-    requirements,
-    timing,
-    updates,
+    sizes,
+    sparse,
 )
-from benchmarks.steps.cases import Case
-from benchmarks.steps.contenders import Contender
-from benchmarks.steps.figures import (
-    BUILTIN,
-    GRAPH,
-    LAZY,
-    OURS,
-    Measurement,
-    Part,
-    Results,
-    Spread,
-)
-from benchmarks.steps.optimizers import ADAM, MOMENTUM_PAIR, PAIRS, PLAIN, SGD
-from benchmarks.steps.plans import FULL, QUICK, TWO_TOWERS, Layout
-from benchmarks.steps.requirements import REQUIREMENTS, Requirement
+from benchmarks.steps.contender import Contender, check_all_take_the_same_step
+from benchmarks.steps.names import BUILTIN, FLOOR, LAZY, OURS, WITHOUT
+from benchmarks.steps.optimizers import ADAM, CLIPNORM, MAIN, OPTIONS, SIXTEEN, case
+from benchmarks.steps.plans import DENSE, FULL, PARTS, QUICK, SPARSE, TENSORFLOW
+from benchmarks.steps.requirements import COST, REQUIREMENTS, SPEEDUP
+from benchmarks.timing import Repeats
+from tests.processes import ROOT
 
 pytestmark = [pytest.mark.once, pytest.mark.xdist_group("benchmark_steps")]
 
 PNG = b"\x89PNG\r\n\x1a\n"
-SHORT = replace(QUICK, options=(PLAIN,), table_rows=(500,), models=(TWO_TOWERS,))
+ONCE = Repeats(warm_up=0, at_least=1, at_most=1, seconds=0)
+ROW = Row("dense", "Adam", OURS, "tensorflow", "1 of 10", 0.5, 1.0, "ms")
+PLACE = dense.Place(on_tensorflow, "", "3 of 4", ())
+NO_FLOOR = SimpleNamespace(try_again=lambda moves: None)
 
 
-@pytest.fixture(scope="module")
-def short_run(tmp_path_factory):
-    output = tmp_path_factory.mktemp("results")
-    parts = list(command.PARTS)
-    assert command.carry_out(SHORT, parts, output, Console(file=io.StringIO()))
-    return output
+# What is timed.
 
 
-@pytest.fixture(scope="module")
-def results(short_run):
-    return json.loads((short_run / report.JSON).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("option", OPTIONS)
+def test_ours_the_built_in_and_peers_take_the_case_s_step(option):
+    found = list(PLACE.measure(case(ADAM, option), ONCE, NO_FLOOR))
+    subjects = {OURS, BUILTIN, SPEEDUP}
+    assert {row.subject for row in found} == subjects | (
+        {WITHOUT, COST} if option else set()
+    )
+    assert {row.case for row in found} == {optimizers.titled("Adam", option)}
 
 
-def test_a_run_measures_every_part(results):
-    parts = ["dense", "sparse", "models", "memory", "peers", "jax", "torch"]
-    assert list(results["parts"]) == parts
-    for name, part in results["parts"].items():
-        assert part["measurements"] or (name == "torch" and not find_spec("torch"))
-        assert part["bandwidth"] > 0
-        assert part["date"]
-        assert part["machine"]["cores"] >= 1
-        assert set(part["versions"]) >= {"python", "keras", "tensorflow", "torch"}
+def test_a_contender_of_another_step_is_not_timed():
+    same = {OURS: contender(1.0), BUILTIN: contender(1.0 + 5e-7)}
+    check_all_take_the_same_step(same)
+    for other in (1.0 + 1e-5, math.nan):
+        with pytest.raises(AssertionError, match="peer steps elsewhere"):
+            check_all_take_the_same_step(same | {"peer": contender(other)})
 
 
-def test_the_report_s_figures_are_those_of_the_json_file(short_run, results):
-    report_lines = (short_run / report.REPORT).read_text(encoding="utf-8").splitlines()
-    rows = [cells(line) for line in report_lines if line.startswith("|")]
-    for part in results["parts"].values():
-        for measurement in part["measurements"]:
-            start = [measurement["case"], measurement["optimizer"]]
-            written = {cell for row in rows if row[:2] == start for cell in row}
-            figures = measurement["values"] | measurement["ratios"]
-            for figure in figures.values():
-                assert report.spread(Spread(**figure)) in written
+def test_a_step_is_one_step_and_gives_its_memory_back():
+    optimizer, variable = case(ADAM).ours(), keras.Variable([1.0, 2.0])
+    optimizer.build([variable])
+
+    def step_twice():
+        step = on_tensorflow.contender(optimizer, [variable], [np.ones(2)]).step
+        step()
+        step()
+        assert int(optimizer.iterations) == 2
+        assert variable.value.read_value().numpy().size == 2
+
+    step_twice()
+    assert variable.value.read_value().numpy().size == 0
 
 
-def test_every_row_but_memory_s_shows_its_distance_from_the_floor(results):
-    for name, part in results["parts"].items():
-        for measurement in part["measurements"]:
-            expected = set() if name == "memory" else set(measurement["values"])
-            assert set(measurement["bytes"]) == expected
+def test_peers_that_are_missing_or_take_another_step_are_left_out(monkeypatch):
+    its_peers = partial(peers.of, values=[], gradients=[], libraries=["tf_keras"])
+    monkeypatch.setattr(peers, "find_spec", lambda module: True)
+    assert set(its_peers(case(ADAM, CLIPNORM))) == {peers.LEGACY}
+    assert not its_peers(case(ADAM, SIXTEEN))
+    monkeypatch.setattr(peers, "find_spec", lambda module: None)
+    assert not its_peers(case(ADAM))
 
 
-def test_a_run_draws_the_plots_that_its_report_shows(short_run):
-    shown = (short_run / report.REPORT).read_text(encoding="utf-8")
-    for name in ("dense.png", "sparse.png", "jax.png"):
-        assert f"({name})" in shown
-        assert (short_run / name).read_bytes().startswith(PNG)
+def test_the_lists_of_variables():
+    assert sizes.shapes("200 of 64×64") == [(64, 64)] * 200
+    assert sizes.shapes("1 of 20,000,000") == [(20_000_000,)]
+    model = keras.applications.ResNet50(weights=None)
+    convolutions = [it for it in model.layers if isinstance(it, keras.layers.Conv2D)]
+    biases = sum(layer.bias.shape[0] for layer in convolutions)
+    trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    assert sizes.elements("ResNet50") == trained - biases
 
 
-def test_a_run_with_other_sizes_gives_no_verdict(short_run):
-    table = (short_run / report.TABLE).read_text(encoding="utf-8")
-    assert "no verdict" in table
-    assert requirements.REACHED not in table
+def test_a_batch_s_first_ids_are_distinct_and_others_follow_zipf_s_law():
+    batches = on_tables.Batches(rows=1000, width=2, touched=100)
+    assert len(set(batches.ids[0])) == 100
+    assert len(set(batches.ids[1])) < 100
+    ids = on_tables.zipf(1000, (200, 1000), np.random.default_rng(0))
+    frequencies = np.sort(np.bincount(ids.ravel(), minlength=1000))[::-1]
+    assert frequencies[0] / frequencies[9] == pytest.approx(7, rel=0.2)
 
 
-def test_what_was_read_from_json_is_what_was_written(short_run, tmp_path):
-    read = report.read(short_run)
-    report.write(read, plots.names(read), tmp_path)
-    for name in (report.JSON, report.REPORT, report.TABLE):
-        assert (tmp_path / name).read_text() == (short_run / name).read_text()
+@pytest.mark.parametrize("equation", MAIN, ids=lambda it: it.name)
+def test_all_take_the_same_step_by_rows(equation):
+    batches = on_tables.Batches(rows=20, width=2, touched=5)
+    makers = sparse.contenders(case(equation), batches)
+    assert BUILTIN in makers and (LAZY in makers) == bool(equation.slots)
+    check_all_take_the_same_step({name: make() for name, make in makers.items()})
 
 
-def test_every_requirement_is_reached_where_every_figure_is_at_its_limit():
-    assert {each.verdict(at_their_limits()) for each in REQUIREMENTS} == {"reached"}
-
-
-@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda each: each.case)
-def test_a_planted_slow_figure_is_not_reached(requirement):
-    for label in requirement.figures:
-        planted = at_their_limits(but=(requirement, label))
-        assert requirement.verdict(planted) == "not reached"
-        row = next(
-            cells(line)
-            for line in report.table(planted).splitlines()
-            if cells(line)[:1] == [requirement.case]
-        )
-        assert row[-1] == "not reached"
-
-
-def test_what_was_not_measured_is_not_reached_either():
-    assert {each.verdict(Results({})) for each in REQUIREMENTS} == {"not measured"}
-    assert "not measured" in report.table(Results({}))
+# The floor.
 
 
 @pytest.mark.parametrize(
-    ("pair", "reads_of_gradient", "bytes_a_parameter"),
+    ("its_case", "reads", "writes"),
     [
-        (SGD, 1, 12),
-        (SGD, 2, 16),
-        (MOMENTUM_PAIR, 1, 20),
-        (MOMENTUM_PAIR, 2, 24),
-        (ADAM, 1, 28),
-        (ADAM, 2, 32),
+        (case(optimizers.SGD), 2, 1),
+        (case(optimizers.SGD, CLIPNORM), 3, 1),
+        (case(optimizers.MOMENTUM_), 3, 2),
+        (case(ADAM), 4, 3),
+        (case(ADAM, optimizers.EMA), 5, 4),
+        (case(optimizers.AMSGRAD), 5, 4),
     ],
+    ids=lambda it: getattr(it, "name", None),
 )
-def test_the_floor_of_a_dense_step(pair, reads_of_gradient, bytes_a_parameter):
-    moved = floor.dense(1000, pair.slots, reads_of_gradient)
-    assert moved == 1000 * bytes_a_parameter
+def test_an_update_moves(its_case, reads, writes):
+    moves = bandwidth.moves(its_case)
+    assert moves.read + moves.written + moves.norms == reads
+    assert moves.written == writes
 
 
-def test_the_floor_of_a_sparse_step():
-    table, touched = 1000, 10
-    assert floor.lazy(touched, ADAM.slots) == 28 * touched
-    assert floor.exact(table, touched, ADAM.slots) == 24 * table + 4 * touched
-    assert floor.exact(table, touched, SGD.slots) == 12 * touched
+def test_the_floor_is_the_best_try_of_the_best_loop(monkeypatch):
+    tries = {"slow": [9.0, 8.0], "fast": [6.0, 7.0]}
+    monkeypatch.setattr(bandwidth, "_tries", tries.__getitem__)
+    floor = bandwidth.Floor(lambda written: [(name, 3) for name in tries])
+    moves = bandwidth.moves(case(optimizers.SGD, CLIPNORM))
+    floor.try_again(moves)
+    assert floor.milliseconds(moves) == (1 + 2 + 1) * 6 / 3
+    tries["slow"] = [3.0]
+    floor.try_again(moves)
+    assert floor.milliseconds(moves) == (1 + 2 + 1) * 3 / 3
 
 
-def test_the_floor_of_a_model_s_update():
-    network = networks.two_towers(100)
-    model = network.make()
-    towers = 2 * (32 * 64 + 64 + 64 * 32 + 32)
-    ids = [lookups.reshape(-1, network.batch) for lookups in network.lookups]
-    distinct = sum(int(np.median([len(set(row)) for row in each])) for each in ids)
-    expected = 28 * towers + 28 * 32 * distinct
-    assert models.moved(network, model, ADAM, LAZY) == expected
-    expected = 28 * towers + 24 * 2 * 100 * 32 + 4 * 32 * distinct
-    assert models.moved(network, model, ADAM, BUILTIN) == expected
+def test_loops_on_the_processor_write_each_array_they_are_said_to():
+    arrays = bandwidth.Arrays(100_001)
+    for loop, moved in bandwidth._on_processor(arrays, 2):
+        before = [array.copy() for array in arrays.kept(2)]
+        loop()
+        assert moved == 5
+        for old, new in zip(before, arrays.kept(2), strict=True):
+            assert (new == old + 1).all()
 
 
-def test_the_floor_is_bytes_over_bandwidth():
-    measurement = measured("case", "Adam", {OURS: 1.0}, {})
-    measurement = replace(measurement, bytes={OURS: 28_000_000})
-    part = part_of(measurement, bandwidth=14e9)
-    assert part.floor(measurement, OURS) == pytest.approx(2.0)
-    assert part.floor(measurement, BUILTIN) is None
+# The run.
 
 
-def test_an_option_s_own_cost_is_over_the_step_without_it():
-    plan = replace(QUICK, layouts=(Layout(2, 10),), options=(PLAIN, "clipnorm"))
-    plain, clipped = dense.cases(plan)[0].measure()
-    assert set(plain.ratios) == {dense.SPEEDUP}
-    assert set(clipped.ratios) == {dense.SPEEDUP, dense.COST}
-    assert clipped.optimizer == "SGD + clipnorm"
-    assert (plain.bytes[OURS], clipped.bytes[OURS]) == (240, 320)
+def test_the_parent_and_the_pages_import_no_backend():
+    program = "import sys; from benchmarks.steps import command; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"tensorflow", "jax", "torch", "keras"}.isdisjoint(done.stdout.split())
 
 
-def test_multipliers_stand_beside_the_built_in_without_them():
-    plan = replace(QUICK, layouts=(Layout(2, 10),), options=(PLAIN, "multipliers"))
-    _, multiplied = dense.cases(plan)[0].measure()
-    assert multiplied.optimizer == "SGD + multipliers"
-    assert set(multiplied.ratios) == {dense.SPEEDUP, dense.COST}
-    assert multiplied.bytes[OURS] == 240
+def test_ctrl_c_keeps_the_parts_that_were_complete(probes, tmp_path):
+    probes[SPARSE] = KeyboardInterrupt
+    assert run("--quick", "--output", str(tmp_path)).exit_code == 130
+    assert set(rows.read(tmp_path)["part"]) == {DENSE}
+    assert list(setting.read(tmp_path)) == [DENSE]
 
 
-def test_a_monitor_costs_what_it_adds_to_the_step_with_the_same_clip():
-    options = (PLAIN, "clipnorm", "monitor", "clipnorm + monitor")
-    plan = replace(QUICK, layouts=(Layout(2, 10),), options=options)
-    *_, watched, clipped = dense.cases(plan)[0].measure()
-    assert watched.optimizer == "SGD + monitor"
-    assert clipped.optimizer == "SGD + clipnorm + monitor"
-    for each in (watched, clipped):
-        assert set(each.ratios) == {dense.SPEEDUP, dense.COST}
-        assert each.bytes[OURS] == 320
-
-
-def test_contenders_step_in_turn_and_warm_up_is_not_counted():
-    order: list[str] = []
-    steps = {name: partial(order.append, name) for name in "AB"}
-    samples = timing.interleaved(steps, timing.Repeats(2, 3, 3, 0))
-    assert order == ["A", "B"] * 2 + ["A", "A", "B", "B"] * 3
-    assert {name: len(each) for name, each in samples.items()} == {"A": 3, "B": 3}
-
-
-def test_the_ratio_is_the_median_of_the_ratios_of_the_rounds():
-    assert timing.ratio([2, 30, 8], [1, 10, 2]).median == 3
-    assert timing.spread([1, 2, 3, 4, 5]) == Spread(3, 2, 4)
-
-
-def test_one_after_the_other_keeps_one_contender_at_a_time():
-    alive: list[str] = []
-
-    class Contender:
-        def __init__(self, name):
-            alive.append(name)
-            assert alive == [name]
-
-        def __call__(self):
-            pass
-
-        def __del__(self):
-            alive.pop()
-
-    makers = {name: partial(Contender, name) for name in "AB"}
-    timing.one_after_the_other(makers, timing.Repeats(1, 1, 1, 0))
-
-
-def test_ids_follow_zipf_s_law_and_change_from_step_to_step():
-    ids = updates.zipf(1000, (200, 1000), np.random.default_rng(0))
-    assert ids.min() >= 0
-    assert ids.max() < 1000
-    frequencies = np.sort(np.bincount(ids.ravel(), minlength=1000))[::-1]
-    assert frequencies[0] / frequencies[9] == pytest.approx(7, rel=0.2)
-    assert not np.array_equal(ids[0], ids[1])
-
-
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
-def test_a_step_is_one_step(pair):
-    optimizer = pair.ours()
-    step = updates.dense_step(optimizer, updates.gradients([(3,)]), jit_compile=False)
-    step()
-    step()
-    assert int(optimizer.iterations) == 2
-
-
-def test_a_step_that_is_out_of_use_gives_its_memory_back():
-    variable = keras.Variable([1.0, 2.0])
-
-    def step():
-        pass
-
-    updates.empty_with(step, [variable])
-    assert variable.value.read_value().shape == (2,)
-    del step
-    assert int(tf.size(variable.value.read_value())) == 0
-
-
-def test_the_bandwidth_is_what_a_plus_b_moves():
-    assert bandwidth.MOVES * bandwidth.FLOAT_BYTES == 12
-    assert bandwidth.bytes_per_second(100_000, 3) > 0
-
-
-def test_ctrl_c_keeps_the_parts_that_were_complete(fake_parts, tmp_path):
-    fake_parts["sparse"] = interrupted
-    ended = run("--quick", "--output", str(tmp_path))
-    assert ended.exit_code == 130
-    assert list(report.read(tmp_path).parts) == ["dense"]
-
-
-def test_a_part_is_merged_into_the_results(fake_parts, tmp_path):
+def test_a_part_is_measured_anew_and_the_others_stay(probes, tmp_path):
     assert run("--quick", "--output", str(tmp_path)).exit_code == 0
-    before = report.read(tmp_path).parts
-    fake_parts["models"] = partial(fake_cases, 2.0)
-    ended = run("--quick", "--only", "models", "--output", str(tmp_path))
+    before = rows.read(tmp_path)
+    assert list(before["part"].unique()) == list(PARTS)
+    probes[SPARSE] = 2.0
+    ended = run("--quick", "--only", SPARSE, "--output", str(tmp_path))
     assert ended.exit_code == 0
-    after = report.read(tmp_path).parts
-    assert list(after) == list(before)
-    assert after["models"].measurements[0].values[OURS].median == 2.0
-    for name in ("dense", "sparse", "memory", "peers", "jax", "torch"):
-        assert after[name] == before[name]
+    after = rows.read(tmp_path)
+    changed = before["part"] == SPARSE
+    assert (after["value"] == before["value"].mask(changed, 2.0)).all()
 
 
-def test_a_quick_run_leaves_the_results_of_a_full_one_alone(fake_parts, tmp_path):
-    full = Results({"models": part_of(measured("case", "Adam", {OURS: 1.0}, {}))})
-    report.write(full, [], tmp_path)
-    ended = run("--quick", "--output", str(tmp_path))
-    assert ended.exit_code == 2
-    assert report.read(tmp_path) == full
+def test_a_folder_of_another_plan_is_refused(probes, tmp_path):
+    setting.write({"models": {"plan": FULL.name}}, tmp_path)
+    assert run("--quick", "--output", str(tmp_path)).exit_code == 2
+    assert list(setting.read(tmp_path)) == ["models"]
+
+
+def test_a_backend_that_is_not_installed_is_left_out(monkeypatch):
+    monkeypatch.setattr(command, "find_spec", lambda it: it != TENSORFLOW or None)
+    assert command.backends(DENSE) == ["jax", "torch"]
+    assert command.backends(SPARSE) == []
+
+
+def test_a_process_that_fails_is_an_error_that_says_why():
+    with pytest.raises(command.FailedProbeError, match="No such plan"):
+        list(command._facts([sys.executable, "-c", "raise SystemExit('No such plan')"]))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("quick", [False, True])
-def test_a_run_writes_to_build_unless_told_where(quick, fake_parts, results_folder):
-    ended = run(*["--quick"] * quick)
-    assert ended.exit_code == 0
-    assert ended.output.rstrip().endswith(f"the results are in {results_folder()}")
+@pytest.mark.parametrize("part", PARTS)
+def test_a_quick_run_measures_the_part_and_draws_it(part, tmp_path):
+    assert command.carry_out(QUICK, [part], tmp_path, Console(file=io.StringIO()))
+    found = rows.read(tmp_path)
+    assert set(found["part"]) == {part}
+    assert (found["value"] >= 0).all()
+    backends = {backend.partition(",")[0] for backend in found["backend"]}
+    assert backends == set(command.backends(part))
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    for plot in tmp_path.glob("*.png"):
+        assert f"({plot.name})" in page
+        assert plot.read_bytes().startswith(PNG)
+    assert (part == DENSE) == (tmp_path / "dense.png").exists()
+    assert "no verdict" in (tmp_path / "table.md").read_text()
 
 
-def test_peers_that_are_missing_are_left_out(monkeypatch):
-    monkeypatch.setattr(peers, "_installed", lambda module: False)
-    on_dense, _, on_rows = [
-        case.measure()[0] for case in peers.cases(replace(QUICK, peer_rows=100))
+# The verdicts.
+
+
+def test_every_requirement_is_reached_where_every_figure_is_at_its_limit():
+    found = at_their_limits()
+    assert {each.verdict(found) for each in REQUIREMENTS} == {"reached"}
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda each: each.title)
+def test_a_planted_slow_figure_is_not_reached(requirement):
+    for figure in requirement.figures:
+        planted = at_their_limits({id(figure): -0.02 if requirement.at_least else 0.02})
+        assert requirement.verdict(planted) == "not reached"
+    (line,) = [
+        line
+        for line in report.table(planted, {}).splitlines()
+        if f"| {requirement.title} " in line
     ]
-    assert set(on_dense.values) == {OURS, BUILTIN}
-    assert set(on_rows.values) == {"exact", LAZY, BUILTIN}
+    assert "not reached" in line
+
+
+def test_what_was_not_measured_is_not_reached_either():
+    assert {it.verdict(rows.frame([])) for it in REQUIREMENTS} == {"not measured"}
+
+
+def test_every_requirement_is_on_a_case_of_the_full_plan():
+    planned = {
+        (each.name, size)
+        for size, options in FULL.dense.items()
+        for each in optimizers.cases(options)
+    }
+    of_dense = [
+        (it.names["case"], it.names["size"])
+        for each in REQUIREMENTS
+        for it in each.figures
+        if it.names["part"] == DENSE
+    ]
+    assert set(of_dense) <= planned
+
+
+def test_the_nearest_to_its_floor_is_named():
+    at = replace(ROW, case="SGD", subject="peer", value=3.0)
+    floors = [replace(it, subject=FLOOR, quantile=names.BEST) for it in (ROW, at)]
+    found = rows.frame([replace(ROW, value=2.0), at, replace(floors[0]), floors[1]])
+    ratio, whose = report.nearest_to_floor(found)
+    assert (ratio, whose) == (1.0, "peer, SGD, tensorflow, 1 of 10")
 
 
 def contender(value: float) -> Contender:
     return Contender(lambda: None, lambda: [np.array([value])])
 
 
-def test_contenders_of_another_step_are_not_timed():
-    same = {OURS: contender(1.0), BUILTIN: contender(1.0 + 1e-7)}
-    elsewhere_probe.check_all_take_the_same_step(same)
-    with pytest.raises(AssertionError, match="peer"):
-        elsewhere_probe.check_all_take_the_same_step(
-            same | {"peer": contender(1.0 + 1e-5)}
-        )
-
-
-def test_the_lists_of_variables():
-    assert elsewhere.shapes("200 of 64×64") == [(64, 64)] * 200
-    count = sum(int(np.prod(shape)) for shape in elsewhere.shapes("ResNet50"))
-    model = keras.applications.ResNet50(weights=None)
-    biases = sum(
-        layer.bias.shape[0]
-        for layer in model.layers
-        if isinstance(layer, keras.layers.Conv2D)
-    )
-    trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    assert count == trained - biases
-
-
 @pytest.fixture
-def fake_parts(monkeypatch):
-    """The command with parts that take no time; a test may replace them by name."""
-    parts = dict.fromkeys(command.PARTS, partial(fake_cases, 1.0))
-    monkeypatch.setattr(command, "PARTS", parts)
-    monkeypatch.setattr(main, "_use_tensorflow_on_the_processor", lambda: None)
-    monkeypatch.setattr(plots, "write", lambda results, output: None)
-    monkeypatch.setattr(bandwidth, "bytes_per_second", lambda *sizes: 1e9)
-    return parts
+def probes(monkeypatch):
+    """What the processes measure, by part: a figure, or an exception."""
+    found: dict = dict.fromkeys(PARTS, 1.0)
+
+    def facts(probe):
+        _, _, _, backend, part, *_ = probe
+        if isinstance(found[part], type):
+            raise found[part]
+        row = replace(ROW, part=part, backend=backend, value=found[part])
+        yield {"device": "none", "pieces": 1}
+        yield {"title": part}
+        yield json.loads(json.dumps({"rows": [vars(row)]}))
+
+    monkeypatch.setattr(command, "_facts", facts)
+    monkeypatch.setattr(command.plots, "write", lambda found, output: [])
+    return found
 
 
 def run(*arguments):
     return CliRunner().invoke(main.app, ["steps", *arguments])
 
 
-def fake_cases(milliseconds, plan):
-    return [Case("fake", lambda: [measured("case", "Adam", {OURS: milliseconds}, {})])]
-
-
-def interrupted(plan):
-    def interrupt():
-        raise KeyboardInterrupt
-
-    return [Case("interrupted", interrupt)]
-
-
-def measured(case, optimizer, values, ratios, mode=GRAPH):
-    return Measurement(case, optimizer, mode, spreads(values), spreads(ratios), {})
-
-
-def spreads(figures):
-    return {name: Spread(each, each, each) for name, each in figures.items()}
-
-
-def part_of(*measurements, bandwidth=1e9, plan=FULL.name):
-    return Part(plan, "today", 1.0, 0.0, bandwidth, {}, machine(), measurements)
-
-
-def machine():
-    return {"processor": "none", "cores": 2, "memory_gib": 1.0, "system": "none"}
-
-
-def at_their_limits(but: tuple[Requirement, str] | None = None) -> Results:
-    """Results in which each figure is at its limit, or one of them just beyond."""
-    parts: dict[str, list[Measurement]] = {}
-    for requirement in REQUIREMENTS:
-        for label, figure in requirement.figures.items():
-            value = requirement.limit
-            if (requirement, label) == but:
-                value += -0.02 if requirement.at_least else 0.02
-            parts.setdefault(figure.part, []).append(
-                measured(
-                    figure.case,
-                    figure.optimizer,
-                    {figure.name: value},
-                    {},
-                    figure.mode,
-                )
-            )
-    return Results({name: part_of(*each) for name, each in merged(parts).items()})
-
-
-def merged(parts):
-    """The measurements with all values of one case, optimizer and mode in one."""
-    found: dict = {}
-    for part, measurements in parts.items():
-        for each in measurements:
-            key = (each.case, each.optimizer, each.mode)
-            old = found.setdefault(part, {}).setdefault(key, each)
-            found[part][key] = replace(old, values={**old.values, **each.values})
-    return {part: list(each.values()) for part, each in found.items()}
-
-
-def cells(row):
-    return [cell.strip() for cell in row.strip("|").split("|")]
+def at_their_limits(beyond: dict[int, float] | None = None):
+    """Rows in which each figure is at its limit, or some of them beyond."""
+    return rows.frame(
+        Row(
+            quantile=0.5,
+            value=it.limit + (beyond or {}).get(id(it), 0),
+            unit="",
+            **it.names,
+        )
+        for each in REQUIREMENTS
+        for it in each.figures
+    )
