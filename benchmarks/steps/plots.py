@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks import figures, rows
 from benchmarks.steps import names, peers, plans
@@ -63,7 +64,8 @@ def dense(found: pd.DataFrame) -> Figure | None:
         for backend, title in TITLES.items()
         if backend in set(main["backend"])
     }
-    return _panels(panels, f"One step over {size} float32: medians")
+    title = f"One step over {size} float32: medians"
+    return _panels(panels, title, sharex=True)
 
 
 def of_backend(backend: str, found: pd.DataFrame) -> Figure | None:
@@ -98,20 +100,25 @@ def sparse(found: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def _panels(panels: Mapping[str, pd.DataFrame], title: str) -> Figure:
+def _panels(
+    panels: Mapping[str, pd.DataFrame], title: str, sharex: bool = False
+) -> Figure:
     """Draw one or two panels in a line, as points on a logarithmic scale."""
     across = min(2, len(panels))
     down = -(-len(panels) // across)
     most = max(it["case"].nunique() for it in panels.values())
+    size = (12, 1 + down * (1 + 0.27 * most))
     figure, grid = plt.subplots(
-        down, across, figsize=(12, 1 + down * (1 + 0.27 * most)), squeeze=False
+        down, across, figsize=size, squeeze=False, sharex=sharex
     )
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     for axes, (name, found) in zip(grid.flat, panels.items()):
         _points(axes, found)
         axes.set(title=name, xlabel="milliseconds a step", xscale="log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     figures.legend_below(figure, 4)
     figure.suptitle(title)
     return figure
@@ -139,7 +146,7 @@ def _points(axes: Axes, found: pd.DataFrame) -> None:
         places + HALF,
         color=figures.BLACK,
         linewidth=2,
-        label=FLOOR_TEXT,
+        label=FLOOR_TEXT if len(floors) else None,
     )
     axes.set_yticks(range(len(cases)), cases)
     axes.invert_yaxis()
@@ -154,7 +161,8 @@ def _line(axes: Axes, subject: str, found: pd.DataFrame) -> None:
         axes.plot(table.index, table[names.BEST], **line)
         return
     color, marker = STYLES[subject]
-    axes.plot(table.index, table[0.5], color=color, marker=marker, label=subject)
+    label = f"ours, {subject}" if subject in (EXACT, LAZY) else subject
+    axes.plot(table.index, table[0.5], color=color, marker=marker, label=label)
     axes.fill_between(table.index, table[0.25], table[0.75], color=color, alpha=0.25)
 
 
