@@ -7,7 +7,7 @@ loop is the floor.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ LARGE = 2**26
 
 Work = Callable[[], object]
 # Given how many arrays to write: what does so, and how many arrays that moves.
-Loops = Callable[[int], Iterator[tuple[Work, float]]]
+Loops = Callable[[int], Iterable[tuple[Work, float]]]
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Floor:
         """Try each loop some times, now that the machine may be quieter."""
         for written in self._mixes(moved):
             best = self._an_array.get(written, float("inf"))
-            for loop, moved in self._loops(written):
-                best = min(best, *(each / moved for each in _tries(loop)))
+            for loop, arrays in self._loops(written):
+                best = min(best, *(each / arrays for each in _tries(loop)))
             self._an_array[written] = best
 
     def milliseconds(self, moved: Moves) -> float:

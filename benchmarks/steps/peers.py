@@ -3,7 +3,6 @@
 A peer is left out where it takes another step than the page of the textbook says.
 """
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -69,8 +68,10 @@ def _torch(case: Case, values: Arrays, gradients: Arrays, **kind: bool) -> Conte
 
     They take as long.
     """
-    torch = importlib.import_module("torch")
-    on_torch = importlib.import_module("benchmarks.steps.on_torch")
+    import torch
+
+    from benchmarks.steps import on_torch
+
     θ = list(map(torch.nn.Parameter, on_torch.tensors(values, "float32")))
     for x, g in zip(θ, on_torch.tensors(gradients, "float32")):
         x.grad = g
@@ -108,8 +109,10 @@ def _of_optax(case: Case, values: Arrays, gradients: Arrays) -> Makers:
 
 
 def _optax(case: Case, values: Arrays, gradients: Arrays) -> Contender:
-    optax = importlib.import_module("optax")
-    on_jax = importlib.import_module("benchmarks.steps.on_jax")
+    import optax
+
+    from benchmarks.steps import on_jax
+
     optimizer = _optax_optimizer(optax, case)
 
     def update(θ: Any, state: Any, g: Any) -> Any:
@@ -139,7 +142,8 @@ def _optax_optimizer(optax: Any, case: Case) -> Any:
 
 def _each_clipped(updates: Any, _: Any) -> Any:
     """Each by its own norm, which optax has not."""
-    jax = importlib.import_module("jax")
+    import jax
+
     norm, largest = jax.numpy.linalg.norm, jax.numpy.maximum
 
     def clipped(g: Any) -> Any:
@@ -155,8 +159,10 @@ def _of_legacy(case: Case, values: Arrays, gradients: Arrays) -> Makers:
 
 
 def _legacy(case: Case, values: Arrays, gradients: Arrays) -> Contender:
-    tf = importlib.import_module("tensorflow")
-    on_tensorflow = importlib.import_module("benchmarks.steps.on_tensorflow")
+    import tensorflow as tf
+
+    from benchmarks.steps import on_tensorflow
+
     θ = [tf.Variable(value) for value in values]
     optimizer = legacy(case)
     step = on_tensorflow.compiled(
@@ -168,6 +174,7 @@ def _legacy(case: Case, values: Arrays, gradients: Arrays) -> Contender:
 
 def legacy(case: Case) -> Any:
     """Return the optimizer of Keras 2."""
-    module = importlib.import_module("tf_keras").optimizers.legacy
-    make = getattr(module, case.equation.builtin)
+    import tf_keras
+
+    make = getattr(tf_keras.optimizers.legacy, case.equation.builtin)
     return make(LEARNING_RATE, **case.equation.arguments, **case.option.arguments)

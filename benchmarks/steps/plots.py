@@ -135,7 +135,7 @@ def _points(axes: Axes, found: pd.DataFrame) -> None:
             s=70 if subject == OURS else 40,
             color=color,
             marker=marker,
-            label=subject if len(of_subject) else None,
+            label=subject if len(of_subject) else "",
             zorder=3 if subject == OURS else 2,
         )
     floors = rows.find(found, subject=FLOOR)
@@ -146,7 +146,7 @@ def _points(axes: Axes, found: pd.DataFrame) -> None:
         places + HALF,
         color=figures.BLACK,
         linewidth=2,
-        label=FLOOR_TEXT if len(floors) else None,
+        label=FLOOR_TEXT if len(floors) else "",
     )
     axes.set_yticks(range(len(cases)), cases)
     axes.invert_yaxis()
@@ -157,8 +157,8 @@ def _line(axes: Axes, subject: str, found: pd.DataFrame) -> None:
     table.index = table.index.map(plans.rows_of)
     table = table.sort_index()
     if subject == FLOOR:
-        line = {"color": figures.BLACK, "linestyle": ":", "label": FLOOR_TEXT}
-        axes.plot(table.index, table[names.BEST], **line)
+        floor = table[names.BEST]
+        axes.plot(table.index, floor, ":", color=figures.BLACK, label=FLOOR_TEXT)
         return
     color, marker = STYLES[subject]
     label = f"ours, {subject}" if subject in (EXACT, LAZY) else subject

@@ -143,7 +143,7 @@ def _tables(found: pd.DataFrame) -> Iterator[str]:
     """Return a table for each unit and set of subjects, so that few cells are empty."""
     for unit, of_unit in found.groupby("unit", sort=False):
         lines = [
-            {"size": size, "case": case, **_cells(of_case, str(unit))}
+            {"size": str(size), "case": str(case), **_cells(of_case, str(unit))}
             for (size, case), of_case in of_unit.groupby(["size", "case"], sort=False)
         ]
         yield report.table(lines)
