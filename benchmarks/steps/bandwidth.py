@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.machine import cores
 from benchmarks.steps.optimizers import Case
 
-TRIES = 7
+TRIES = 5
 # Elements that a core takes at a time: what several arrays want comes from memory once.
 BLOCKS = (2**15, 2**16, 2**18)
 
@@ -77,14 +77,15 @@ class Floor:
         return [round(moved.written), *([0] if moved.norms else [])]
 
 
-def on_processor(elements: int) -> Floor:
-    """Return the floor of arrays of so many float32, by loops in this mix of moves."""
+def floor_of(elements: int, accelerator: Any = None) -> Floor:
+    """Return the floor of arrays of so many float32.
+
+    It is measured in this mix of moves, but for an accelerator: there it is what the
+    backend's module moves in one way, in proportion.
+    """
+    if accelerator:
+        return Floor(lambda written: accelerator.loops(elements))
     return Floor(partial(_on_processor, Arrays(elements)))
-
-
-def on_accelerator(backend: Any, elements: int) -> Floor:
-    """Return the floor of such arrays in the memory of a backend's device."""
-    return Floor(lambda written: backend.loops(elements))
 
 
 class Arrays:

@@ -25,11 +25,7 @@ def work(plan: Plan, backend: Any) -> Iterator[Work]:
     for size, options in plan.dense.items():
         cases = optimizers.cases(options)
         elements = sizes.elements(size)
-        its_floor = (
-            bandwidth.on_accelerator(backend, elements)
-            if plan.accelerator
-            else bandwidth.on_processor(elements)
-        )
+        its_floor = bandwidth.floor_of(elements, backend if plan.accelerator else None)
         for mode in backend.MODES:
             place = Place(backend, mode, size, libraries)
             for case in cases:

@@ -22,12 +22,8 @@ Makers = Mapping[str, Callable[[], Contender]]
 
 def work(plan: Plan, backend: Any) -> Iterator[Work]:
     for rows in plan.table_rows:
-        elements = rows * TABLE_WIDTH
-        its_floor = (
-            bandwidth.on_accelerator(backend, elements)
-            if plan.accelerator
-            else bandwidth.on_processor(elements)
-        )
+        elements = min(rows, plan.largest_together) * TABLE_WIDTH
+        its_floor = bandwidth.floor_of(elements, backend if plan.accelerator else None)
         for equation in MAIN:
             measure = partial(_measure, plan, rows, case(equation), its_floor)
             yield Work(f"{table_title(rows)}, {equation.name}", measure)
@@ -66,7 +62,9 @@ def _measure(plan: Plan, rows: int, case: Case, its_floor: Floor) -> Iterator[Ro
     if case.equation.slots:  # else an absent row does not move
         moves = Moves(batches.distinct(), 1 + case.equation.slots)
         its_floor.try_again(moves)
-        value = its_floor.milliseconds(moves)
+        # A larger table is as many of the largest that there is room for.
+        copies = max(1, rows / plan.largest_together)
+        value = copies * its_floor.milliseconds(moves)
         unit = names.MILLISECONDS
         yield Row(subject=FLOOR, quantile=names.BEST, value=value, unit=unit, **names_)
 
