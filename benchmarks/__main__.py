@@ -42,6 +42,7 @@ class Suite(str, enum.Enum):
     PRECISION = "precision"
     CONFORMANCE = "conformance"
     WORKERS = "workers"
+    STEPS = "steps"
 
 
 class Part(str, enum.Enum):

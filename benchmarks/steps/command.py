@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from benchmarks import machine, progress, rows, setting
 from benchmarks.rows import Row
-from benchmarks.steps import peers, plots, report
+from benchmarks.steps import pages, peers, report
 from benchmarks.steps.plans import PARTS, Plan
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def write(
     found = found.sort_values("part", key=lambda it: it.map(PLACES), kind="stable")
     rows.write(found, output)
     setting.write(in_order, output)
-    report.write(found, in_order, plots.write(found, output), output)
+    pages.publish(output)
 
 
 def backends(part: str) -> list[str]:

@@ -212,7 +212,9 @@ def test_nothing_of_the_size_of_a_gradient_is_written_down_to_watch_it(recipe):
             lambda θ, state, g: optimizer.stateless_apply(state, g, θ),
             donate_argnums=(0, 1),
         )
-        return step.lower(θ, state, θ).compile().memory_analysis().temp_size_in_bytes
+        memory = step.lower(θ, state, θ).compile().memory_analysis()
+        assert memory is not None
+        return memory.temp_size_in_bytes
 
     before = size_of_what_is_between()
     with watch(optimizer):
