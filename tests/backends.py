@@ -96,13 +96,6 @@ def numbers(x: Any) -> np.ndarray:
     return np.array(keras.ops.convert_to_numpy(x))
 
 
-def assert_hold_the_same(*trained: Any) -> None:
-    """Two models, or what else has variables and an optimizer, are equal to the bit."""
-    held = ([*each.variables, *each.optimizer.variables] for each in trained)
-    for a, b in zip(*held, strict=True):
-        np.testing.assert_array_equal(numbers(a), numbers(b), a.path)
-
-
 def gradient(g: Any, shape: tuple, dtype: str) -> Any:
     """A tensor, or rows as the backend has them; without rows, what they add up to."""
     if not isinstance(g, Sparse):

@@ -116,12 +116,18 @@ def _panels(
     for axes, (name, found) in zip(grid.flat, panels.items()):
         _points(axes, found)
         axes.set(title=name, xlabel="milliseconds a step", xscale="log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=_subs(axes)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
     figures.legend_below(figure, 4)
     figure.suptitle(title)
     return figure
+
+
+def _subs(axes: Axes) -> tuple[int, ...]:
+    """Where in a decade there is room for a number."""
+    least, most = axes.get_xlim()
+    return (1, 2, 5) if most < 1000 * least else (1,)
 
 
 def _points(axes: Axes, found: pd.DataFrame) -> None:

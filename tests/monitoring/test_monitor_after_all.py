@@ -18,7 +18,8 @@ import pytest
 
 from keras_textbook_opt import SGD, Adam, Momentum
 from keras_textbook_opt.callbacks import OptimizerMonitor
-from tests.backends import BACKEND, LONG, assert_hold_the_same
+from tests.backends import BACKEND, LONG
+from tests.same import assert_hold_the_same
 
 pytestmark = pytest.mark.needs("fit")
 

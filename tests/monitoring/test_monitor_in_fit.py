@@ -13,8 +13,9 @@ import pytest
 
 from keras_textbook_opt import SGD, Adam
 from keras_textbook_opt.callbacks import OptimizerMonitor
-from tests.backends import BACKEND, LONG, assert_hold_the_same, numbers
+from tests.backends import BACKEND, LONG, numbers
 from tests.processes import ROOT
+from tests.same import assert_hold_the_same
 
 pytestmark = pytest.mark.needs("fit")
 

@@ -23,7 +23,6 @@ from tests.backends import (
     MODES,
     MODES_IN_TIME,
     Sparse,
-    assert_hold_the_same,
     few,
     few_on_jax,
     gradient,
@@ -33,6 +32,7 @@ from tests.backends import (
     step_in,
 )
 from tests.recipes import EXACT, LAZY, Recipe
+from tests.same import assert_hold_the_same
 
 SPECS = (((5, 2), "float32"), ((3, 2), "float32"), ((4,), "float32"))
 ROWS = np.array([3, 0, 3, 1])
