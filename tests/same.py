@@ -20,7 +20,7 @@ def assert_same(
 
 def assert_hold_the_same(trained: Any, expected: Any) -> None:
     """Two models, or what else has variables and an optimizer, hold the same."""
-    assert_same(*map(_held, (trained, expected)))
+    assert_same(_held(trained), _held(expected))
 
 
 def _held(trained: Any) -> list[np.ndarray]:
