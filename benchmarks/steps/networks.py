@@ -13,6 +13,7 @@ from benchmarks.boston.data import shipped
 from benchmarks.boston.train import mlp
 from benchmarks.steps.on_tables import zipf
 from benchmarks.steps.plans import (
+    ALPHA,
     BOSTON,
     BOSTON_BATCH,
     ENCODER_LAYERS,
@@ -128,8 +129,9 @@ def _tower(rows: int, ids: Any) -> Any:
 
 
 def _mobilenet() -> Any:
+    shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
     return keras.applications.MobileNetV2(
-        input_shape=(IMAGE_SIZE, IMAGE_SIZE, 3), weights=None, classes=CLASSES
+        shape, ALPHA, include_top=True, weights=None, classes=CLASSES
     )
 
 
