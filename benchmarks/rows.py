@@ -20,7 +20,8 @@ class Row:
         part: The part of the benchmark, which is measured anew as a whole.
         case: What was done, as "Adam + clipnorm".
         subject: Whose it is, as "ours", or `ratio_name` of two of them.
-        backend: The backend of Keras, or the library that a peer belongs to.
+        backend: The backend of Keras in whose process it was measured, peers too, and
+            its mode, as "tensorflow, jit_compile".
         size: How much of it, as "200 of 64×64", or a place in it, as "epoch 3".
         quantile: Of repeated measurements; 0.5 where there is one.
         value: The figure.
