@@ -38,6 +38,8 @@ TITLES = {
 }
 FLOOR_TEXT = "floor: what memory allows"
 HALF = 0.4
+# From here on there is no room for more than the powers of ten.
+WIDE = 300
 
 
 def write(found: pd.DataFrame, folder: Path) -> list[str]:
@@ -72,7 +74,7 @@ def of_backend(backend: str, found: pd.DataFrame) -> Figure | None:
     """Draw all dense steps on a backend, a panel for each size."""
     its_rows = rows.find(found, part=DENSE, backend=backend)
     panels = {str(it): rows.find(its_rows, size=it) for it in its_rows["size"].unique()}
-    title = f"One step on {TITLES[backend]} (float32): medians"
+    title = f"One step on {TITLES[backend]}: medians"
     return _panels(panels, title) if panels else None
 
 
@@ -116,18 +118,14 @@ def _panels(
     for axes, (name, found) in zip(grid.flat, panels.items()):
         _points(axes, found)
         axes.set(title=name, xlabel="milliseconds a step", xscale="log")
-        axes.xaxis.set_major_locator(LogLocator(subs=_subs(axes)))
+        lower, upper = axes.get_xlim()
+        subs = (1, 2, 5) if upper < WIDE * lower else (1,)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
     figures.legend_below(figure, 4)
     figure.suptitle(title)
     return figure
-
-
-def _subs(axes: Axes) -> tuple[int, ...]:
-    """Where in a decade there is room for a number."""
-    least, most = axes.get_xlim()
-    return (1, 2, 5) if most < 1000 * least else (1,)
 
 
 def _points(axes: Axes, found: pd.DataFrame) -> None:
@@ -164,7 +162,8 @@ def _line(axes: Axes, subject: str, found: pd.DataFrame) -> None:
     table = table.sort_index()
     if subject == FLOOR:
         floor = table[names.BEST]
-        axes.plot(table.index, floor, ":", color=figures.BLACK, label=FLOOR_TEXT)
+        label = f"{FLOOR_TEXT} to the whole table"
+        axes.plot(table.index, floor, ":", color=figures.BLACK, label=label)
         return
     color, marker = STYLES[subject]
     label = f"ours, {subject}" if subject in (EXACT, LAZY) else subject

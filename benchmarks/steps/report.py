@@ -9,7 +9,7 @@ from benchmarks import report, rows, setting
 from benchmarks.report import between, number
 from benchmarks.rows import QUARTILES, ratio_name
 from benchmarks.steps import plans
-from benchmarks.steps.names import BEST, FLOOR, MILLISECONDS, OURS
+from benchmarks.steps.names import BEST, FLOOR, MILLISECONDS, OURS, WITHOUT
 from benchmarks.steps.plans import FULL
 from benchmarks.steps.requirements import REQUIREMENTS, Requirement
 
@@ -100,6 +100,7 @@ def nearest_to_floor(found: pd.DataFrame) -> tuple[float, str]:
     keys = ["part", "case", "backend", "size"]
     medians = rows.find(found, part=plans.DENSE, quantile=0.5, unit=MILLISECONDS)
     floors = rows.find(found, subject=FLOOR)[[*keys, "value"]]
+    medians = medians[medians["subject"] != WITHOUT]  # which is another case
     both = medians.merge(floors, on=keys, suffixes=("", "_floor"))
     over = both["value"] / both["value_floor"]
     nearest = both.loc[over.idxmin()]

@@ -48,6 +48,7 @@ EQUATIONS: dict[str, Callable[..., None]] = {
 }
 
 
+@final
 class HostScalar(keras.Variable):
     """A scalar that is kept beside the processor, also where all else is on a GPU.
 
