@@ -48,8 +48,7 @@ NOTES = {
     ),
     plans.MODELS: (
         "*Step* is one call of the function that `model.fit` calls for a step, "
-        "*update* the optimizer's part of it by itself, and *share* how much of the "
-        "step that is.\n\n"
+        "*update* the optimizer's part of it by itself, on the same gradients.\n\n"
         + "\n".join(f"- {model}: {text}." for model, text in plans.MODEL_TEXTS.items())
     ),
     plans.MEMORY: (
