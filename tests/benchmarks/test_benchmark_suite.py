@@ -86,7 +86,7 @@ def test_a_figure_has_one_row(tmp_path):
         rows.median(rows.frame([row("a", 1.0), row("a", 2.0)]), part="a")
 
 
-@pytest.mark.parametrize("name", [each.value for each in main.Suite])
+@pytest.mark.parametrize("name", ["boston", "precision", "conformance", "workers"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_a_command_writes_to_build_unless_told_where(name, quick, monkeypatch):
     def carry_out(plan, folder, console, **chosen):
