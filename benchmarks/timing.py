@@ -55,8 +55,8 @@ def one_after_the_other(
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
-    """Return the ratio of each round's pair."""
-    return [a / b for a, b in zip(over, under, strict=True)]
+    """Return the ratio of each round's pair, for as many rounds as both have."""
+    return [a / b for a, b in zip(over, under)]
 
 
 def milliseconds(step: Step) -> float:

@@ -18,7 +18,9 @@ def variables(
 ) -> list[Identity]:
     """Of these paths; each holds a number, that of its place unless it is said."""
     return [
-        Identity(path, (), trainable=path not in frozen, sample=np.float32([number]))
+        Identity(
+            path, (), trainable=path not in frozen, sample=np.array([number], "float32")
+        )
         for path, number in zip(paths, holds or range(len(paths)), strict=True)
     ]
 
