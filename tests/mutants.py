@@ -38,7 +38,7 @@ class Stage(NamedTuple):
     tests: list[str]
 
 
-ROOMS = ["equations", "gradients", "settings", "state", "keras"]
+ROOMS = ["equations", "gradients", "settings", "monitoring", "state", "keras"]
 STAGES = [
     Stage("numpy", [f"tests/{room}" for room in ROOMS]),
     Stage("tensorflow", [f"tests/{room}" for room in (*ROOMS, "per_backend")]),
