@@ -234,10 +234,10 @@ def adam(
         if s is None and kernel is _adam_by_kernel:
             kernel(*lists, step=step)
             continue
-        scratch = torch.empty(PIECE["cpu"], dtype=dtype)
+        on_a_cpu = device.type == "cpu"
+        scratch = torch.empty(PIECE["cpu"], dtype=dtype) if on_a_cpu else None
         for f, (g_, *places) in _batches(_product(1.0, s, lists[0]), *lists):
-            scaled = _scaled(g_, f, scratch if device.type == "cpu" else None)
-            kernel(scaled, *places, step=step)
+            kernel(_scaled(g_, f, scratch), *places, step=step)
 
 
 def _adam_by_kernel(*lists: Tensors, step) -> None:
