@@ -1,8 +1,7 @@
 """The formulas where nobody has measured: many workers, and a very large table."""
 
 from benchmarks import report
-from benchmarks.steps import floor
-from benchmarks.workers import model
+from benchmarks.workers import floor, model
 from benchmarks.workers.counts import size
 
 WORKERS, ROWS, WIDTH, TOUCHED = 64, 1_000_000_000, 64, 16_384

@@ -11,7 +11,7 @@ A formula counts what has to travel and nothing of the protocol. Numbers are flo
 indices int32.
 """
 
-from benchmarks.steps.floor import FLOAT_BYTES
+from benchmarks.workers.floor import FLOAT_BYTES
 
 INDEX_BYTES = 4
 # A worker says how many rows it has before it sends them.
