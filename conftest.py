@@ -7,7 +7,7 @@ import keras
 BACKENDS = {
     "tensorflow": {"tensorflow.py", "tensorflow_kernels.py"},
     "jax": {"jax.py"},
-    "torch": {"torch.py", "torch_lists.py"},
+    "torch": {"torch.py", "torch_lists"},
 }
 FOLDER = Path("keras_textbook_opt", "backends")
 # What a check runs in a process of its own, on TensorFlow.

@@ -32,7 +32,7 @@ SCALES = [1.0, 0.5, 1e-3, 1e-12, 1e-30]
 @contextmanager
 def pieces_of(elements: int):
     """As if so few elements made a piece: small lists are cut and packed then."""
-    with mock.patch.dict(lists.PIECE, cpu=elements):
+    with mock.patch.dict(lists.parts.PIECE, cpu=elements):
         yield
 
 
@@ -40,9 +40,12 @@ def pieces_of(elements: int):
 def numbers_unknown():
     """As on a GPU: what comes as a tensor is never read. Ten elements are many."""
     with (
-        mock.patch.object(lists, "SMALL", 10),
-        mock.patch.object(lists, "_known", lambda x, device: x),
-        mock.patch.object(lists, "listed", list),
+        mock.patch.object(lists.factors, "SMALL", 10),
+        mock.patch.object(lists.equations, "SMALL", 10),
+        mock.patch.object(lists.factors, "known", lambda x, device: x),
+        mock.patch.object(lists.equations, "known", lambda x, device: x),
+        mock.patch.object(lists.factors, "listed", list),
+        mock.patch.object(lists.clips, "listed", list),
     ):
         yield
 
@@ -583,7 +586,7 @@ def test_no_reading_of_16_bits_waits_for_a_device():
     """As on a GPU: tensors of the device "meta" have no values to read."""
     θ, g = ([torch.ones(5, device="meta").half()] * 2 for _ in range(2))
     carries, m = ([torch.ones(5, device="meta")] * 2 for _ in range(2))
-    with mock.patch.dict(lists.PIECE, meta=7):
+    with mock.patch.dict(lists.parts.PIECE, meta=7):
         for _, (x, g_x, m_x) in lists.widened(θ, carries, None, g, m):
             torch._foreach_add_(x, g_x)
             torch._foreach_add_(m_x, g_x)
