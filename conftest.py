@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 
 BACKENDS = {
-    "tensorflow": {"tensorflow.py", "tensorflow_kernels.py"},
+    "tensorflow": {"tensorflow.py", "tensorflow_kernels.py", "tensorflow_programs.py"},
     "jax": {"jax.py"},
     "torch": {"torch.py", "torch_lists"},
 }

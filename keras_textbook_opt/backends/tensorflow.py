@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 from typing import final
 
 import keras
@@ -11,6 +13,7 @@ from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.distribute import distribute_lib
 
 from keras_textbook_opt.backends import tensorflow_kernels as kernels
+from keras_textbook_opt.backends import tensorflow_programs as programs
 from keras_textbook_opt.backends.plain import Backend
 
 # Bits of exponent and mantissa.
@@ -29,7 +32,7 @@ class TensorFlow(Backend):
         """On all replicas: a variable is updated where its copies are."""
         updates = [(g, _native(θ)) for g, θ in updates]
         if not tf.distribute.has_strategy():
-            return super().run(optimizer, updates, step)
+            return self._run_here(optimizer, updates, step)
 
         def everywhere(strategy, updates, step):
             def update(θ, g, step):
@@ -43,6 +46,15 @@ class TensorFlow(Backend):
         return tf.__internal__.distribute.interim.maybe_merge_call(
             everywhere, optimizer._distribution_strategy, updates, step
         )
+
+    def _run_here(self, optimizer, updates, step):
+        is_large = functools.partial(programs.is_worth_one, optimizer)
+        large = list(itertools.starmap(is_large, updates))
+        run = super().run
+        if any(large):
+            wide = itertools.compress(updates, large)
+            programs.compiled(lambda: run(optimizer, list(wide), step))
+        run(optimizer, [u for u, is_large in zip(updates, large) if not is_large], step)
 
     def summed(self, optimizer, gradients, variables):
         """Rows travel to the other replicas, and so each is sent once."""
