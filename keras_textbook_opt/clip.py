@@ -62,7 +62,7 @@ def _clipped(norms: Norms, c: float, together: bool):
         first, factors = _two_factors(values, all_are, scales, roots)
         clipped = values.times(first)
     else:
-        clipped, factors = ops.cond(
+        clipped, factors = backends.active.chosen(
             all_are,
             lambda: (values.arrays, scales()),
             lambda: (
@@ -104,8 +104,10 @@ def _two_factors(values, all_are, scales, roots):
     """
     if values.together:
         one = [ops.ones((), values.dtype)]
-        return ops.cond(all_are, lambda: (scales(), one), lambda: (roots(),) * 2)
-    factors = ops.cond(all_are, scales, roots)
+        return backends.active.chosen(
+            all_are, lambda: (scales(), one), lambda: (roots(),) * 2
+        )
+    factors = backends.active.chosen(all_are, scales, roots)
     return factors, [ops.where(all_are, 1.0, factor) for factor in factors]
 
 

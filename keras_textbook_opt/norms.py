@@ -90,7 +90,7 @@ def measured(norms: Norms) -> Measured:
         return _known(norms)
     squares = backends.active.column(_squares(norms.losses, norms.dtype))
     sum_of_all = sum(map(ops.sum, squares))
-    total, first = ops.cond(
+    total, first = backends.active.chosen(
         ops.logical_and(sum_of_all >= LEAST, sum_of_all <= MOST),
         lambda: (ops.sqrt(sum_of_all), ops.cast(-1, "int32")),
         lambda: _total_of_any_size(norms, sum_of_all),
@@ -105,7 +105,7 @@ def measured_each(norms: Norms) -> Measured:
     scalars = _squares(norms.losses, norms.dtype)
     squares = ops.stack(scalars)
     sum_of_all = ops.sum(squares)
-    each, total, first = ops.cond(
+    each, total, first = backends.active.chosen(
         ops.logical_and(ops.all(squares >= LEAST), sum_of_all <= MOST),
         lambda: (ops.sqrt(squares), ops.sqrt(sum_of_all), ops.cast(-1, "int32")),
         lambda: _each_of_any_size(norms, scalars),

@@ -33,6 +33,12 @@ class Jax(Backend):
         for variable, value in zip(variables, new):
             variable.assign(value)
 
+    def chosen(self, condition, then, otherwise):
+        """Outside of a program, to branch would be to compile both each time."""
+        if not isinstance(condition, jax.core.Tracer):
+            return then() if condition else otherwise()
+        return super().chosen(condition, then, otherwise)
+
     def compiles_branches(self):
         return True
 

@@ -120,6 +120,12 @@ class Backend:
         """`Σx²/2`, a scalar of the dtype of `x`."""
         return ops.sum(ops.square(x)) / 2
 
+    def chosen(
+        self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]
+    ) -> Any:
+        """What one of two functions returns, which assign nothing."""
+        return ops.cond(condition, then, otherwise)
+
     def compiles_branches(self) -> bool:
         """Whether what is traced here becomes one program, the branches with it."""
         return False
