@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import jax
 import keras
@@ -15,7 +16,7 @@ from tests.recipes import EXACT, Recipe
 pytestmark = pytest.mark.needs("jax")
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
-FEATURES = [
+FEATURES: list[dict[str, Any]] = [
     {"gradient_accumulation_steps": 2},
     {"use_ema": True, "ema_overwrite_frequency": 2},
     {"loss_scale_factor": 2.0},
@@ -28,7 +29,7 @@ def compilations():
     """The names of what JAX has compiled so far; a list that grows."""
     found: list[str] = []
 
-    def listen(event: str, duration: float, **_: object) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event == COMPILED:
             found.append(event)
 

@@ -86,7 +86,7 @@ class Signs(TextbookOptimizer):
         return θ - η * tf.numpy_function(np.sign, [g], g.dtype, stateful=False)
 
 
-class Halved(Adam):
+class Halved(Adam):  # type: ignore[misc]
     def update_step(self, gradient, variable, learning_rate):
         super().update_step(gradient, variable, learning_rate / 2)
 
