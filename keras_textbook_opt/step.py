@@ -118,7 +118,7 @@ class SteppingOptimizer(StatefulOptimizer, abc.ABC):
         """Keras clips before it sums over replicas, and branches within a replica."""
         variables = list(trainable_variables)
         grads = [gradients.structured(g) for g in grads]
-        grads = backends.active.summed(self, grads, variables)
+        grads = backends.active.summed(self, grads)
         branches = self.gradient_accumulation_steps or self.ema_overwrite_frequency
         backends.active.take(
             self, lambda grads: self._take_step(grads, variables), grads, bool(branches)

@@ -38,7 +38,7 @@ class Backend:
         for g, θ in updates:
             optimizer._update(g, θ, step)
 
-    def summed(self, optimizer: Any, gradients: list, variables: list) -> list:
+    def summed(self, optimizer: Any, gradients: list) -> list:
         """The gradients, each summed over the replicas."""
         return gradients
 

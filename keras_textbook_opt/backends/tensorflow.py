@@ -56,7 +56,7 @@ class TensorFlow(Backend):
             programs.compiled(lambda: run(optimizer, list(wide), step))
         run(optimizer, [u for u, is_large in zip(updates, large) if not is_large], step)
 
-    def summed(self, optimizer, gradients, variables):
+    def summed(self, optimizer, gradients):
         """Rows travel to the other replicas, and so each is sent once."""
         if optimizer._distribution_strategy.num_replicas_in_sync == 1:
             return gradients

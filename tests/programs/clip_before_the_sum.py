@@ -13,8 +13,8 @@ backend: Any = type(backends.active)
 summed = backend.summed
 
 
-def clipped_and_summed(self, optimizer, gradients, variables):
-    return summed(self, optimizer, clipped(optimizer, gradients), variables)
+def clipped_and_summed(self, optimizer, gradients):
+    return summed(self, optimizer, clipped(optimizer, gradients))
 
 
 if __name__ == "__main__":

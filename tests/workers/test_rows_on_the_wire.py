@@ -58,7 +58,7 @@ def summed(monkeypatch):
         others = Others([g.assignable() for g in there], sent=[])
         monkeypatch.setattr(optimizer, "_distribution_strategy", others)
         monkeypatch.setattr(tf.distribute, "get_replica_context", lambda: others)
-        return backends.active.summed(optimizer, here, []), others.sent
+        return backends.active.summed(optimizer, here), others.sent
 
     return sum_with
 
