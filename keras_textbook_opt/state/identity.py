@@ -8,6 +8,7 @@ weights of a saved variable is that variable.
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from keras import ops
 from keras_textbook_opt.variables import path_of
 
 SAMPLED = 16
+# JAX has no larger index.
+LAST = 2**31 - 1
 
 
 class Identity(NamedTuple):
@@ -84,10 +87,10 @@ def identity(variable: Any, decays: bool = True, factor: float = 1.0) -> Identit
 
 def _sample(variable: Any) -> np.ndarray | None:
     """Elements at even distances, the first and the last among them."""
-    size = int(np.prod(variable.shape))
+    size = math.prod(variable.shape)
     if size == 0:
         return np.zeros(0, "float32")
-    where = np.unique(np.linspace(0, size - 1, SAMPLED).astype("int32"))
+    where = np.unique(np.linspace(0, min(size - 1, LAST), SAMPLED).astype("int32"))
     value = variable.value if isinstance(variable, keras.Variable) else variable
     try:
         elements = ops.take(ops.reshape(ops.convert_to_tensor(value), (-1,)), where)
