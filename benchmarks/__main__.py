@@ -81,11 +81,10 @@ def norms(output: Output = None) -> None:
     with _one_line_when_interrupted():
         _use_tensorflow_on_the_processor()
 
-        from benchmarks.boston import data
         from benchmarks.boston import norms as of_gradients
 
         file = (output or output_folder("norms", quick=False)) / "gradient_norms.png"
-        of_gradients.write(data.shipped(), file)
+        of_gradients.write(file)
         print(file)
 
 

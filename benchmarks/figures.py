@@ -7,7 +7,6 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 OURS = "ours"
@@ -22,7 +21,6 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = (
     "#d55e00",
     "#000000",
 )
-COLORS = {OURS: BLUE, BUILTIN: ORANGE}
 
 plt.rcParams |= {
     "axes.grid": True,
@@ -47,13 +45,10 @@ def save(figure: Figure, file: Path) -> None:
 
 def legend_below(figure: Figure, columns: int = 3) -> None:
     """One legend for all panels, each label once."""
-    labelled: dict[str, Artist] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels()):
-            labelled.setdefault(label, handle)
-    figure.legend(
-        handles=list(labelled.values()),
-        labels=list(labelled),
-        loc="outside lower center",
-        ncols=columns,
-    )
+    labelled = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels())
+    }
+    labels, handles = list(labelled), list(labelled.values())
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)

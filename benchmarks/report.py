@@ -1,8 +1,8 @@
 """The pages of a results folder: its table, and the report around it."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,10 +38,19 @@ def write(
     (folder / REPORT).write_text("\n\n".join(page) + "\n", encoding="utf-8")
 
 
-def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return the rows under the union of their columns, a missing cell as nothing."""
+def table(rows: Any) -> str:
+    """Return a table in Markdown of what is a `DataFrame`, or makes one, of text.
+
+    Rows come under the union of their columns, and a missing cell as nothing.
+    """
     frame = pd.DataFrame(rows).fillna("")
     return frame.to_markdown(index=False, disable_numparse=True)
+
+
+def notes(here: Mapping[str, Any]) -> list[str]:
+    """Return what must be said of a run that is not the full plan, or not all of it."""
+    short = "**Shortened:** fewer epochs, so that no training comes to its end."
+    return [short] * (here["plan"] != "full") + missing(here["missing"])
 
 
 def missing(names: Sequence[str]) -> list[str]:
@@ -51,7 +60,7 @@ def missing(names: Sequence[str]) -> list[str]:
 
 def number(figure: float) -> str:
     """Return three digits, two for the small, and never an exponent."""
-    if math.isnan(figure):
+    if np.isnan(figure):
         return "?"
     if figure >= 100:
         return f"{figure:,.0f}"
@@ -67,3 +76,9 @@ def between(lower: float, median: float, upper: float) -> str:
     if lower == upper:
         return number(median)
     return f"{number(median)} ({number(lower)} … {number(upper)})"
+
+
+def spread(losses: Any, digits: int) -> str:
+    """Return the median, with the smallest and the largest."""
+    middle, low, high = np.median(losses), np.min(losses), np.max(losses)
+    return f"{middle:.{digits}f} ({low:.{digits}f} … {high:.{digits}f})"

@@ -1,106 +1,89 @@
 """An experiment as rows: over the seeds, ours, the built-in, and it one ulp away."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 
+import keras
 import numpy as np
 
-from benchmarks import rows
-from benchmarks.boston import same_path
-from benchmarks.boston.batches import batches
-from benchmarks.boston.compare import largest_difference
-from benchmarks.boston.data import Array, Split
-from benchmarks.boston.experiments import Experiment, Settings
-from benchmarks.boston.train import Run, Trainer, Weights, initial_weights, one_ulp_away
+from benchmarks import curves
+from benchmarks.boston import same_path as path
+from benchmarks.boston import train
+from benchmarks.boston.data import shipped
+from benchmarks.boston.experiments import Experiment
+from benchmarks.curves import figure
 from benchmarks.figures import BUILTIN, OURS
 from benchmarks.rows import Row
 from benchmarks.suite import Advance
+from benchmarks.training import Array, Run, Weights, initial_weights
 
 ONE_ULP_AWAY = "built-in one ulp away"
-SUBJECTS = (OURS, BUILTIN, ONE_ULP_AWAY)
 SAME_PATH = "same path"
-# The epochs that a plot has of a curve, far fewer than there are.
-POINTS = 30
-BACKEND, LOSS = "tensorflow", "(1000 $)²"
-
+LOSS = "(1000 $)²"
 EPOCHS, APART = "epochs", "apart"
 SMALLEST, DEAD, BIAS = "smallest test loss", "dead units", "last bias"
 TRAINING_CURVE, TEST_CURVE = "training loss of an epoch", "test loss after an epoch"
-UNITS = {SMALLEST: LOSS, BIAS: "1000 $"}
+UNITS = {SMALLEST: LOSS, BIAS: "1000 $", DEAD: "", APART: ""}
+BETA_2_ONE_ULP_UP = float(np.nextafter(np.float32(0.999), np.float32(1)))
 
 Runs = dict[str, Run]
+# No model is compiled twice.
+_trainer = cache(train.trainer)
 
 
-def same_paths(split: Split, advance: Advance) -> Iterator[Row]:
-    """Yield how far ours is from the built-in in float64, a pair at a time."""
-    for pair in same_path.PAIRS:
-        yield _row(SAME_PATH, pair.title, OURS, same_path.difference(pair, split))
+def same_path(advance: Advance) -> list[Row]:
+    """Return how far ours is from the built-in in float64, a pair a row."""
+    found = [
+        figure(SAME_PATH, pair.title, OURS, path.difference(pair))
+        for pair in path.PAIRS
+    ]
+    advance(1)
+    return found
+
+
+def of_experiment(
+    experiment: Experiment, seeds: Sequence[int], advance: Advance
+) -> list[Row]:
+    """Run one experiment over all seeds, and return its figures and curves."""
+    found, runs = [figure(experiment.name, EPOCHS, "", experiment.epochs)], []
+    for seed in seeds:
+        runs.append(_run(experiment, seed))
+        found += _figures(experiment.name, f"seed {seed}", runs[-1])
         advance(1)
+    return [*found, *_curves(experiment, runs)]
 
 
-class Laboratory:
-    """Runs experiments on one split, compiling no model twice."""
+def _run(experiment: Experiment, seed: int) -> Runs:
+    """Train all from the seed; one ulp away is the built-in with other numbers.
 
-    def __init__(self, split: Split) -> None:
-        self._split = split
-        self._trainers: dict[object, Trainer] = {}
+    They are the weights and Adam's β₂, which the built-in rounds to float32 in one
+    place and not in another.
+    """
+    ours, builtin, settings = experiment.ours, experiment.builtin, experiment.settings
+    adam = builtin is keras.optimizers.Adam
+    moved = {**settings, "beta_2": BETA_2_ONE_ULP_UP} if adam else settings
+    start, batches = initial_weights(train.mlp, seed), train.batches(experiment, seed)
+    away = train.one_ulp_away(start)
+    how = experiment.learning_rate, batches
+    return {
+        OURS: _trainer(ours, **settings).train(start, *how),
+        BUILTIN: _trainer(builtin, **settings).train(start, *how),
+        ONE_ULP_AWAY: _trainer(builtin, **moved).train(away, *how),
+    }
 
-    def rows(
-        self, experiment: Experiment, seeds: Sequence[int], advance: Advance
-    ) -> list[Row]:
-        """Run one experiment over all seeds, and return its figures and curves."""
-        runs = [self._run(experiment, seed, advance) for seed in seeds]
-        return [
-            _row(experiment.name, EPOCHS, "", experiment.epochs),
-            *(
-                row
-                for seed, of_seed in zip(seeds, runs, strict=True)
-                for row in self._figures(experiment.name, seed, of_seed)
-            ),
-            *_curves(experiment, runs),
-        ]
 
-    def steps(self, experiment: Experiment) -> int:
-        """Return the training steps that the experiment takes for each seed."""
-        return len(SUBJECTS) * experiment.epochs * self._per_epoch(experiment)
-
-    def _per_epoch(self, experiment: Experiment) -> int:
-        return experiment.steps_per_epoch(len(self._split.x_train))
-
-    def _run(self, experiment: Experiment, seed: int, advance: Advance) -> Runs:
-        epochs, per_epoch = experiment.epochs, self._per_epoch(experiment)
-        order = batches(self._split, experiment.batch_size, epochs, seed)
-        rate, weights = experiment.learning_rate, initial_weights(seed)
-        ours = self._trainer(experiment.ours, experiment.settings)
-        builtin = self._trainer(experiment.builtin, experiment.settings)
-        away = self._trainer(experiment.builtin, experiment.settings_one_ulp_away)
-        runs = {}
-        for subject, trainer, start in (
-            (OURS, ours, weights),
-            (BUILTIN, builtin, weights),
-            (ONE_ULP_AWAY, away, one_ulp_away(weights)),
-        ):
-            runs[subject] = trainer.train(start, rate, order, epochs, per_epoch)
-            advance(epochs * per_epoch)
-        return runs
-
-    def _trainer(self, make: Callable, settings: Settings) -> Trainer:
-        key = make, frozenset({**settings, "learning_rate": None}.items())
-        if key not in self._trainers:
-            self._trainers[key] = Trainer(make(**settings), self._split)
-        return self._trainers[key]
-
-    def _figures(self, part: str, seed: int, runs: Runs) -> Iterator[Row]:
-        builtin = runs[BUILTIN].train_losses
-        for subject, run in runs.items():
-            figures = {
-                SMALLEST: np.nanmin(run.test_losses),
-                DEAD: dead_units(run.weights, self._split.x_train),
-                BIAS: run.weights[-1][0],
-            }
-            if subject != BUILTIN:
-                figures[APART] = largest_difference(run.train_losses, builtin)
-            for case, value in figures.items():
-                yield _row(part, case, subject, value, f"seed {seed}")
+def _figures(part: str, seed: str, runs: Runs) -> Iterator[Row]:
+    builtin = runs[BUILTIN].train_losses
+    for subject, run in runs.items():
+        figures = {
+            SMALLEST: np.nanmin(run.test_losses),
+            DEAD: dead_units(run.weights, shipped().x_train),
+            BIAS: run.weights[-1][0],
+        }
+        if subject != BUILTIN:
+            figures[APART] = path.largest_difference(run.train_losses, builtin)
+        for case, value in figures.items():
+            yield figure(part, case, subject, value, seed, UNITS[case])
 
 
 def dead_units(weights: Weights, inputs: Array) -> int:
@@ -110,36 +93,19 @@ def dead_units(weights: Weights, inputs: Array) -> int:
     return int(np.count_nonzero(~active.any(axis=0)))
 
 
-def _row(part: str, case: str, subject: str, value: float, size: str = "") -> Row:
-    unit = UNITS.get(case, "")
-    return Row(part, case, subject, BACKEND, size, 0.5, float(value), unit)
-
-
 def _curves(experiment: Experiment, runs: Sequence[Runs]) -> Iterator[Row]:
     """Yield losses at epochs that are evenly spread on a logarithmic axis.
 
     Of the built-in it is the median alone.
     """
-    epochs = np.unique(np.geomspace(1, experiment.epochs, POINTS).round().astype(int))
+    epochs = np.geomspace(1, experiment.epochs, 30)
     for subject in (OURS, BUILTIN):
-        curves = {
-            TRAINING_CURVE: [_by_epoch(of_seed[subject]) for of_seed in runs],
-            TEST_CURVE: [of_seed[subject].test_losses for of_seed in runs],
+        losses = {
+            TRAINING_CURVE: [it[subject].train_losses.mean(axis=1) for it in runs],
+            TEST_CURVE: [it[subject].test_losses for it in runs],
         }
-        for case, of_seeds in curves.items():
-            for epoch in epochs:
-                low, median, high = rows.extremes(
-                    [losses[epoch - 1] for losses in of_seeds],
-                    part=experiment.name,
-                    case=case,
-                    subject=subject,
-                    backend=BACKEND,
-                    size=f"epoch {epoch}",
-                    unit=LOSS,
-                )
-                yield from (low, median, high) if subject == OURS else (median,)
-
-
-def _by_epoch(run: Run) -> Array:
-    """Return the mean training loss of each epoch."""
-    return run.train_losses.reshape(len(run.test_losses), -1).mean(axis=1)
+        for case, of_seeds in losses.items():
+            names = {"part": experiment.name, "case": case, "subject": subject}
+            for row in curves.of_losses(of_seeds, epochs, unit=LOSS, **names):
+                if subject == OURS or row.quantile == 0.5:
+                    yield row

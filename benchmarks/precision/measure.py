@@ -6,71 +6,72 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
-from benchmarks import rows
+from benchmarks import curves
+from benchmarks.curves import figure
 from benchmarks.precision.tasks import Task
-from benchmarks.precision.train import Run, Trainer
-from benchmarks.precision.variants import Variant
+from benchmarks.precision.variants import OPTIMIZERS, VARIANTS
 from benchmarks.rows import Row
 from benchmarks.suite import Advance
+from benchmarks.training import Array, Trainer, Weights, batches, initial_weights
 
-BACKEND = "tensorflow"
 FINAL, OWN = "final loss", "final loss in its own dtype"
 MOVED, CURVE = "largest share of the weights that moved", "loss of an epoch"
 PARAMETERS, EPOCHS, STEPS, SECONDS = "parameters", "epochs", "steps", "seconds"
-# The epochs that a plot has of a curve.
-POINTS = 40
 
 
-def of_task(
-    task: Task, variants: Sequence[Variant], seeds: Sequence[int], advance: Advance
-) -> list[Row]:
+def of_task(task: Task, seeds: Sequence[int], advance: Advance) -> list[Row]:
     """Train the task, and return what its pages and plots want of it."""
     start, data = time.perf_counter(), task.data()
     found: list[Row] = []
-    for variant in variants:
-        trainer = Trainer(task, variant, data)
-        runs = [trainer.train(seed, lambda: advance(1)) for seed in seeds]
-        found += _figures(task, variant, seeds, runs)
+    for subject in VARIANTS:
+        found += _of_variant(task, subject, data, seeds)
+        advance(len(seeds) / len(VARIANTS))
         keras.backend.clear_session()
     figures = {
-        PARAMETERS: task.model("float32").count_params(),
+        PARAMETERS: task.model().count_params(),
         EPOCHS: task.epochs,
         STEPS: task.epochs * (len(data[0]) // task.batch_size),
         SECONDS: time.perf_counter() - start,
     }
-    found += [row(task, case, "", value) for case, value in figures.items()]
-    return found
+    return found + [figure(task.name, it, "", figures[it]) for it in figures]
 
 
-def _figures(
-    task: Task, variant: Variant, seeds: Sequence[int], runs: Sequence[Run]
+def _of_variant(
+    task: Task, subject: str, data: tuple[Array, Array], seeds: Sequence[int]
 ) -> Iterator[Row]:
-    name = variant.name
-    for seed, run in zip(seeds, runs, strict=True):
-        yield row(task, FINAL, name, run.final_loss, f"seed {seed}", task.unit)
-        yield row(task, OWN, name, run.own_loss, f"seed {seed}", task.unit)
-    yield row(task, MOVED, name, max(run.moved for run in runs))
-    yield from curves(task, name, [run.curve for run in runs])
+    """Yield the losses of a variant's seeds.
+
+    The final loss is over all training data, of the end's weights in a model of
+    float32; beside it stands that of the model that was trained, in its dtype.
+    """
+    optimizer, dtype = VARIANTS[subject]
+    trainer = Trainer(task.model(dtype), OPTIMIZERS[optimizer](), task.loss, data)
+    wide, (x, y) = task.model(), data
+    losses, moved = [], []
+    for seed in seeds:
+        start = initial_weights(task.model, seed)
+        order = batches(x, y, task.batch_size, task.epochs, seed)
+        run = trainer.train(start, task.learning_rate(optimizer), order)
+        wide.set_weights([weights.astype("float32") for weights in run.weights])
+        for case, loss in ((FINAL, task.loss(y, wide(x))), (OWN, run.test_losses[-1])):
+            yield figure(task.name, case, subject, loss, f"seed {seed}", task.unit)
+        losses.append(run.train_losses.mean(axis=1))
+        moved.append(share_moved(start, run.weights))
+    yield figure(task.name, MOVED, subject, max(moved))
+    yield from curve(task, subject, losses)
 
 
-def curves(
-    task: Task, subject: str, by_seed: Sequence[Sequence[float]]
-) -> Iterator[Row]:
+def share_moved(start: Weights, end: Weights) -> float:
+    """Return the share of the elements that differ, in the dtype of the end."""
+    moved = sum(
+        np.count_nonzero(a.astype(b.dtype) != b)
+        for a, b in zip(start, end, strict=True)
+    )
+    return float(moved / sum(a.size for a in start))
+
+
+def curve(task: Task, subject: str, losses: Sequence[Array]) -> Iterator[Row]:
     """Yield the losses of some epochs, evenly spread, over the seeds."""
-    epochs = np.linspace(1, len(by_seed[0]), POINTS).round().astype(int)
-    for epoch in np.unique(epochs):
-        yield from rows.extremes(
-            [curve[epoch - 1] for curve in by_seed],
-            part=task.name,
-            case=CURVE,
-            subject=subject,
-            backend=BACKEND,
-            size=f"epoch {epoch}",
-            unit=task.unit,
-        )
-
-
-def row(
-    task: Task, case: str, subject: str, value: float, size: str = "", unit: str = ""
-) -> Row:
-    return Row(task.name, case, subject, BACKEND, size, 0.5, float(value), unit)
+    epochs = np.linspace(1, len(losses[0]), 40)
+    names = {"part": task.name, "case": CURVE, "subject": subject, "unit": task.unit}
+    return curves.of_losses(losses, epochs, **names)
