@@ -288,6 +288,8 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if not hasattr(self, "_state"):  # Keras's own constructor asks
             return super().variables
         self._settle()
+        if self.built and backends.active.pairs_by_position:
+            self._check_what_is_to_step()
         waiting, watch = self._state.waiting, self._state.watch
         return [
             *super().variables,
@@ -394,13 +396,25 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 "that was traced before, and knows what was then alone. Call "
                 "`model.compile` with this optimizer, and train again."
             )
-        if self._stands_in_another_order(var_list):
+        if self._state.by_position:
+            self._check_pairs(var_list)
+
+    def _check_what_is_to_step(self) -> None:
+        variables = keras_loaders.variables_to_step(self)
+        if variables is not None:
+            self._state.by_position = True
+            self._check_pairs(variables)
+
+    def _check_pairs(self, variables: list) -> None:
+        """On JAX, Keras pairs the model's variables with these by position alone."""
+        if not self._are_its_own(variables):
             raise ValueError(
-                "Expected a model whose new variables are the last, since they were "
-                "appended to the list of the optimizer and Keras pairs the two by "
-                f"position. Received: {[path_of(v) for v in var_list]}. The steps "
-                "since then were wrong. Call `add_variables(model.trainable_variables)`"
-                " in the place of `add_variables` with the new ones alone."
+                "Expected a model whose trainable variables are those of the optimizer,"
+                " in their order, since Keras pairs the two by position on JAX. "
+                f"Received: {[path_of(v) for v in variables]}, for an optimizer of "
+                f"{[path_of(v) for v in self._trainable_variables]}. Call `optimizer."
+                "add_variables(model.trainable_variables)`, and compile the model "
+                "again with it; or compile another model with an optimizer of its own."
             )
 
     def _multiply(self, patterns: dict[str, float]) -> None:

@@ -14,6 +14,8 @@ from keras_textbook_opt.backends.plain import Backend
 class Jax(Backend):
     """What JAX does in its own way."""
 
+    pairs_by_position = True
+
     def either(self, condition, then, otherwise, variables):
         """Each function assigns in a scope of its own, and its branch returns that."""
         if not isinstance(condition, jax.core.Tracer):

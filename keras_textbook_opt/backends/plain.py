@@ -18,11 +18,14 @@ class Backend:
 
     Attributes:
         has_rows: Whether the gradient of an embedding names rows.
+        pairs_by_position: Whether Keras's trainer hands values over to a step, those of
+            a model and those of its optimizer, which are paired by position.
         scales_late: Whether a gradient may keep a scale of any size until its step,
             which multiplies in float64 then.
     """
 
     has_rows = False
+    pairs_by_position = False
     scales_late = False
 
     # A step.

@@ -1,4 +1,4 @@
-"""What Keras's loaders know and do not tell an optimizer, read off their frames.
+"""What Keras's loaders and trainers do not tell an optimizer, read off their frames.
 
 Each function looks for one function of Keras and one name in it; tests hold both.
 """
@@ -42,6 +42,23 @@ def legacy_values_behind_a_wrapper(optimizer: Any) -> list[Any] | None:
         return None
     values = frame.f_globals["load_optimizer_weights_from_hdf5_group"]
     return values(frame.f_locals["f"])[len(wrapper._variables) :]
+
+
+def variables_to_step(optimizer: Any) -> list[Any] | None:
+    """Those of the model that Keras is about to step with `optimizer` on JAX.
+
+    It pairs their values with the optimizer's by position, and takes them out of the
+    variables first: what fails later than this costs the model its weights. `None` for
+    a model with a `train_step` of its own, which may pair them in another way.
+    """
+    frame = next(_frames("trainer", "_get_jax_state"), None)
+    if frame is None:
+        return None
+    model, keras_own = frame.f_locals["self"], frame.f_globals["JAXTrainer"]
+    used = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if used is not optimizer or type(model).train_step is not keras_own.train_step:
+        return None
+    return model.trainable_variables
 
 
 def _frames(module: str, function: str) -> Iterator[FrameType]:

@@ -40,6 +40,8 @@ class State:
         appended: Whether variables were appended, so that their order is not that of
             the model.
         order_of_file: The paths in the order of a file that says no more.
+        by_position: Whether Keras's trainer on JAX steps the variables, whose values it
+            hands over by position.
         changed_at: The count of steps when the list of variables last changed, until
             the next step is traced.
         watch: Where the steps leave what they did, while somebody watches. It is not
@@ -60,6 +62,7 @@ class State:
         self.unsettled: tuple[tuple[Identity, ...], Match] | None = None
         self.appended = False
         self.order_of_file: tuple[str, ...] = ()
+        self.by_position = False
         self.changed_at: int | None = None
         self.watch: Any = None
 
