@@ -55,8 +55,12 @@ class Exclusions:
         labels = unique(map(path_of, among))
         label_of = {id(variable): label for variable, label in zip(among, labels)}
         paths = [label_of.get(id(v), path_of(v)) for v in self.variables]
-        plain = [bare(path_of(variable)) for variable in among]
-        mistaken = any(plain.count(bare(path_of(v))) > 1 for v in self.variables)
+        plain = [(id(variable), bare(path_of(variable))) for variable in among]
+        mistaken = any(
+            path == bare(path_of(v)) and other != id(v)
+            for v in self.variables
+            for other, path in plain
+        )
         together = self.among if self.awaited else {}
         if mistaken:
             trainable = (getattr(variable, "trainable", True) for variable in among)

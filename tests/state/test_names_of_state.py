@@ -10,7 +10,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keras_textbook_opt import Adam, Momentum, TextbookOptimizer
@@ -163,6 +163,30 @@ def test_where_all_of_one_name_are_excluded_it_is_known():
     restored = Momentum.from_config(optimizer.get_config())
     restored.build(θ)
     assert not any(restored._use_weight_decay(v) for v in θ)
+
+
+@given(
+    trained=st.sets(st.integers(0, 3), min_size=1), excluded=st.sets(st.integers(0, 3))
+)
+@example(trained={1}, excluded={0})
+def test_what_is_excluded_and_frozen_is_none_of_the_others(
+    trained: set[int], excluded: set[int]
+):
+    """In a model of the same layers, which Keras has numbered anew."""
+
+    def kernels(first: int) -> list[keras.Variable]:
+        return [named([f"dense_{first + k}", "kernel"]) for k in range(4)]
+
+    def decaying(optimizer: Momentum, θ: list[keras.Variable]) -> set[int]:
+        return {k for k in trained if optimizer._use_weight_decay(θ[k])}
+
+    θ, other = kernels(1), kernels(5)
+    optimizer = Momentum(0.5, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[θ[k] for k in excluded])
+    optimizer.build([θ[k] for k in sorted(trained)])
+    restored = Momentum.from_config(optimizer.get_config())
+    restored.build([other[k] for k in sorted(trained)])
+    assert decaying(optimizer, θ) == decaying(restored, other) == trained - excluded
 
 
 @pytest.mark.parametrize("of_the_run", [[], [0], [1, 2], [2]])
