@@ -15,6 +15,7 @@ from keras_textbook_opt import hyperparameters, rows, settings
 from keras_textbook_opt.gradients import Dense
 from keras_textbook_opt.rows import Rows
 from keras_textbook_opt.settings import LearningRate, Settings
+from keras_textbook_opt.state import lifecycle
 from keras_textbook_opt.state.exclusions import Exclusions
 from keras_textbook_opt.state.multipliers import Multipliers
 from keras_textbook_opt.step import SteppingOptimizer
@@ -135,9 +136,7 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
         """
         config = super().get_config() | {"compensate": self.compensate}
         if self.learning_rate_multipliers:
-            state, variables = self._state, self._trainable_variables
-            factors = [beside.factor for beside in state.beside.values()]
-            config |= state.multipliers.to_config(variables, factors)
+            config |= lifecycle.multiplied(self._state)
         if self._state.excluded:
             written = self._state.excluded.to_config(self._trainable_variables)
             config["exclude_from_weight_decay"] = written

@@ -10,6 +10,7 @@ import abc
 import functools
 import itertools
 import re
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -426,6 +427,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             state.multiply(dict(enumerate(multipliers.of(state.variables))))
             state.changed_at = self._steps_taken()
         state.multipliers, state.let_go = multipliers, {}
+        state.parked = [replace(parked, factor=None) for parked in state.parked]
 
     def _check_variables(self, variables) -> None:
         for variable in variables:

@@ -78,11 +78,16 @@ def identity(variable: Any, decays: bool = True, factor: float = 1.0) -> Identit
         path_of(variable),
         tuple(variable.shape),
         keras.backend.standardize_dtype(variable.dtype),
-        bool(getattr(variable, "trainable", True)),
+        is_trainable(variable),
         decays,
         _sample(variable),
         factor,
     )
+
+
+def is_trainable(variable: Any) -> bool:
+    """Whether `variable` is to be trained; what does not say so is."""
+    return bool(getattr(variable, "trainable", True))
 
 
 def _sample(variable: Any) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import keras
@@ -12,11 +12,32 @@ from keras import ops
 from keras_textbook_opt.state import loading, matching
 from keras_textbook_opt.state.archive import Saved
 from keras_textbook_opt.state.exclusions import Exclusions
-from keras_textbook_opt.state.identity import Identity, identity, unique
+from keras_textbook_opt.state.identity import (
+    Identity,
+    identity,
+    is_trainable,
+    unique,
+)
 from keras_textbook_opt.state.matching import Match
 from keras_textbook_opt.state.multipliers import Multipliers
 from keras_textbook_opt.state.slots import CARRY, Beside, name_of
 from keras_textbook_opt.variables import path_of
+
+
+@final
+@dataclass(frozen=True)
+class Parked:
+    """What a file has of a variable that was frozen when it was saved.
+
+    Args:
+        variable: Who it was.
+        entries: Its state, by kind.
+        factor: Of its learning rate; `None` if the config is not that of the file.
+    """
+
+    variable: Identity
+    entries: dict[str, Any]
+    factor: float | None
 
 
 @final
@@ -58,7 +79,7 @@ class State:
         self.waiting: Saved | None = None
         self.skipped: dict[int, Any] | None = None
         self.let_go: dict[str, float] = {}
-        self.parked: list[tuple[Identity, dict[str, Any]]] = []
+        self.parked: list[Parked] = []
         self.unsettled: tuple[tuple[Identity, ...], Match] | None = None
         self.appended = False
         self.order_of_file: tuple[str, ...] = ()
@@ -129,10 +150,20 @@ def saved(state: State, own: dict[str, Any], here: Sequence[Identity]) -> Saved:
     beside = [beside.kept() for beside in state.beside.values()]
     return Saved(
         own,
-        (*here, *(variable for variable, _ in state.parked)),
-        (*beside, *(entries for _, entries in state.parked)),
+        (*here, *(parked.variable for parked in state.parked)),
+        (*beside, *(parked.entries for parked in state.parked)),
         appended=state.appended,
     )
+
+
+def multiplied(state: State) -> dict[str, Any]:
+    """What a config says of multipliers, also those of variables that are parked."""
+    here = [
+        Identity(path_of(v), (), trainable=is_trainable(v), factor=beside.factor)
+        for v, beside in zip(state.variables, state.beside.values())
+    ]
+    parked = [each.variable for each in state.parked if each.factor is not None]
+    return state.multipliers.to_config([*here, *parked])
 
 
 def held(waiting: Saved) -> list[keras.Variable]:
@@ -160,7 +191,11 @@ def note(state: State, loaded: Saved, match: Match, here: Sequence[Identity]) ->
         s for s, v in enumerate(loaded.variables) if not (v.trainable or s in taken)
     ]
     parked = loaded.only(frozen).held()
-    state.parked = list(zip(parked.variables, parked.beside))
+    of_config = state.multipliers.moved(loaded.variables, match) is not None
+    state.parked = [
+        Parked(variable, entries, variable.factor if of_config else None)
+        for variable, entries in zip(parked.variables, parked.beside)
+    ]
     certain = all(loaded.variables[s].is_held_by(here[h]) for h, s in match.items())
     state.unsettled = None if certain else (loaded.variables, match)
     if certain:
@@ -209,8 +244,11 @@ def unpark(state: State, newcomers: Sequence[Any], beside: Sequence[Beside]) -> 
     """Give those that were frozen when they were saved the state that they had."""
     for variable, kept in zip(newcomers, beside):
         here = identity(variable)
-        for place, (parked, entries) in enumerate(state.parked):
-            if parked.is_held_by(here) and matching.alike(parked.path, here.path):
-                loading.of_one(here.path, entries, kept).execute()
+        for place, parked in enumerate(state.parked):
+            was = parked.variable
+            if was.is_held_by(here) and matching.alike(was.path, here.path):
+                loading.of_one(here.path, parked.entries, kept).execute()
+                if parked.factor is not None:
+                    kept.factor = parked.factor
                 del state.parked[place]
                 break

@@ -49,16 +49,13 @@ class Multipliers:
         ]
         return cls(patterns, tuple(written))
 
-    def to_config(
-        self, variables: Sequence[Any], factors: Sequence[float]
-    ) -> dict[str, Any]:
+    def to_config(self, variables: Sequence[Identity]) -> dict[str, Any]:
         """Lists of the patterns and of the variables, each with its factor, in order.
 
         An optimizer that has none yet goes on with those that it was told of.
         """
-        labels = unique(map(path_of, variables))
-        trainable = [bool(getattr(v, "trainable", True)) for v in variables]
-        known = [list(each) for each in zip(labels, trainable, factors)] or [
+        labels = unique(variable.path for variable in variables)
+        known = [[p, v.trainable, v.factor] for p, v in zip(labels, variables)] or [
             [v.path, v.trainable, v.factor] for v in self.written
         ]
         pairs = [list(pair) for pair in self.patterns.items()]

@@ -417,3 +417,38 @@ def test_on_pytorch_a_step_is_one_call_for_each_factor(cls, monkeypatch):
     optimizer = cls(learning_rate_multipliers={"a": 2, "b": 0.5, "d": 0})
     optimizer.apply([ops.ones(1)] * 6, variables)
     assert calls == [2, 2, 1]
+
+
+@given(
+    frozen=st.sets(st.integers(0, 3), min_size=1, max_size=3),
+    times=st.sampled_from([1, 2]),
+)
+def test_one_that_was_frozen_in_a_file_has_its_factor_again(
+    frozen: set[int], times: int
+):
+    """Where Keras has numbered its layer anew, and no pattern is found in its path."""
+    θ = kernels(1)
+    factors = {"dense_1/": 0.5, "dense_2/": 0.25, "dense_3/": 2.0}
+    optimizer: Any = Momentum(0.5, learning_rate_multipliers=factors)
+    optimizer.build(θ)
+    expected = [optimizer._beside(v).factor for v in θ]
+    for k in frozen:
+        θ[k].trainable = False
+    for count in range(times):
+        store: dict[str, np.ndarray] = {}
+        optimizer.save_own_variables(store)
+        optimizer = Momentum.from_config(optimizer.get_config())
+        θ = kernels(5 * (count + 1))
+        optimizer.build([v for k, v in enumerate(θ) if k not in frozen])
+        optimizer.load_own_variables(store)
+    optimizer.add_variables(θ)
+    assert [optimizer._beside(v).factor for v in θ] == expected == [0.5, 0.25, 2.0, 1.0]
+
+
+def kernels(first: int) -> list[keras.Variable]:
+    """Those of four layers; no two hold the same."""
+    found = []
+    for k in range(4):
+        with keras.name_scope(f"dense_{first + k}"):
+            found.append(keras.Variable([1.0 + k], name="kernel"))
+    return found
