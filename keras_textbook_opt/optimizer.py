@@ -19,7 +19,6 @@ from keras_textbook_opt.state import lifecycle
 from keras_textbook_opt.state.exclusions import Exclusions
 from keras_textbook_opt.state.multipliers import Multipliers
 from keras_textbook_opt.step import SteppingOptimizer
-from keras_textbook_opt.variables import path_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -140,9 +139,8 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
         if self._state.excluded:
             written = self._state.excluded.to_config(self._trainable_variables)
             config["exclude_from_weight_decay"] = written
-        if self._state.appended:
-            config["variables"] = [path_of(v) for v in self._trainable_variables]
-        return config
+        order = lifecycle.written_order(self._state)
+        return config | ({"variables": order} if order else {})
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

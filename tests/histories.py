@@ -273,6 +273,13 @@ def by_deepcopy(model: keras.Model, history: History, folder: Path) -> keras.Mod
     return with_optimizer(model, history, copy.deepcopy(model.optimizer))
 
 
+def by_legacy_file_of_a_copy(
+    model: keras.Model, history: History, folder: Path
+) -> keras.Model:
+    """The copy waits for its variables when it is saved."""
+    return by_legacy_file(by_deepcopy(model, history, folder), history, folder)
+
+
 def with_optimizer(model: keras.Model, history: History, copied: Any) -> keras.Model:
     other = receiver(history, build=False)
     for layer, original in zip(layers_of(other), layers_of(model), strict=True):
@@ -298,6 +305,7 @@ ROUTES: dict[str, Callable[[keras.Model, History, Path], keras.Model]] = {
     ".weights.h5, not built": by_weights_unbuilt,
     "pickle": by_pickle,
     "deepcopy": by_deepcopy,
+    "deepcopy, .h5": by_legacy_file_of_a_copy,
 }
 if keras.backend.backend() == "tensorflow":
     ROUTES["tf.train.Checkpoint"] = by_checkpoint
@@ -308,10 +316,13 @@ def can_take(history: History, route: str) -> bool:
 
     What is by position alone needs `add_variables` after a layer was frozen.
     """
-    by_position = route in (".h5", "tf.train.Checkpoint")
+    in_a_legacy_file = route in (".h5", "deepcopy, .h5")
+    by_position = in_a_legacy_file or route == "tf.train.Checkpoint"
     if by_position and history.event == "frozen":
         return False
-    if route == ".h5" and (history.kind == "subclass" or history.policy == "bfloat16"):
+    if in_a_legacy_file and (
+        history.kind == "subclass" or history.policy == "bfloat16"
+    ):
         return False
     if keras.backend.backend() == "jax" and history.event == "frozen":
         return False  # Keras pairs by position: `add_variables` is needed

@@ -68,6 +68,8 @@ class Saved:
         numbered: The entries of a built-in, in their order, in place of all the others.
         appended: Whether variables were appended to the list, so that the order of the
             variables is not that of their model.
+        by_kind: The places of the entries beside variables, variable after variable, in
+            the order in which a built-in numbers them; none if that is not known.
         unlisted: Keys that the list does not have.
     """
 
@@ -76,6 +78,7 @@ class Saved:
     beside: tuple[dict[str, Any], ...] = ()
     numbered: tuple[Any, ...] = ()
     appended: bool = False
+    by_kind: tuple[int, ...] = ()
     unlisted: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -89,6 +92,16 @@ class Saved:
         """What is beside the variables at these places."""
         variables = tuple(self.variables[s] for s in places)
         return Saved(variables=variables, beside=tuple(self.beside[s] for s in places))
+
+    def entries(self) -> list[Any]:
+        """Those beside variables, in the order in which a built-in numbers them.
+
+        What is beside a variable that was frozen is not among them, if that is known.
+        """
+        found = [entry for kept in self.beside for entry in kept.values()]
+        if 0 < len(self.by_kind) <= len(found):
+            found = [found[k] for k in self.by_kind]
+        return [*self.numbered, *found]
 
     def names(self) -> list[str]:
         """The name of each entry beside a variable, in the order of `beside`."""
@@ -129,6 +142,7 @@ def save(saved: Saved, store: Any) -> None:
         "variables": [variable.to_json() for variable in saved.variables],
         "kinds": [list(kept) for kept in saved.beside],
         "appended": saved.appended,
+        "by_kind": list(saved.by_kind),
     }
     text = json.dumps(content, separators=(",", ":")).encode()
     store[LIST] = np.frombuffer(zlib.compress(text), np.uint8)
@@ -184,6 +198,7 @@ def _listed(store: Any, content: dict[str, Any]) -> Saved:
         variables,
         tuple(_entries(store, {k: next(following) for k in kept}) for kept in kinds),
         appended=content["appended"],
+        by_kind=tuple(content.get("by_kind", ())),
         unlisted=tuple(key for key in [*store.keys()] if key not in listed),
     )
 

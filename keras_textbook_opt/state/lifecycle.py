@@ -148,11 +148,14 @@ def saved(state: State, own: dict[str, Any], here: Sequence[Identity]) -> Saved:
     if state.waiting is not None:
         return replace(state.waiting, own=own)
     beside = [beside.kept() for beside in state.beside.values()]
+    entries = (variable for kept in beside for variable in kept.values())
+    places = {id(variable): place for place, variable in enumerate(entries)}
     return Saved(
         own,
         (*here, *(parked.variable for parked in state.parked)),
         (*beside, *(parked.entries for parked in state.parked)),
         appended=state.appended,
+        by_kind=tuple(places[id(variable)] for variable in state.kept()),
     )
 
 
@@ -168,8 +171,17 @@ def multiplied(state: State) -> dict[str, Any]:
 
 def held(waiting: Saved) -> list[keras.Variable]:
     """The variables that a state waits in."""
-    beside = (entry for kept in waiting.beside for entry in kept.values())
-    return [entry.variable for entry in (*waiting.numbered, *beside)]
+    return [entry.variable for entry in waiting.entries()]
+
+
+def written_order(state: State) -> list[str]:
+    """The paths that a config has to say, where that order is not the model's."""
+    waiting = state.waiting
+    if waiting is None:
+        return [path_of(v) for v in state.variables] if state.appended else []
+    if waiting.numbered:
+        return list(state.order_of_file)
+    return [v.path for v in waiting.variables] if waiting.appended else []
 
 
 def in_order_of_file(state: State, variables: list) -> list:

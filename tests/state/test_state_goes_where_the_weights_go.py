@@ -31,7 +31,9 @@ DRAWN = st.builds(
 @pytest.mark.parametrize("route", few([*histories.ROUTES], slice(0, None, 2)))
 @hypothesis.settings(max_examples=60 if THOROUGH else 1)
 @hypothesis.example(history=History(kind="subclass", made_in_order=False, multiplied=2))
-@hypothesis.example(history=History(event="unfrozen, appended", excluded=1))
+@hypothesis.example(
+    history=History(event="unfrozen, appended", options="EMA", excluded=1)
+)
 @hypothesis.example(
     history=History(
         kind="subclass",
