@@ -12,10 +12,9 @@ from benchmarks.steps import sizes
 from benchmarks.steps.names import BUILTIN, OURS
 from benchmarks.steps.optimizers import ADAM, CLIPNORM, PLAIN, Case, case
 from benchmarks.steps.plans import FIRST, Plan
-from benchmarks.steps.requirements import READY
 from benchmarks.steps.work import Work, timed
 
-FIRST_STEP, EAGER = "first step", "eager step"
+READY, FIRST_STEP, EAGER = "trace and compile", "first step", "eager step"
 ONE_SMALL = "1 of 8×8"
 COMPILING = ("trace", "compile")
 

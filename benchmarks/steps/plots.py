@@ -13,9 +13,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from benchmarks import figures, rows
 from benchmarks.steps import names, peers, plans
 from benchmarks.steps.names import BUILTIN, EXACT, FLOOR, LAZY, OURS
+from benchmarks.steps.optimizers import CLIPNORM, MAIN, titled
 from benchmarks.steps.peers import FOREACH, FUSED, LEGACY, OPTAX
 from benchmarks.steps.plans import BACKENDS, DENSE, TENSORFLOW
-from benchmarks.steps.requirements import BOTH, PLAIN_CASES, XLA
 from benchmarks.steps.sizes import ONE
 
 # How a subject is drawn.
@@ -32,10 +32,11 @@ STYLES: Mapping[str, tuple[str, str]] = {
 }
 TITLES = {
     TENSORFLOW: "TensorFlow, graph",
-    XLA: "TensorFlow, jit_compile",
+    f"{TENSORFLOW}, jit_compile": "TensorFlow, jit_compile",
     plans.JAX: "JAX, jitted",
     plans.TORCH: "PyTorch, eager",
 }
+SHOWN = [titled(it.name, option) for it in MAIN for option in ("", CLIPNORM)]
 FLOOR_TEXT = "floor: what memory allows"
 HALF = 0.4
 # From here on there is no room for more than the powers of ten.
@@ -60,7 +61,7 @@ def dense(found: pd.DataFrame) -> Figure | None:
     if not sizes:
         return None
     size = ONE if ONE in sizes else sizes[0]
-    main = its_rows[its_rows["case"].isin(BOTH) & (its_rows["size"] == size)]
+    main = its_rows[its_rows["case"].isin(SHOWN) & (its_rows["size"] == size)]
     panels = {
         title: rows.find(main, backend=backend)
         for backend, title in TITLES.items()
@@ -81,7 +82,7 @@ def of_backend(backend: str, found: pd.DataFrame) -> Figure | None:
 def sparse(found: pd.DataFrame) -> Figure | None:
     """Draw the time of a step against the size of the table."""
     its_rows = rows.find(found, part=plans.SPARSE, unit=names.MILLISECONDS)
-    by_size = its_rows[its_rows["case"].isin(PLAIN_CASES)]
+    by_size = its_rows[its_rows["case"].isin([it.name for it in MAIN])]
     cases = list(by_size["case"].unique())
     if not cases:
         return None

@@ -8,11 +8,10 @@ import pandas as pd
 from benchmarks import report, rows, setting
 from benchmarks.report import between, number
 from benchmarks.rows import QUARTILES, ratio_name
-from benchmarks.steps import plans
+from benchmarks.steps import plans, requirements
 from benchmarks.steps.names import BEST, BUILTIN, FLOOR, MILLISECONDS, OURS, WITHOUT
 from benchmarks.steps.optimizers import OPTIONS
 from benchmarks.steps.plans import FULL
-from benchmarks.steps.requirements import REQUIREMENTS, Requirement
 
 TITLE = "The time of one step"
 NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
@@ -92,7 +91,7 @@ def table(found: pd.DataFrame, settings: Mapping[str, setting.Setting]) -> str:
             f"A run that is {', '.join(sorted(others))}: the requirements are of full "
             "sizes on a processor, so there is no verdict."
         )
-    return report.table([_requirement(each, found) for each in REQUIREMENTS])
+    return requirements.table(found)
 
 
 def nearest_to_floor(found: pd.DataFrame) -> tuple[float, str]:
@@ -110,20 +109,6 @@ def nearest_to_floor(found: pd.DataFrame) -> tuple[float, str]:
     over = both["value"] / both["value_floor"]
     nearest = both.loc[over.idxmin()]
     return float(over.min()), ", ".join(nearest[["subject", *keys[1:]]])
-
-
-def _requirement(requirement: Requirement, found: pd.DataFrame) -> dict[str, str]:
-    limits = list(dict.fromkeys(f"{it.limit:g}" for it in requirement.figures))
-    if len(limits) > 1:
-        limits = [f"{it.limit:g}" for it in requirement.figures]
-    figures = zip(requirement.figures, requirement.measured(found), strict=True)
-    bound = "at least" if requirement.at_least else "at most"
-    return {
-        "case": requirement.title,
-        "must reach": f"{bound} {'; '.join(limits)}{requirement.unit}",
-        "measured": "; ".join(f"{it.label} {number(v)}".strip() for it, v in figures),
-        "verdict": requirement.verdict(found),
-    }
 
 
 def _sections(

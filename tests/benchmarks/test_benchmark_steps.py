@@ -36,6 +36,7 @@ from benchmarks.steps import (
     peers,
     plots,
     report,
+    requirements,
     sizes,
     sparse,
 )
@@ -43,12 +44,13 @@ from benchmarks.steps.contender import Contender, check_all_take_the_same_step
 from benchmarks.steps.names import BUILTIN, FLOOR, LAZY, OURS, WITHOUT
 from benchmarks.steps.optimizers import ADAM, CLIPNORM, MAIN, OPTIONS, SIXTEEN, case
 from benchmarks.steps.plans import DENSE, FULL, PARTS, QUICK, SPARSE, TENSORFLOW
-from benchmarks.steps.requirements import COST, REQUIREMENTS, SPEEDUP
+from benchmarks.steps.requirements import LIMITS, NAMES
 from benchmarks.timing import Repeats
 from tests.processes import ROOT
 
 pytestmark = [pytest.mark.once, pytest.mark.xdist_group("benchmark_steps")]
 
+SPEEDUP, COST = rows.ratio_name(BUILTIN, OURS), rows.ratio_name(OURS, WITHOUT)
 PNG = b"\x89PNG\r\n\x1a\n"
 ONCE = Repeats(warm_up=0, at_least=1, at_most=1, seconds=0)
 ROW = Row("dense", "Adam", OURS, "tensorflow", "1 of 10", 0.5, 1.0, "ms")
@@ -242,25 +244,29 @@ def test_a_quick_run_measures_the_part_and_draws_it(part, tmp_path):
 
 
 def test_every_requirement_is_reached_where_every_figure_is_at_its_limit():
-    found = at_their_limits()
-    assert {each.verdict(found) for each in REQUIREMENTS} == {"reached"}
+    assert set(requirements.verdicts(at_their_limits()).values()) == {"reached"}
 
 
-@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda each: each.title)
-def test_a_planted_slow_figure_is_not_reached(requirement):
-    for figure in requirement.figures:
-        planted = at_their_limits({id(figure): -0.02 if requirement.at_least else 0.02})
-        assert requirement.verdict(planted) == "not reached"
-    (line,) = [
-        line
-        for line in report.table(planted, {}).splitlines()
-        if f"| {requirement.title} " in line
-    ]
-    assert "not reached" in line
+@pytest.mark.parametrize("line", LIMITS.index)
+def test_a_planted_slow_figure_is_not_reached(line):
+    planted, its = at_their_limits(), LIMITS.loc[line]
+    planted.loc[line, "value"] += -0.02 if its["bound"] == "at least" else 0.02
+    (other,) = set(requirements.verdicts(planted).items()) - set(
+        requirements.verdicts(at_their_limits()).items()
+    )
+    assert other == (its["title"], "not reached")
+    (shown,) = [it for it in report.table(planted, {}).splitlines() if "not" in it]
+    assert f"| {its['title']} " in shown
 
 
 def test_what_was_not_measured_is_not_reached_either():
-    assert {it.verdict(rows.frame([])) for it in REQUIREMENTS} == {"not measured"}
+    nothing = requirements.verdicts(rows.frame([]))
+    assert set(nothing.values()) == {"not measured"}
+
+
+def test_every_requirement_is_on_a_row_that_was_measured():
+    committed = requirements.verdicts(rows.read(main.RESULTS / "steps"))
+    assert "not measured" not in committed.values()
 
 
 def test_every_requirement_is_on_a_case_of_the_full_plan():
@@ -269,13 +275,8 @@ def test_every_requirement_is_on_a_case_of_the_full_plan():
         for size, options in FULL.dense.items()
         for each in optimizers.cases(options)
     }
-    of_dense = [
-        (it.names["case"], it.names["size"])
-        for each in REQUIREMENTS
-        for it in each.figures
-        if it.names["part"] == DENSE
-    ]
-    assert set(of_dense) <= planned
+    of_dense = rows.find(LIMITS, part=DENSE)
+    assert set(zip(of_dense["case"], of_dense["size"])) <= planned
 
 
 def test_the_nearest_to_its_floor_is_named():
@@ -313,15 +314,6 @@ def run(*arguments):
     return CliRunner().invoke(main.app, ["steps", *arguments])
 
 
-def at_their_limits(beyond: dict[int, float] | None = None):
-    """Rows in which each figure is at its limit, or some of them beyond."""
-    return rows.frame(
-        Row(
-            quantile=0.5,
-            value=it.limit + (beyond or {}).get(id(it), 0),
-            unit="",
-            **it.names,
-        )
-        for each in REQUIREMENTS
-        for it in each.figures
-    )
+def at_their_limits():
+    """Rows in which each figure is at its limit."""
+    return LIMITS[NAMES].assign(quantile=0.5, value=LIMITS["limit"], unit="")
