@@ -117,14 +117,10 @@ def steps(
         parts = [part.value for part in Part if part in (only or Part)]
         plan = plans.plan(quick, accelerator).with_seconds(seconds)
         try:
-            complete = command.carry_out(plan, parts, folder, Console(stderr=True))
+            code = command.carry_out(plan, parts, folder, Console(stderr=True))
         except command.MixedPlansError as error:
             raise typer.BadParameter(str(error), param_hint="--output") from None
-        except command.FailedProbeError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(1) from None
-        if not complete:
-            raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -7,7 +7,6 @@ plots of a results folder out of its rows and setting, and returns what is to be
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -17,10 +16,11 @@ from benchmarks import INTERRUPTED, progress, rows, setting
 from benchmarks.rows import Row
 
 RUN = "run"
-WIDTH = 30
+WIDTH = 52
 
 Found = TypeVar("Found")
-Advance = Callable[[float], None]
+# Moves the bar so far, and may say what is done now.
+Advance = Callable[..., None]
 Publish = Callable[[Path], str]
 
 
@@ -68,8 +68,12 @@ def in_turn(
     with suppress(KeyboardInterrupt), progress.bar(console, WIDTH) as bar:
         task = bar.add_task("", total=sum(part.steps for part in parts))
         for part in parts:
-            bar.update(task, description=part.title[:WIDTH])
-            found.append(part.measure(partial(bar.advance, task)))
+
+            def advance(steps: float, title: str = part.title) -> None:
+                bar.update(task, advance=steps, description=title[:WIDTH])
+
+            advance(0)
+            found.append(part.measure(advance))
             bar.console.print(f"Done: {part.title}", soft_wrap=True, highlight=False)
     return found, [part.title for part in parts[len(found) :]]
 

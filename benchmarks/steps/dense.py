@@ -3,20 +3,18 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
 
 from benchmarks import timing
 from benchmarks.rows import Row
-from benchmarks.steps import bandwidth, names, optimizers, peers, sizes
+from benchmarks.steps import bandwidth, optimizers, peers, sizes
 from benchmarks.steps.bandwidth import Floor
 from benchmarks.steps.contender import Contender, check_all_take_the_same_step
-from benchmarks.steps.names import BUILTIN, FLOOR, OURS, WITHOUT
 from benchmarks.steps.optimizers import Case
 from benchmarks.steps.plans import DENSE, Plan
-from benchmarks.steps.work import Work, against, timed
+from benchmarks.steps.work import BUILTIN, OURS, WITHOUT, Work, best, timed
 from keras_textbook_opt.callbacks import watch
 
 
@@ -27,12 +25,11 @@ def work(plan: Plan, backend: Any) -> Iterator[Work]:
         elements = sizes.elements(size)
         its_floor = bandwidth.floor_of(elements, backend if plan.accelerator else None)
         for mode in backend.MODES:
-            place = Place(backend, mode, size, libraries)
+            place = Place(backend, mode, size, libraries, its_floor)
             for case in cases:
-                measure = partial(place.measure, case, plan.repeats, its_floor)
-                yield Work(f"{size}, {case.name}, {place.name}", measure)
-            title = f"{size}, floor, {place.name}"
-            yield Work(title, partial(place.floors, cases, its_floor))
+                title = f"{size}, {case.name}, {place.name}"
+                yield title, place.measure(case, plan.repeats)
+            yield f"{size}, floor, {place.name}", place.floors(cases)
 
 
 @dataclass(frozen=True)
@@ -44,22 +41,22 @@ class Place:
         mode: One of its modes.
         size: The list's title.
         libraries: Where to take peers from.
+        floor: What memory allows with arrays of that size.
     """
 
     backend: Any
     mode: str
     size: str
     libraries: Sequence[str]
+    floor: Floor
 
     @property
     def name(self) -> str:
-        return names.backend(keras.backend.backend(), self.mode)
+        return ", ".join(filter(None, (keras.backend.backend(), self.mode)))
 
-    def measure(
-        self, case: Case, repeats: timing.Repeats, its_floor: Floor
-    ) -> Iterator[Row]:
+    def measure(self, case: Case, repeats: timing.Repeats) -> Iterator[Row]:
         moves = bandwidth.moves(case)
-        its_floor.try_again(moves)
+        self.floor.try_again(moves)
         with ExitStack() as watches:
             found = self.contenders(case, watches)
             others = (WITHOUT,) if case.option.keras_has_it else (WITHOUT, BUILTIN)
@@ -67,11 +64,8 @@ class Place:
             check_all_take_the_same_step(same, case.option.dtype)
             steps = {name: each.step for name, each in found.items()}
             samples = timing.interleaved(steps, repeats)
-        its_floor.try_again(moves)
-        ratios = [it for it in against([OURS], samples) if it[0] != WITHOUT]
-        if WITHOUT in samples:
-            ratios.append((OURS, WITHOUT))
-        yield from timed(samples, ratios, **self._names(case))
+        self.floor.try_again(moves)
+        yield from timed(samples, **self._names(case))
 
     def contenders(self, case: Case, watches: ExitStack) -> dict[str, Contender]:
         """Return ours, the built-in, peers, and ours without the case's option."""
@@ -84,19 +78,13 @@ class Place:
             found[WITHOUT] = self._of_keras(without, without.ours())
         return found
 
-    def floors(self, cases: Iterable[Case], its_floor: Floor) -> Iterator[Row]:
+    def floors(self, cases: Iterable[Case]) -> Iterator[Row]:
         """Return the floor of each case, by all tries beside all of them."""
-        moves = {case.name: bandwidth.moves(case) for case in cases}
-        for each in moves.values():
-            its_floor.try_again(each)
         for case in cases:
-            yield Row(
-                subject=FLOOR,
-                quantile=names.BEST,
-                value=its_floor.milliseconds(moves[case.name]),
-                unit=names.MILLISECONDS,
-                **self._names(case),
-            )
+            self.floor.try_again(bandwidth.moves(case))
+        for case in cases:
+            value = self.floor.milliseconds(bandwidth.moves(case))
+            yield best(value, **self._names(case))
 
     def _of_keras(
         self, case: Case, optimizer: Any, watches: ExitStack | None = None
@@ -114,9 +102,5 @@ class Place:
         return self.backend.contender(optimizer, variables, gradients, dtype, self.mode)
 
     def _names(self, case: Case) -> dict[str, str]:
-        return {
-            "part": DENSE,
-            "case": case.name,
-            "backend": self.name,
-            "size": self.size,
-        }
+        where = {"backend": self.name, "size": self.size}
+        return {"part": DENSE, "case": case.name, **where}

@@ -10,10 +10,9 @@ import keras
 
 from benchmarks import timing
 from benchmarks.rows import Row
-from benchmarks.steps.names import BUILTIN, OURS
 from benchmarks.steps.optimizers import ADAM, case
 from benchmarks.steps.plans import FILES, Plan
-from benchmarks.steps.work import Work, timed
+from benchmarks.steps.work import OURS, Work, timed
 
 ROOT = Path(__file__).parents[2]
 UNITS = 2000
@@ -21,29 +20,23 @@ TRIES = timing.Repeats(warm_up=0, at_least=3, at_most=3, seconds=0)
 
 
 def work(plan: Plan, backend: Any) -> Iterator[Work]:
-    yield Work("a model is saved and loaded", partial(_measure, plan.file_parameters))
+    yield "a model is saved and loaded", _measure(plan.file_parameters)
 
 
 def model(parameters: int, optimizer: Any) -> Any:
     """Return a compiled model of about so many parameters, its optimizer built."""
     units = min(UNITS, int(parameters**0.5))
     layers = max(1, round(parameters / units**2))
-    found = keras.Sequential([keras.Input((units,)), *_dense(layers, units)])
+    dense = [keras.layers.Dense(units, use_bias=False) for _ in range(layers)]
+    found = keras.Sequential([keras.Input((units,)), *dense])
     found.compile(optimizer=optimizer, loss="mse")
     optimizer.build(found.trainable_variables)
     return found
 
 
-def _dense(layers: int, units: int) -> list[Any]:
-    return [keras.layers.Dense(units, use_bias=False) for _ in range(layers)]
-
-
 def _measure(parameters: int) -> Iterator[Row]:
-    adam = case(ADAM)
-    models = {
-        OURS: model(parameters, adam.ours()),
-        BUILTIN: model(parameters, adam.builtin()),
-    }
+    makers = case(ADAM).makers()
+    models = {subject: model(parameters, make()) for subject, make in makers.items()}
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=build) as folder:
@@ -54,11 +47,5 @@ def _measure(parameters: int) -> Iterator[Row]:
         done["load"] = timing.interleaved(load, TRIES)
         size = f"{paths[OURS].stat().st_size / 1e6:.3g} MB"
     for what, samples in done.items():
-        yield from timed(
-            samples,
-            [(BUILTIN, OURS)],
-            part=FILES,
-            case=f"Adam: {what}",
-            backend=keras.backend.backend(),
-            size=size,
-        )
+        names = {"part": FILES, "case": f"Adam: {what}", "size": size}
+        yield from timed(samples, backend=keras.backend.backend(), **names)

@@ -1,7 +1,7 @@
 """What a user waits for before the first step, and a step that is not compiled."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -9,44 +9,34 @@ import keras
 from benchmarks import timing
 from benchmarks.rows import Row
 from benchmarks.steps import sizes
-from benchmarks.steps.names import BUILTIN, OURS
 from benchmarks.steps.optimizers import ADAM, CLIPNORM, PLAIN, Case, case
 from benchmarks.steps.plans import FIRST, Plan
 from benchmarks.steps.work import Work, timed
 
-READY, FIRST_STEP, EAGER = "trace and compile", "first step", "eager step"
 ONE_SMALL = "1 of 8×8"
-COMPILING = ("trace", "compile")
 
 
 def work(plan: Plan, backend: Any) -> Iterator[Work]:
     for size, tries in plan.first.items():
         for option in (PLAIN, CLIPNORM):
             of_adam = case(ADAM, option)
-            measure = partial(_measure, backend, size, of_adam, tries)
-            yield Work(f"{size}, {of_adam.name}, first steps", measure)
+            measured = _measure(backend, size, of_adam, tries)
+            yield f"{size}, {of_adam.name}, first steps", measured
 
 
 def _measure(backend: Any, size: str, case: Case, tries: int) -> Iterator[Row]:
-    makers: dict[str, Callable[[], Any]] = {OURS: case.ours, BUILTIN: case.builtin}
+    makers = case.makers()
     for make in makers.values():  # what is imported and set up once
         _stages(backend, ONE_SMALL, make())
-    by_stage: dict[str, dict[str, list[float]]] = {}
+    by_stage: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for _ in range(tries):
         for subject, make in makers.items():
             for stage, its_time in _stages(backend, size, make()).items():
-                samples = by_stage.setdefault(stage, {OURS: [], BUILTIN: []})
-                samples[subject].append(its_time)
+                by_stage[stage][subject].append(its_time)
             keras.backend.clear_session()
     for stage, samples in by_stage.items():
-        yield from timed(
-            samples,
-            [(BUILTIN, OURS)],
-            part=FIRST,
-            case=f"{case.name}: {stage}",
-            backend=keras.backend.backend(),
-            size=size,
-        )
+        names = {"part": FIRST, "case": f"{case.name}: {stage}", "size": size}
+        yield from timed(samples, backend=keras.backend.backend(), **names)
 
 
 def _stages(backend: Any, size: str, optimizer: Any) -> dict[str, float]:
@@ -56,10 +46,9 @@ def _stages(backend: Any, size: str, optimizer: Any) -> dict[str, float]:
     found = {"build": timing.milliseconds(lambda: optimizer.build(variables))}
     steps = backend.first_steps(optimizer, variables, gradients)
     found |= {name: timing.milliseconds(step) for name, step in steps.items()}
-    found[FIRST_STEP] = sum(found.values())
-    compiling = [found[name] for name in COMPILING if name in found]
-    if len(compiling) > 1:
-        found[READY] = sum(compiling)
+    found["first step"] = sum(found.values())
+    if "compile" in found:
+        found["trace and compile"] = found["trace"] + found["compile"]
 
     g = backend.tensors(gradients, "float32")
 
@@ -68,4 +57,4 @@ def _stages(backend: Any, size: str, optimizer: Any) -> dict[str, float]:
         backend.wait(variables)
 
     eager()
-    return {**found, EAGER: timing.milliseconds(eager)}
+    return {**found, "eager step": timing.milliseconds(eager)}

@@ -5,8 +5,7 @@ import os
 # The allocator that counts. It serves a power of two without a rest.
 os.environ["TF_CPU_ALLOCATOR_USE_BFC"] = "1"
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -14,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.rows import Row
-from benchmarks.steps.names import BUILTIN, OURS
 from benchmarks.steps.optimizers import (
     AMSGRAD,
     CLIPNORM,
@@ -41,13 +39,12 @@ def work(plan: Plan, backend: Any) -> Iterator[Work]:
     options = (PLAIN, CLIPNORM, WEIGHT_DECAY)
     cases = [case(equation, option) for equation in MAIN for option in options]
     for each in (*cases, case(AMSGRAD)):
-        measure = partial(_measure, plan.memory_parameters, each, backend, device)
-        yield Work(f"extra memory of a step, {each.name}", measure)
+        measured = _measure(plan.memory_parameters, each, backend, device)
+        yield f"extra memory of a step, {each.name}", measured
 
 
 def _measure(parameters: int, case: Case, backend: Any, device: str) -> Iterator[Row]:
-    makers: dict[str, Callable[[], Any]] = {OURS: case.ours, BUILTIN: case.builtin}
-    for subject, make in makers.items():
+    for subject, make in case.makers().items():
         extra = _extra_bytes(make(), parameters, backend, device)
         yield Row(
             part=MEMORY,

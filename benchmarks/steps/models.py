@@ -1,7 +1,6 @@
 """Whole training steps, through the function that `model.fit` calls for each."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,59 +8,43 @@ import tensorflow as tf
 
 from benchmarks import timing
 from benchmarks.rows import Row
-from benchmarks.steps import on_tensorflow, sparse
-from benchmarks.steps.names import BUILTIN, OURS
-from benchmarks.steps.networks import Network, networks
+from benchmarks.steps import on_tensorflow
+from benchmarks.steps.networks import BOSTON, Network, network
 from benchmarks.steps.optimizers import ADAM, MAIN, Case, case
-from benchmarks.steps.plans import BOSTON, MODELS, TENSORFLOW, Plan
-from benchmarks.steps.work import Work, against, timed
+from benchmarks.steps.plans import MODELS, TENSORFLOW, Plan
+from benchmarks.steps.work import Work, timed
 
-STEP, UPDATE, SHARE = "step", "update", "update ÷ step"
+STEP, UPDATE = "step", "update"
 
 
 def work(plan: Plan, backend: Any) -> Iterator[Work]:
-    makers = networks(plan)
     for name in plan.models:
         for equation in MAIN if name == BOSTON else (ADAM,):
-            measure = partial(_measure, plan, name, makers[name], case(equation))
-            yield Work(f"{name}, {equation.name}", measure)
+            yield f"{name}, {equation.name}", _measure(plan, name, case(equation))
 
 
-def _measure(
-    plan: Plan, name: str, make_network: Callable[[], Network], case: Case
-) -> Iterator[Row]:
-    network = make_network()
-    models = {
-        subject: _compiled(network, make())
-        for subject, make in _optimizers(network, case).items()
-    }
+def _measure(plan: Plan, name: str, case: Case) -> Iterator[Row]:
+    its = network(name, plan.tower_rows)
+    makers = case.makers_by_rows() if its.looks_up else case.makers()
+    models = {subject: _compiled(its, make()) for subject, make in makers.items()}
     # The update of a model changes it: its steps are timed before.
-    done = {
-        what: timing.interleaved(
-            {subject: make(network, model) for subject, model in models.items()},
-            plan.repeats,
-        )
-        for what, make in ((STEP, _step), (UPDATE, _update))
-    }
+    done = {}
+    for what, of in ((STEP, _step), (UPDATE, _update)):
+        steps = {subject: of(its, model) for subject, model in models.items()}
+        done[what] = timing.interleaved(steps, plan.repeats)
     names = {"part": MODELS, "backend": TENSORFLOW, "size": name}
     for what, samples in done.items():
-        ratios = against(models.keys() - {BUILTIN}, samples)
-        yield from timed(samples, ratios, case=f"{case.name}: {what}", **names)
+        yield from timed(samples, case=f"{case.name}: {what}", **names)
     for subject in models:
         update, step = (np.median(done[what][subject]) for what in (UPDATE, STEP))
         yield Row(
-            case=f"{case.name}: {SHARE}",
+            case=f"{case.name}: {UPDATE} ÷ {STEP}",
             subject=subject,
             quantile=0.5,
             value=float(update / step),
             unit="",
             **names,
         )
-
-
-def _optimizers(network: Network, case: Case) -> Mapping[str, Callable[[], Any]]:
-    ours = sparse.ours(case) if network.looks_up else {OURS: case.ours}
-    return {**ours, BUILTIN: case.builtin}
 
 
 def _compiled(network: Network, optimizer: Any) -> Any:

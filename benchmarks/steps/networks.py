@@ -1,42 +1,54 @@
-"""The networks whose training steps are timed, each with batches of random data."""
+"""The networks whose training steps are timed, each with batches of random data.
+
+Keras is imported when one is made: a page only says what they are.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
-from keras import layers
 
-from benchmarks.boston.data import shipped
-from benchmarks.boston.train import mlp
-from benchmarks.steps.on_tables import zipf
-from benchmarks.steps.plans import (
-    ALPHA,
-    BOSTON,
-    BOSTON_BATCH,
-    ENCODER_LAYERS,
-    HEADS,
-    IMAGE_BATCH,
-    IMAGE_SIZE,
-    MOBILENET,
-    MODEL_WIDTH,
-    TABLE_WIDTH,
-    TEXT_BATCH,
-    TOWER_BATCH,
-    TOWER_UNITS,
-    TRANSFORMER,
-    TWO_TOWERS,
-    WORDS,
-    WORDS_IN_TEXT,
-    Plan,
-)
+from benchmarks.steps.batches import zipf
+from benchmarks.steps.sizes import TABLE_WIDTH
 
 BATCHES = 16
 CLASSES = 10
 
-Inputs = np.ndarray | tuple[np.ndarray, ...]
+BOSTON = "Boston MLP"
+BOSTON_BATCH = 32
+
+TWO_TOWERS = "two towers"
+TOWER_BATCH = 1024
+TOWER_UNITS = 64
+
+MOBILENET = "MobileNetV2"
+IMAGE_BATCH = 2
+IMAGE_SIZE = 32
+ALPHA = 1.4
+
+TRANSFORMER = "Transformer encoder"
+TEXT_BATCH = 8
+WORDS_IN_TEXT = 64
+WORDS = 30_000
+MODEL_WIDTH = 128
+HEADS = 4
+ENCODER_LAYERS = 2
+
+TEXTS = {
+    BOSTON: f"13 → 4 → 1, batches of {BOSTON_BATCH}",
+    TWO_TOWERS: (
+        f"two tables of width {TABLE_WIDTH}, each under dense layers of "
+        f"{TOWER_UNITS} and {TABLE_WIDTH} units, batches of {TOWER_BATCH:,}, ids by "
+        "Zipf's law"
+    ),
+    MOBILENET: f"α = {ALPHA}, {IMAGE_SIZE}×{IMAGE_SIZE}, batches of {IMAGE_BATCH}",
+    TRANSFORMER: (
+        f"{WORDS:,} words × {MODEL_WIDTH}, {ENCODER_LAYERS} layers, {HEADS} heads, "
+        f"batches of {TEXT_BATCH} texts of {WORDS_IN_TEXT} words by Zipf's law"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -45,24 +57,24 @@ class Network:
 
     make: Callable[[], Any]
     loss: Any
-    inputs: Inputs
+    inputs: np.ndarray | tuple[np.ndarray, ...]
     targets: np.ndarray
     batch: int
     looks_up: bool = False
 
 
-def networks(plan: Plan) -> dict[str, Callable[[], Network]]:
-    """Return what makes each network; the keys are the names in a plan."""
-    return {
-        BOSTON: boston,
-        TWO_TOWERS: partial(two_towers, plan.tower_rows),
-        MOBILENET: mobilenet,
-        TRANSFORMER: transformer,
-    }
+def network(name: str, tower_rows: int) -> Network:
+    """Return the network of this name."""
+    if name == TWO_TOWERS:
+        return two_towers(tower_rows)
+    return {BOSTON: boston, MOBILENET: mobilenet, TRANSFORMER: transformer}[name]()
 
 
 def boston() -> Network:
     """The chapter's network on the chapter's data."""
+    from benchmarks.boston.data import shipped
+    from benchmarks.boston.train import mlp
+
     split = shipped()
     return Network(
         make=mlp,
@@ -75,27 +87,41 @@ def boston() -> Network:
 
 def two_towers(rows: int) -> Network:
     """A recommender: does this user take that item?"""
+    import keras
+    from keras import layers
+
+    def make() -> Any:
+        ids = tuple(keras.Input((), dtype="int32") for _ in range(2))
+        return keras.Model(ids, layers.Dot(axes=1)(list(map(tower, ids))))
+
+    def tower(ids: Any) -> Any:
+        x = layers.Embedding(rows, TABLE_WIDTH)(ids)
+        x = layers.Dense(TOWER_UNITS, activation="relu")(x)
+        return layers.Dense(TABLE_WIDTH)(x)
+
     generator = np.random.default_rng(0)
     shape = (BATCHES * TOWER_BATCH,)
-    users, items = (zipf(rows, shape, generator) for _ in range(2))
     return Network(
-        make=partial(_two_towers, rows),
+        make=make,
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        inputs=(users, items),
-        targets=generator.integers(0, 2, (len(users), 1)).astype("float32"),
+        inputs=(zipf(rows, shape, generator), zipf(rows, shape, generator)),
+        targets=generator.integers(0, 2, (*shape, 1)).astype("float32"),
         batch=TOWER_BATCH,
         looks_up=True,
     )
 
 
 def mobilenet() -> Network:
+    import keras
+
+    shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
+    architecture = partial(keras.applications.MobileNetV2, shape, ALPHA)
     generator = np.random.default_rng(0)
     images = BATCHES * IMAGE_BATCH
-    shape = (images, IMAGE_SIZE, IMAGE_SIZE, 3)
     return Network(
-        make=_mobilenet,
+        make=partial(architecture, weights=None, classes=CLASSES),
         loss=keras.losses.SparseCategoricalCrossentropy(),
-        inputs=generator.normal(size=shape).astype("float32"),
+        inputs=generator.normal(size=(images, *shape)).astype("float32"),
         targets=generator.integers(0, CLASSES, images),
         batch=IMAGE_BATCH,
     )
@@ -103,48 +129,29 @@ def mobilenet() -> Network:
 
 def transformer() -> Network:
     """A classifier of texts."""
+    import keras
+    from keras import layers
+
+    def make() -> Any:
+        words = keras.Input((WORDS_IN_TEXT,), dtype="int32")
+        x = layers.Embedding(WORDS, MODEL_WIDTH)(words)
+        for _ in range(ENCODER_LAYERS):
+            x = encoder_layer(x)
+        return keras.Model(words, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
+
+    def encoder_layer(x: Any) -> Any:
+        attention = layers.MultiHeadAttention(HEADS, MODEL_WIDTH // HEADS)
+        x = layers.LayerNormalization()(x + attention(x, x))
+        hidden = layers.Dense(2 * MODEL_WIDTH, activation="relu")(x)
+        return layers.LayerNormalization()(x + layers.Dense(MODEL_WIDTH)(hidden))
+
     generator = np.random.default_rng(0)
     texts = BATCHES * TEXT_BATCH
-    words = zipf(WORDS, (texts, WORDS_IN_TEXT), generator)
     return Network(
-        make=_transformer,
+        make=make,
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        inputs=words,
+        inputs=zipf(WORDS, (texts, WORDS_IN_TEXT), generator),
         targets=generator.integers(0, 2, (texts, 1)).astype("float32"),
         batch=TEXT_BATCH,
         looks_up=True,
     )
-
-
-def _two_towers(rows: int) -> Any:
-    user, item = (keras.Input((), dtype="int32") for _ in range(2))
-    match = layers.Dot(axes=1)([_tower(rows, user), _tower(rows, item)])
-    return keras.Model((user, item), match)
-
-
-def _tower(rows: int, ids: Any) -> Any:
-    x = layers.Embedding(rows, TABLE_WIDTH)(ids)
-    x = layers.Dense(TOWER_UNITS, activation="relu")(x)
-    return layers.Dense(TABLE_WIDTH)(x)
-
-
-def _mobilenet() -> Any:
-    shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
-    return keras.applications.MobileNetV2(
-        shape, ALPHA, include_top=True, weights=None, classes=CLASSES
-    )
-
-
-def _transformer() -> Any:
-    words = keras.Input((WORDS_IN_TEXT,), dtype="int32")
-    x = layers.Embedding(WORDS, MODEL_WIDTH)(words)
-    for _ in range(ENCODER_LAYERS):
-        x = _encoder_layer(x)
-    return keras.Model(words, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
-
-
-def _encoder_layer(x: Any) -> Any:
-    attention = layers.MultiHeadAttention(HEADS, MODEL_WIDTH // HEADS)
-    x = layers.LayerNormalization()(x + attention(x, x))
-    hidden = layers.Dense(2 * MODEL_WIDTH, activation="relu")(x)
-    return layers.LayerNormalization()(x + layers.Dense(MODEL_WIDTH)(hidden))

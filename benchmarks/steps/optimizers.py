@@ -3,9 +3,12 @@
 Keras is imported when one is made, so that a backend may be chosen first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+
+from benchmarks.steps.work import BUILTIN, EXACT, LAZY, OURS
 
 LEARNING_RATE = 1e-3
 MOMENTUM = 0.9
@@ -13,6 +16,8 @@ LIMIT = 1.0
 DECAY = 0.004
 # Others have it elsewhere in the formula: it is too small to tell.
 EPSILON = 1e-16
+
+Makers = dict[str, Callable[[], Any]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Option:
 PLAIN, CLIPNORM, MONITOR = "", "clipnorm", "monitor"
 CLIP_AND_MONITOR, SIXTEEN = f"{CLIPNORM} + {MONITOR}", "bfloat16"
 GLOBAL_CLIPNORM, WEIGHT_DECAY, EMA = "global_clipnorm", "weight_decay", "ema"
-MULTIPLIERS = "multipliers"
+MULTIPLIERS = {"learning_rate_multipliers": {"[02468]$": 0.5}}
 CLIP = {CLIPNORM: LIMIT}
 OPTIONS = {
     option.name: option
@@ -75,11 +80,7 @@ OPTIONS = {
         Option(GLOBAL_CLIPNORM, {GLOBAL_CLIPNORM: LIMIT}, norms=True),
         Option(WEIGHT_DECAY, {WEIGHT_DECAY: DECAY}),
         Option(EMA, {"use_ema": True}, averages=1),
-        Option(
-            MULTIPLIERS,
-            {"learning_rate_multipliers": {"[02468]$": 0.5}},
-            keras_has_it=False,
-        ),
+        Option("multipliers", MULTIPLIERS, keras_has_it=False),
         Option(MONITOR, watched=True, norms=True),
         Option(CLIP_AND_MONITOR, CLIP, watched=True, norms=True, over=CLIPNORM),
         # Keras has no carry, and its Adam does not move.
@@ -97,7 +98,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        return titled(self.equation.name, self.option.name)
+        return " + ".join(filter(None, (self.equation.name, self.option.name)))
 
     def ours(self, **more: Any) -> Any:
         import keras_textbook_opt
@@ -110,6 +111,16 @@ class Case:
 
         options = self.option.arguments if self.option.keras_has_it else {}
         return self._made(getattr(keras.optimizers, self.equation.builtin), **options)
+
+    def makers(self) -> Makers:
+        return {OURS: self.ours, BUILTIN: self.builtin}
+
+    def makers_by_rows(self) -> Makers:
+        """Return the same, ours by its sparse meanings; without slots there is one."""
+        if not self.equation.slots:
+            return self.makers()
+        ours = {it: partial(self.ours, sparse_update=it) for it in (EXACT, LAZY)}
+        return {**ours, BUILTIN: self.builtin}
 
     def without(self) -> "Case":
         """Return the case beside which this one's cost stands."""
@@ -129,7 +140,3 @@ def cases(options: Sequence[str]) -> list[Case]:
         *(case(equation, option) for equation in MAIN for option in options),
         *map(case, VARIANTS),
     ]
-
-
-def titled(equation: str, option: str) -> str:
-    return f"{equation} + {option}" if option else equation

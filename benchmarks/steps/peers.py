@@ -1,9 +1,6 @@
-"""The same step in other libraries, on the same arrays, where they are installed.
+"""The same step in other libraries, on the same arrays, where they are installed."""
 
-A peer is left out where it takes another step than the page of the textbook says.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -16,6 +13,7 @@ from benchmarks.steps.optimizers import (
     GLOBAL_CLIPNORM,
     LEARNING_RATE,
     LIMIT,
+    MAIN,
     MOMENTUM,
     PLAIN,
     WEIGHT_DECAY,
@@ -27,16 +25,12 @@ FUSED, FOREACH = "torch.optim fused", "torch.optim foreach"
 OPTAX = "optax"
 LEGACY = "tf_keras legacy"
 SPARSE_ADAM = "torch SparseAdam"
-# What they have; in 16 bits nobody else carries what is rounded away.
-OPTIONS = (PLAIN, CLIPNORM, GLOBAL_CLIPNORM, WEIGHT_DECAY)
 PACKAGES = ("optax", "tf_keras")
-
-Makers = Mapping[str, Callable[[], Contender]]
 
 
 def of(
     case: Case, values: Arrays, gradients: Arrays, libraries: Sequence[str]
-) -> Makers:
+) -> dict[str, Callable[[], Contender]]:
     """Return what makes each peer that takes the case's step.
 
     Args:
@@ -45,22 +39,15 @@ def of(
         gradients: What they step by.
         libraries: Where to take them from, if installed.
     """
-    known = {"torch": _of_torch, "optax": _of_optax, "tf_keras": _of_legacy}
-    found: dict[str, Callable[[], Contender]] = {}
-    for module in filter(find_spec, libraries):
-        found |= known[module](case, values, gradients)
-    return found
-
-
-def _of_torch(case: Case, values: Arrays, gradients: Arrays) -> Makers:
-    decays = case.option.name == WEIGHT_DECAY
-    # Its decay goes into the momentum.
-    if case.option.name not in OPTIONS or (decays and case.equation.slots == 1):
+    # In 16 bits nobody else carries what is rounded away.
+    if case.option.name not in (PLAIN, CLIPNORM, GLOBAL_CLIPNORM, WEIGHT_DECAY):
         return {}
-    found = {FUSED: partial(_torch, case, values, gradients, fused=True)}
-    if case.equation.name != "Nesterov":  # which writes into the gradient
-        found[FOREACH] = partial(_torch, case, values, gradients, foreach=True)
-    return found
+    return {
+        name: partial(make, case, values, gradients)
+        for module in filter(find_spec, libraries)
+        for name, (library, make, otherwise) in PEERS.items()
+        if library == module and case.name not in otherwise
+    }
 
 
 def _torch(case: Case, values: Arrays, gradients: Arrays, **kind: bool) -> Contender:
@@ -99,13 +86,6 @@ def _torch_optimizer(optim: Any, θ: list[Any], case: Case, kind: Any) -> Any:
         return make(θ, eps=EPSILON, amsgrad=name == "AMSGrad", **kind)
     momentum = MOMENTUM if case.equation.slots else 0.0
     return optim.SGD(θ, momentum=momentum, nesterov=name == "Nesterov", **kind)
-
-
-def _of_optax(case: Case, values: Arrays, gradients: Arrays) -> Makers:
-    # Its AMSGrad takes the largest of other values.
-    if case.option.name not in OPTIONS or case.equation.name == "AMSGrad":
-        return {}
-    return {OPTAX: partial(_optax, case, values, gradients)}
 
 
 def _optax(case: Case, values: Arrays, gradients: Arrays) -> Contender:
@@ -152,12 +132,6 @@ def _each_clipped(updates: Any, _: Any) -> Any:
     return jax.tree.map(clipped, updates)
 
 
-def _of_legacy(case: Case, values: Arrays, gradients: Arrays) -> Makers:
-    if case.option.name not in (PLAIN, CLIPNORM, GLOBAL_CLIPNORM):
-        return {}
-    return {LEGACY: partial(_legacy, case, values, gradients)}
-
-
 def _legacy(case: Case, values: Arrays, gradients: Arrays) -> Contender:
     import tensorflow as tf
 
@@ -178,3 +152,18 @@ def legacy(case: Case) -> Any:
 
     make = getattr(tf_keras.optimizers.legacy, case.equation.builtin)
     return make(LEARNING_RATE, **case.equation.arguments, **case.option.arguments)
+
+
+# Decay goes into the momentum of PyTorch's SGD.
+INTO_MOMENTUM = f"Momentum + {WEIGHT_DECAY}"
+# By its name, a peer's library, what makes its step, and the cases in which that is
+# another than the textbook's.
+PEERS: Mapping[str, tuple[str, Callable[..., Contender], Collection[str]]] = {
+    FUSED: ("torch", partial(_torch, fused=True), [INTO_MOMENTUM]),
+    # Nesterov's step writes into the gradient.
+    FOREACH: ("torch", partial(_torch, foreach=True), [INTO_MOMENTUM, "Nesterov"]),
+    # It takes the largest of other values.
+    OPTAX: ("optax", _optax, ["AMSGrad"]),
+    # There is no decay of weights in it.
+    LEGACY: ("tf_keras", _legacy, [f"{it.name} + {WEIGHT_DECAY}" for it in MAIN]),
+}

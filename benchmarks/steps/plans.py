@@ -3,64 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from benchmarks.steps.optimizers import (
-    CLIPNORM,
-    OPTIONS,
-    PLAIN,
-    SIXTEEN,
-)
+from benchmarks.steps import networks
+from benchmarks.steps.optimizers import CLIPNORM, OPTIONS, PLAIN, SIXTEEN
 from benchmarks.steps.sizes import ONE, RESNET50, SMALL
 from benchmarks.timing import Repeats
 
 TENSORFLOW, JAX, TORCH = BACKENDS = ("tensorflow", "jax", "torch")
-DENSE, SPARSE, MODELS, MEMORY, FIRST, FILES = (
-    "dense",
-    "sparse",
-    "models",
-    "memory",
-    "first",
-    "files",
-)
 # The backends on which a part is measured.
 PARTS: Mapping[str, tuple[str, ...]] = {
-    DENSE: BACKENDS,
-    SPARSE: (TENSORFLOW,),
-    MODELS: (TENSORFLOW,),
-    MEMORY: (TENSORFLOW,),
-    FIRST: BACKENDS,
-    FILES: BACKENDS,
+    "dense": BACKENDS,
+    "sparse": (TENSORFLOW,),
+    "models": (TENSORFLOW,),
+    "memory": (TENSORFLOW,),
+    "first": BACKENDS,
+    "files": BACKENDS,
 }
-
-BOSTON = "Boston MLP"
-TWO_TOWERS = "two towers"
-MOBILENET = "MobileNetV2"
-TRANSFORMER = "Transformer encoder"
-TABLE_WIDTH = 32
-BOSTON_BATCH = 32
-TOWER_BATCH = 1024
-TOWER_UNITS = 64
-IMAGE_BATCH = 2
-ALPHA = 1.4
-IMAGE_SIZE = 32
-WORDS = 30_000
-WORDS_IN_TEXT = 64
-TEXT_BATCH = 8
-MODEL_WIDTH = 128
-HEADS = 4
-ENCODER_LAYERS = 2
-MODEL_TEXTS = {
-    BOSTON: f"13 → 4 → 1, batches of {BOSTON_BATCH}",
-    TWO_TOWERS: (
-        f"two tables of width {TABLE_WIDTH}, each under dense layers of "
-        f"{TOWER_UNITS} and {TABLE_WIDTH} units, batches of {TOWER_BATCH:,}, ids by "
-        "Zipf's law"
-    ),
-    MOBILENET: f"α = {ALPHA}, {IMAGE_SIZE}×{IMAGE_SIZE}, batches of {IMAGE_BATCH}",
-    TRANSFORMER: (
-        f"{WORDS:,} words × {MODEL_WIDTH}, {ENCODER_LAYERS} layers, {HEADS} heads, "
-        f"batches of {TEXT_BATCH} texts of {WORDS_IN_TEXT} words by Zipf's law"
-    ),
-}
+DENSE, SPARSE, MODELS, MEMORY, FIRST, FILES = PARTS
 
 
 @dataclass(frozen=True)
@@ -104,7 +62,6 @@ class Plan:
         return replace(self, repeats=replace(self.repeats, seconds=seconds))
 
 
-HUNDRED, THOUSAND = "100 of 8×8", "1,000 of 8×8"
 FULL = Plan(
     name="full",
     dense={
@@ -116,10 +73,10 @@ FULL = Plan(
     largest_together=10**6,
     far_apart=(10**7, 10**5),
     touched=1024,
-    models=(BOSTON, TWO_TOWERS, MOBILENET, TRANSFORMER),
+    models=tuple(networks.TEXTS),
     tower_rows=200_000,
     memory_parameters=2**25,
-    first={HUNDRED: 3, SMALL: 3, THOUSAND: 1},
+    first={"100 of 8×8": 3, SMALL: 3, "1,000 of 8×8": 1},
     file_parameters=700_000_000 // 12,
     repeats=Repeats(warm_up=2, at_least=7, at_most=101, seconds=1),
 )
@@ -130,7 +87,7 @@ QUICK = Plan(
     largest_together=10**3,
     far_apart=(10**4, 10**3),
     touched=64,
-    models=(BOSTON, TWO_TOWERS),
+    models=(networks.BOSTON, networks.TWO_TOWERS),
     tower_rows=1_000,
     memory_parameters=2**20,
     first={"3 of 8×8": 1},
@@ -152,12 +109,3 @@ PLANS = {it.name: it for it in (FULL, QUICK, ON_ACCELERATOR, QUICK_ON_ACCELERATO
 def plan(quick: bool, accelerator: bool) -> Plan:
     """Return the plan of these properties."""
     return PLANS[("quick" if quick else "full") + " on an accelerator" * accelerator]
-
-
-def table_title(rows: int) -> str:
-    return f"{rows:,} × {TABLE_WIDTH}"
-
-
-def rows_of(title: str) -> int:
-    """Return the rows in a title that `table_title` made."""
-    return int(title.partition(" ")[0].replace(",", ""))

@@ -1,8 +1,8 @@
 """The plots, drawn from the rows."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -11,34 +11,37 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks import figures, rows
-from benchmarks.steps import names, peers, plans
-from benchmarks.steps.names import BUILTIN, EXACT, FLOOR, LAZY, OURS
-from benchmarks.steps.optimizers import CLIPNORM, MAIN, titled
-from benchmarks.steps.peers import FOREACH, FUSED, LEGACY, OPTAX
-from benchmarks.steps.plans import BACKENDS, DENSE, TENSORFLOW
-from benchmarks.steps.sizes import ONE
+from benchmarks.steps.optimizers import CLIPNORM, MAIN, PLAIN, case
+from benchmarks.steps.peers import FOREACH, FUSED, LEGACY, OPTAX, SPARSE_ADAM
+from benchmarks.steps.plans import BACKENDS, DENSE, SPARSE
+from benchmarks.steps.sizes import ONE, TABLE_WIDTH, rows_of
+from benchmarks.steps.work import BEST, BUILTIN, EXACT, FLOOR, LAZY, MILLISECONDS, OURS
 
 # How a subject is drawn.
-STYLES: Mapping[str, tuple[str, str]] = {
-    OURS: (figures.BLUE, "o"),
-    EXACT: (figures.BLUE, "o"),
-    BUILTIN: (figures.ORANGE, "s"),
-    LAZY: (figures.GREEN, "o"),
-    FUSED: (figures.RED, "x"),
-    FOREACH: (figures.PINK, "+"),
-    OPTAX: (figures.GREEN, "^"),
-    LEGACY: (figures.SKY, "v"),
-    peers.SPARSE_ADAM: (figures.RED, "x"),
+STYLES: Mapping[str, Mapping[str, Any]] = {
+    OURS: {"color": figures.BLUE, "marker": "o"},
+    EXACT: {"color": figures.BLUE, "marker": "o", "label": "ours, exact"},
+    BUILTIN: {"color": figures.ORANGE, "marker": "s"},
+    LAZY: {"color": figures.GREEN, "marker": "o", "label": "ours, lazy"},
+    FUSED: {"color": figures.RED, "marker": "x"},
+    FOREACH: {"color": figures.PINK, "marker": "+"},
+    OPTAX: {"color": figures.GREEN, "marker": "^"},
+    LEGACY: {"color": figures.SKY, "marker": "v"},
+    SPARSE_ADAM: {"color": figures.RED, "marker": "x"},
+    FLOOR: {"color": figures.BLACK, "label": "floor: what memory allows"},
 }
 TITLES = {
-    TENSORFLOW: "TensorFlow, graph",
-    f"{TENSORFLOW}, jit_compile": "TensorFlow, jit_compile",
-    plans.JAX: "JAX, jitted",
-    plans.TORCH: "PyTorch, eager",
+    "tensorflow": "TensorFlow, graph",
+    "tensorflow, jit_compile": "TensorFlow, jit_compile",
+    "jax": "JAX, jitted",
+    "torch": "PyTorch, eager",
 }
-SHOWN = [titled(it.name, option) for it in MAIN for option in ("", CLIPNORM)]
-FLOOR_TEXT = "floor: what memory allows"
-HALF = 0.4
+# Where there is a line for each case.
+POINT = {"linestyle": "", "markersize": 7, "markeredgewidth": 1.5}
+PROMINENT: Mapping[str, Mapping[str, Any]] = {
+    OURS: {"markersize": 9, "zorder": 3},
+    FLOOR: {"marker": "|", "markersize": 14, "markeredgewidth": 2},
+}
 # From here on there is no room for more than the powers of ten.
 WIDE = 300
 
@@ -46,67 +49,35 @@ WIDE = 300
 def write(found: pd.DataFrame, folder: Path) -> list[str]:
     """Write the plots that the rows allow, and return their file names."""
     written = []
-    for name, draw in PLOTS.items():
-        figure = draw(found)
-        if figure:
-            figures.save(figure, folder / f"{name}.png")
-            written.append(f"{name}.png")
+    for name, figure in _figures(rows.find(found, unit=MILLISECONDS)):
+        figures.save(figure, folder / f"{name}.png")
+        written.append(f"{name}.png")
     return written
 
 
-def dense(found: pd.DataFrame) -> Figure | None:
-    """Draw the README's chart: the main steps of 20 million parameters, everywhere."""
-    its_rows = rows.find(found, part=DENSE)
-    sizes = list(its_rows["size"].unique())
-    if not sizes:
-        return None
-    size = ONE if ONE in sizes else sizes[0]
-    main = its_rows[its_rows["case"].isin(SHOWN) & (its_rows["size"] == size)]
-    panels = {
-        title: rows.find(main, backend=backend)
-        for backend, title in TITLES.items()
-        if backend in set(main["backend"])
-    }
-    title = f"One step over {size} float32: medians"
-    return _panels(panels, title, sharex=True)
+def _figures(found: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    dense = rows.find(found, part=DENSE)
+    sizes = list(dense["size"].unique())
+    if sizes:
+        size = ONE if ONE in sizes else sizes[0]
+        main = [case(it, option).name for it in MAIN for option in (PLAIN, CLIPNORM)]
+        shown = dense[dense["case"].isin(main) & (dense["size"] == size)]
+        title = f"One step over {size} float32: medians"
+        yield "dense", _points(shown, "backend", title, sharex=True)
+    by_rows = rows.find(found, part=SPARSE)
+    by_rows = by_rows[by_rows["case"].isin([it.name for it in MAIN])]
+    if len(by_rows):
+        yield "sparse", _lines(by_rows)
+    for backend in BACKENDS:
+        its_rows = rows.find(dense, backend=backend)
+        if len(its_rows):
+            title = f"One step on {TITLES[backend]}: medians"
+            yield backend, _points(its_rows, "size", title)
 
 
-def of_backend(backend: str, found: pd.DataFrame) -> Figure | None:
-    """Draw all dense steps on a backend, a panel for each size."""
-    its_rows = rows.find(found, part=DENSE, backend=backend)
-    panels = {str(it): rows.find(its_rows, size=it) for it in its_rows["size"].unique()}
-    title = f"One step on {TITLES[backend]}: medians"
-    return _panels(panels, title) if panels else None
-
-
-def sparse(found: pd.DataFrame) -> Figure | None:
-    """Draw the time of a step against the size of the table."""
-    its_rows = rows.find(found, part=plans.SPARSE, unit=names.MILLISECONDS)
-    by_size = its_rows[its_rows["case"].isin([it.name for it in MAIN])]
-    cases = list(by_size["case"].unique())
-    if not cases:
-        return None
-    figure, panels = plt.subplots(
-        1, len(cases), figsize=(12, 4.6), sharey=True, squeeze=False
-    )
-    for axes, case in zip(panels[0], cases):
-        of_case = rows.find(by_size, case=case)
-        for subject in of_case["subject"].unique():
-            _line(axes, subject, rows.find(of_case, subject=subject))
-        axes.set(title=case, xscale="log", yscale="log")
-        axes.set_xlabel(f"rows of the table, each of {plans.TABLE_WIDTH} float32")
-    panels[0, 0].set_ylabel("milliseconds a step")
-    figures.legend_below(figure, 4)
-    figure.suptitle(
-        "One step by some rows, against the size of their table: median and quartiles"
-    )
-    return figure
-
-
-def _panels(
-    panels: Mapping[str, pd.DataFrame], title: str, sharex: bool = False
-) -> Figure:
-    """Draw one or two panels in a line, as points on a logarithmic scale."""
+def _points(found: pd.DataFrame, by: str, title: str, sharex: bool = False) -> Figure:
+    """Draw a line for each case, its subjects on it, and a bar where memory ends."""
+    panels = {str(name): its_rows for name, its_rows in found.groupby(by, sort=False)}
     across = min(2, len(panels))
     down = -(-len(panels) // across)
     most = max(it["case"].nunique() for it in panels.values())
@@ -116,64 +87,57 @@ def _panels(
     )
     for axes in grid.flat[len(panels) :]:
         axes.remove()
-    for axes, (name, found) in zip(grid.flat, panels.items()):
-        _points(axes, found)
-        axes.set(title=name, xlabel="milliseconds a step", xscale="log")
-        lower, upper = axes.get_xlim()
-        subs = (1, 2, 5) if upper < WIDE * lower else (1,)
-        axes.xaxis.set_major_locator(LogLocator(subs=subs))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+    for axes, (name, its_rows) in zip(grid.flat, panels.items()):
+        middle = its_rows[its_rows["quantile"].isin([0.5, BEST])]
+        table = middle.pivot(index="case", columns="subject", values="value")
+        table = table.reindex(its_rows["case"].unique())
+        for subject, style in STYLES.items():
+            if subject in table:
+                look = {
+                    "label": subject,
+                    **style,
+                    **POINT,
+                    **PROMINENT.get(subject, {}),
+                }
+                axes.plot(table[subject], table.index, **look)
+        axes.set_ylim(len(table) - 0.5, -0.5)
+        axes.set(title=TITLES.get(name, name), xlabel="milliseconds a step")
+        _logarithmic(axes)
     figures.legend_below(figure, 4)
     figure.suptitle(title)
     return figure
 
 
-def _points(axes: Axes, found: pd.DataFrame) -> None:
-    """A line for each case, its subjects on it, and a bar where memory ends."""
-    cases = list(found["case"].unique())
-    for subject, (color, marker) in STYLES.items():
-        of_subject = rows.find(found, subject=subject, quantile=0.5)
-        axes.scatter(
-            of_subject["value"],
-            of_subject["case"].map(cases.index),
-            s=70 if subject == OURS else 40,
-            color=color,
-            marker=marker,
-            label=subject if len(of_subject) else "",
-            zorder=3 if subject == OURS else 2,
-        )
-    floors = rows.find(found, subject=FLOOR)
-    places = floors["case"].map(cases.index)
-    axes.vlines(
-        floors["value"],
-        places - HALF,
-        places + HALF,
-        color=figures.BLACK,
-        linewidth=2,
-        label=FLOOR_TEXT if len(floors) else "",
+def _logarithmic(axes: Axes) -> None:
+    axes.set_xscale("log")
+    lower, upper = axes.get_xlim()
+    subs = (1, 2, 5) if upper < WIDE * lower else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _lines(found: pd.DataFrame) -> Figure:
+    """Draw the time of a step against the size of the table, and its quartiles."""
+    panels = found.assign(size=found["size"].map(rows_of)).groupby("case", sort=False)
+    figure, grid = plt.subplots(
+        1, len(panels), figsize=(12, 4.6), sharey=True, squeeze=False
     )
-    axes.set_yticks(range(len(cases)), cases)
-    axes.invert_yaxis()
-
-
-def _line(axes: Axes, subject: str, found: pd.DataFrame) -> None:
-    table = found.pivot_table(index="size", columns="quantile", values="value")
-    table.index = table.index.map(plans.rows_of)
-    table = table.sort_index()
-    if subject == FLOOR:
-        floor = table[names.BEST]
-        label = f"{FLOOR_TEXT} to the whole table"
-        axes.plot(table.index, floor, ":", color=figures.BLACK, label=label)
-        return
-    color, marker = STYLES[subject]
-    label = f"ours, {subject}" if subject in (EXACT, LAZY) else subject
-    axes.plot(table.index, table[0.5], color=color, marker=marker, label=label)
-    axes.fill_between(table.index, table[0.25], table[0.75], color=color, alpha=0.25)
-
-
-PLOTS: Mapping[str, Callable[[pd.DataFrame], Figure | None]] = {
-    "dense": dense,
-    "sparse": sparse,
-    **{backend: partial(of_backend, backend) for backend in BACKENDS},
-}
+    for axes, (name, its_rows) in zip(grid.flat, panels):
+        for subject, of_subject in its_rows.groupby("subject", sort=False):
+            style = {"label": subject, **STYLES[str(subject)]}
+            table = of_subject.pivot(index="size", columns="quantile", values="value")
+            if subject == FLOOR:
+                style |= {"label": f"{style['label']} to the whole table", "ls": ":"}
+            else:
+                between = (table.index, table[0.25], table[0.75])
+                axes.fill_between(*between, color=style["color"], alpha=0.25)
+            axes.plot(table.get(0.5, table.get(BEST)), **style)
+        axes.set(title=name, xscale="log", yscale="log")
+        axes.set_xlabel(f"rows of the table, each of {TABLE_WIDTH} float32")
+    grid[0, 0].set_ylabel("milliseconds a step")
+    figures.legend_below(figure, 4)
+    figure.suptitle(
+        "One step by some rows, against the size of their table: median and quartiles"
+    )
+    return figure

@@ -1,4 +1,4 @@
-"""The lists of variables that a step updates, by their titles."""
+"""The lists of variables and the tables that a step updates, by their titles."""
 
 from functools import lru_cache
 from itertools import pairwise
@@ -11,6 +11,7 @@ Arrays = list[np.ndarray]
 ONE = "1 of 20,000,000"
 SMALL = "200 of 64×64"
 RESNET50 = "ResNet50"
+TABLE_WIDTH = 32
 
 
 def shapes(title: str) -> Shapes:
@@ -48,6 +49,15 @@ def resnet50() -> Shapes:
                 found += [(1, 1, entered, last), (last,), (last,)]
             entered = 4 * width
     return [*found, (2048, 1000), (1000,)]
+
+
+def table_title(rows: int) -> str:
+    return f"{rows:,} × {TABLE_WIDTH}"
+
+
+def rows_of(title: str) -> int:
+    """Return the rows in a title that `table_title` made."""
+    return _integer(title.partition(" ")[0])
 
 
 def _integer(text: str) -> int:

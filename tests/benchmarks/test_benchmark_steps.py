@@ -29,22 +29,21 @@ from benchmarks.steps import (
     bandwidth,
     command,
     dense,
-    names,
-    on_tables,
     on_tensorflow,
     optimizers,
+    pages,
     peers,
     plots,
-    report,
     requirements,
     sizes,
     sparse,
 )
+from benchmarks.steps.batches import Batches, zipf
 from benchmarks.steps.contender import Contender, check_all_take_the_same_step
-from benchmarks.steps.names import BUILTIN, FLOOR, LAZY, OURS, WITHOUT
 from benchmarks.steps.optimizers import ADAM, CLIPNORM, MAIN, OPTIONS, SIXTEEN, case
 from benchmarks.steps.plans import DENSE, FULL, PARTS, QUICK, SPARSE, TENSORFLOW
 from benchmarks.steps.requirements import LIMITS, NAMES
+from benchmarks.steps.work import BEST, BUILTIN, FLOOR, LAZY, OURS, WITHOUT
 from benchmarks.timing import Repeats
 from tests.processes import ROOT
 
@@ -54,8 +53,8 @@ SPEEDUP, COST = rows.ratio_name(BUILTIN, OURS), rows.ratio_name(OURS, WITHOUT)
 PNG = b"\x89PNG\r\n\x1a\n"
 ONCE = Repeats(warm_up=0, at_least=1, at_most=1, seconds=0)
 ROW = Row("dense", "Adam", OURS, "tensorflow", "1 of 10", 0.5, 1.0, "ms")
-PLACE = dense.Place(on_tensorflow, "", "3 of 4", ())
 NO_FLOOR = bandwidth.Floor(lambda written: ())
+PLACE = dense.Place(on_tensorflow, "", "3 of 4", (), NO_FLOOR)
 
 
 # What is timed.
@@ -63,12 +62,12 @@ NO_FLOOR = bandwidth.Floor(lambda written: ())
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_ours_the_built_in_and_peers_take_the_case_s_step(option):
-    found = list(PLACE.measure(case(ADAM, option), ONCE, NO_FLOOR))
+    found = list(PLACE.measure(case(ADAM, option), ONCE))
     subjects = {OURS, BUILTIN, SPEEDUP}
     assert {row.subject for row in found} == subjects | (
         {WITHOUT, COST} if option else set()
     )
-    assert {row.case for row in found} == {optimizers.titled("Adam", option)}
+    assert {row.case for row in found} == {case(ADAM, option).name}
 
 
 def test_a_contender_of_another_step_is_not_timed():
@@ -115,17 +114,17 @@ def test_the_lists_of_variables():
 
 
 def test_a_batch_s_first_ids_are_distinct_and_others_follow_zipf_s_law():
-    batches = on_tables.Batches(rows=1000, width=2, touched=100)
+    batches = Batches(rows=1000, width=2, touched=100)
     assert len(set(batches.ids[0])) == 100
     assert len(set(batches.ids[1])) < 100
-    ids = on_tables.zipf(1000, (200, 1000), np.random.default_rng(0))
+    ids = zipf(1000, (200, 1000), np.random.default_rng(0))
     frequencies = np.sort(np.bincount(ids.ravel(), minlength=1000))[::-1]
     assert frequencies[0] / frequencies[9] == pytest.approx(7, rel=0.2)
 
 
 @pytest.mark.parametrize("equation", MAIN, ids=lambda it: it.name)
 def test_all_take_the_same_step_by_rows(equation):
-    batches = on_tables.Batches(rows=20, width=2, touched=5)
+    batches = Batches(rows=20, width=2, touched=5)
     makers = sparse.contenders(case(equation), batches)
     assert BUILTIN in makers and (LAZY in makers) == bool(equation.slots)
     check_all_take_the_same_step({name: make() for name, make in makers.items()})
@@ -226,7 +225,7 @@ def test_a_process_that_fails_is_an_error_that_says_why():
 @pytest.mark.long
 @pytest.mark.parametrize("part", PARTS)
 def test_a_quick_run_measures_the_part_and_draws_it(part, tmp_path):
-    assert command.carry_out(QUICK, [part], tmp_path, Console(file=io.StringIO()))
+    assert not command.carry_out(QUICK, [part], tmp_path, Console(file=io.StringIO()))
     found = rows.read(tmp_path)
     assert set(found["part"]) == {part}
     assert (found["value"] >= 0).all()
@@ -255,7 +254,7 @@ def test_a_planted_slow_figure_is_not_reached(line):
         requirements.verdicts(at_their_limits()).items()
     )
     assert other == (its["title"], "not reached")
-    (shown,) = [it for it in report.table(planted, {}).splitlines() if "not" in it]
+    (shown,) = [it for it in pages.table(planted, {}).splitlines() if "not" in it]
     assert f"| {its['title']} " in shown
 
 
@@ -281,9 +280,9 @@ def test_every_requirement_is_on_a_case_of_the_full_plan():
 
 def test_the_nearest_to_its_floor_is_named():
     at = replace(ROW, case="SGD", subject="peer", value=3.0)
-    floors = [replace(it, subject=FLOOR, quantile=names.BEST) for it in (ROW, at)]
+    floors = [replace(it, subject=FLOOR, quantile=BEST) for it in (ROW, at)]
     found = rows.frame([replace(ROW, value=2.0), at, replace(floors[0]), floors[1]])
-    ratio, whose = report.nearest_to_floor(found)
+    ratio, whose = pages.nearest_to_floor(found)
     assert (ratio, whose) == (1.0, "peer, SGD, tensorflow, 1 of 10")
 
 
@@ -296,16 +295,14 @@ def probes(monkeypatch):
     """What the processes measure, by part: a figure, or an exception."""
     found: dict = dict.fromkeys(PARTS, 1.0)
 
-    def facts(probe):
-        _, _, _, backend, part, *_ = probe
+    def said_by(backend, part, plan):
         if isinstance(found[part], type):
             raise found[part]
         row = replace(ROW, part=part, backend=backend, value=found[part])
-        yield {"device": "none", "pieces": 1}
-        yield {"title": part}
-        yield json.loads(json.dumps({"rows": [vars(row)]}))
+        yield {"title": part, "device": "none"}
+        yield json.loads(json.dumps({"title": part, "rows": [vars(row)], "share": 1}))
 
-    monkeypatch.setattr(command, "_facts", facts)
+    monkeypatch.setattr(command, "_said_by", said_by)
     monkeypatch.setattr(plots, "write", lambda found, output: [])
     return found
 
