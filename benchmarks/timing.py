@@ -43,17 +43,6 @@ def interleaved(steps: Mapping[str, Step], repeats: Repeats) -> Samples:
     return samples
 
 
-def one_after_the_other(
-    make_steps: Mapping[str, Callable[[], Step]], repeats: Repeats
-) -> Samples:
-    """Return the same, with no more than one contender in memory."""
-    samples: dict[str, Sequence[float]] = {}
-    for name, make_step in make_steps.items():
-        samples |= interleaved({name: make_step()}, repeats)
-        gc.collect()
-    return samples
-
-
 def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
     """Return the ratio of each round's pair, for as many rounds as both have."""
     return [a / b for a, b in zip(over, under)]

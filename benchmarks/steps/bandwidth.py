@@ -6,7 +6,7 @@ reads and writes, by loops that do next to nothing else; the fastest try of the 
 loop is the floor.
 """
 
-import time
+import timeit
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ import numpy as np
 
 from benchmarks.machine import cores
 from benchmarks.steps.optimizers import Case
+from benchmarks.timing import Step
 
-TRIES = 5
+# The first warms up.
+TRIES = 6
 # Elements that a core takes at a time: what several arrays want comes from memory once.
 BLOCKS = (2**15, 2**16, 2**18)
-
 # What is moved on an accelerator: enough that a call's own time is nothing beside it.
 LARGE = 2**26
 
-Work = Callable[[], object]
 # Given how many arrays to write: what does so, and how many arrays that moves.
-Loops = Callable[[int], Iterable[tuple[Work, float]]]
+Loops = Callable[[int], Iterable[tuple[Step, float]]]
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,15 @@ class Floor:
 
     def try_again(self, moved: Moves) -> None:
         """Try each loop some times, now that the machine may be quieter."""
-        for written in self._mixes(moved):
+        for written in (round(moved.written), *([0] if moved.norms else [])):
+            tries = [_fastest(it) / arrays for it, arrays in self._loops(written)]
             best = self._an_array.get(written, float("inf"))
-            for loop, arrays in self._loops(written):
-                best = min(best, *(each / arrays for each in _tries(loop)))
-            self._an_array[written] = best
+            self._an_array[written] = min([best, *tries])
 
     def milliseconds(self, moved: Moves) -> float:
         update = self._an_array[round(moved.written)]
         norms = self._an_array[0] * moved.norms if moved.norms else 0.0
         return update * (moved.read + 2 * moved.written) + norms
-
-    @staticmethod
-    def _mixes(moved: Moves) -> list[int]:
-        return [round(moved.written), *([0] if moved.norms else [])]
 
 
 def floor_of(elements: int, accelerator: Any = None) -> Floor:
@@ -85,54 +80,42 @@ def floor_of(elements: int, accelerator: Any = None) -> Floor:
     """
     if accelerator:
         return Floor(lambda written: accelerator.loops(elements))
-    return Floor(partial(_on_processor, Arrays(elements)))
+    return Floor(partial(on_processor, [np.ones(elements, np.float32)]))
 
 
-class Arrays:
-    """A gradient, and as many arrays beside it as were ever written."""
-
-    def __init__(self, elements: int):
-        self.gradient = np.ones(elements, np.float32)
-        self._kept: list[np.ndarray] = []
-
-    def kept(self, count: int) -> list[np.ndarray]:
-        while len(self._kept) < count:
-            self._kept.append(np.ones_like(self.gradient))
-        return self._kept[:count]
-
-
-def _on_processor(arrays: Arrays, written: int) -> Iterator[tuple[Work, float]]:
-    g, kept = arrays.gradient, arrays.kept(written)
+def on_processor(
+    arrays: list[np.ndarray], written: int
+) -> Iterator[tuple[Step, float]]:
+    """Return the loops that add the first of the arrays to others, made at need."""
+    while len(arrays) <= written:
+        arrays.append(np.ones_like(arrays[0]))
+    g, *kept = arrays[: written + 1]
     moved = 1 + 2 * written
     with ThreadPoolExecutor(cores()) as pool:
-        share = -(-len(g) // cores())
-        for block in sorted({min(block, share) for block in BLOCKS}):
-            yield partial(_in_blocks, pool, g, kept, block), moved
+        for block in BLOCKS:
+            yield _in_blocks(pool, g, kept, block), moved
     if find_spec("torch"):
         yield _with_torch(g, kept), moved
 
 
 def _in_blocks(
     pool: ThreadPoolExecutor, g: np.ndarray, kept: list[np.ndarray], block: int
-) -> None:
+) -> Step:
+    """NumPy's kernels, on a share of the arrays in each core."""
     share = -(-len(g) // cores())
-    starts = range(0, len(g), share)
-    ends = [min(start + share, len(g)) for start in starts]
-    list(pool.map(partial(_move, g, kept, block), starts, ends))
+
+    def move(start: int) -> None:
+        for first in range(start, start + share, block):
+            piece = slice(first, min(first + block, start + share))
+            for array in kept:
+                np.add(array[piece], g[piece], out=array[piece])
+            if not kept:
+                np.add.reduce(g[piece])
+
+    return lambda: list(pool.map(move, range(0, len(g), share)))
 
 
-def _move(
-    g: np.ndarray, kept: list[np.ndarray], block: int, start: int, end: int
-) -> None:
-    for first in range(start, end, block):
-        piece = slice(first, min(first + block, end))
-        for array in kept:
-            np.add(array[piece], g[piece], out=array[piece])
-        if not kept:
-            np.add.reduce(g[piece])
-
-
-def _with_torch(g: np.ndarray, kept: list[np.ndarray]) -> Work:
+def _with_torch(g: np.ndarray, kept: list[np.ndarray]) -> Step:
     """PyTorch's kernels, one array after the other: best where caches hold them all."""
     import torch
 
@@ -147,9 +130,5 @@ def _with_torch(g: np.ndarray, kept: list[np.ndarray]) -> Work:
     return move
 
 
-def _tries(loop: Work) -> Iterator[Any]:
-    loop()
-    for _ in range(TRIES):
-        start = time.perf_counter_ns()
-        loop()
-        yield (time.perf_counter_ns() - start) / 1e6
+def _fastest(loop: Step) -> float:
+    return 1e3 * min(timeit.repeat(loop, number=1, repeat=TRIES))

@@ -99,7 +99,8 @@ class Place:
         optimizer.build(variables)
         if watches and case.option.watched:
             watches.enter_context(watch(optimizer))
-        return self.backend.contender(optimizer, variables, gradients, dtype, self.mode)
+        g = self.backend.tensors(gradients, dtype)
+        return self.backend.contender(optimizer, variables, g, self.mode)
 
     def _names(self, case: Case) -> dict[str, str]:
         where = {"backend": self.name, "size": self.size}

@@ -12,9 +12,8 @@ from benchmarks import timing
 from benchmarks.rows import Row
 from benchmarks.steps.optimizers import ADAM, case
 from benchmarks.steps.plans import FILES, Plan
-from benchmarks.steps.work import OURS, Work, timed
+from benchmarks.steps.work import BUILD, OURS, Work, timed
 
-ROOT = Path(__file__).parents[2]
 UNITS = 2000
 TRIES = timing.Repeats(warm_up=0, at_least=3, at_most=3, seconds=0)
 
@@ -37,9 +36,8 @@ def model(parameters: int, optimizer: Any) -> Any:
 def _measure(parameters: int) -> Iterator[Row]:
     makers = case(ADAM).makers()
     models = {subject: model(parameters, make()) for subject, make in makers.items()}
-    build = ROOT / "build"
-    build.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=build) as folder:
+    BUILD.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         paths = {subject: Path(folder) / f"{subject}.keras" for subject in models}
         save = {it: partial(models[it].save, path) for it, path in paths.items()}
         load = {it: partial(keras.saving.load_model, at) for it, at in paths.items()}

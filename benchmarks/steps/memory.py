@@ -13,15 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.rows import Row
-from benchmarks.steps.optimizers import (
-    AMSGRAD,
-    CLIPNORM,
-    MAIN,
-    PLAIN,
-    WEIGHT_DECAY,
-    Case,
-    case,
-)
+from benchmarks.steps.optimizers import AMSGRAD, MAIN, PLAIN, Case, case
 from benchmarks.steps.plans import MEMORY, TENSORFLOW, Plan
 from benchmarks.steps.work import Work
 
@@ -36,7 +28,7 @@ def work(plan: Plan, backend: Any) -> Iterator[Work]:
         tf.config.experimental.get_memory_info(device)
     except ValueError:
         return
-    options = (PLAIN, CLIPNORM, WEIGHT_DECAY)
+    options = (PLAIN, "clipnorm", "weight_decay")
     cases = [case(equation, option) for equation in MAIN for option in options]
     for each in (*cases, case(AMSGRAD)):
         measured = _measure(plan.memory_parameters, each, backend, device)
@@ -61,8 +53,8 @@ def _measure(parameters: int, case: Case, backend: Any, device: str) -> Iterator
 def _extra_bytes(optimizer: Any, parameters: int, backend: Any, device: str) -> int:
     variables = [keras.Variable(tf.zeros(parameters))]
     optimizer.build(variables)
-    gradient = np.full(parameters, 0.05, np.float32)
-    step = backend.contender(optimizer, variables, [gradient]).step
+    g = backend.tensors([np.full(parameters, 0.05, np.float32)], "float32")
+    step = backend.contender(optimizer, variables, g).step
     for _ in range(WARM_UP):
         step()
     memory = tf.config.experimental

@@ -1,6 +1,6 @@
 """The networks whose training steps are timed, each with batches of random data.
 
-Keras is imported when one is made: a page only says what they are.
+Keras is imported when one is made: a page asks only what they are.
 """
 
 from collections.abc import Callable
@@ -50,6 +50,8 @@ TEXTS = {
     ),
 }
 
+Inputs = np.ndarray | tuple[np.ndarray, ...]
+
 
 @dataclass(frozen=True)
 class Network:
@@ -57,7 +59,7 @@ class Network:
 
     make: Callable[[], Any]
     loss: Any
-    inputs: np.ndarray | tuple[np.ndarray, ...]
+    inputs: Inputs
     targets: np.ndarray
     batch: int
     looks_up: bool = False
@@ -87,28 +89,24 @@ def boston() -> Network:
 
 def two_towers(rows: int) -> Network:
     """A recommender: does this user take that item?"""
-    import keras
-    from keras import layers
 
     def make() -> Any:
+        import keras
+
         ids = tuple(keras.Input((), dtype="int32") for _ in range(2))
-        return keras.Model(ids, layers.Dot(axes=1)(list(map(tower, ids))))
+        return keras.Model(ids, keras.layers.Dot(axes=1)(list(map(tower, ids))))
 
     def tower(ids: Any) -> Any:
+        from keras import layers
+
         x = layers.Embedding(rows, TABLE_WIDTH)(ids)
         x = layers.Dense(TOWER_UNITS, activation="relu")(x)
         return layers.Dense(TABLE_WIDTH)(x)
 
     generator = np.random.default_rng(0)
     shape = (BATCHES * TOWER_BATCH,)
-    return Network(
-        make=make,
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        inputs=(zipf(rows, shape, generator), zipf(rows, shape, generator)),
-        targets=generator.integers(0, 2, (*shape, 1)).astype("float32"),
-        batch=TOWER_BATCH,
-        looks_up=True,
-    )
+    ids = (zipf(rows, shape, generator), zipf(rows, shape, generator))
+    return _of_ids(make, ids, TOWER_BATCH, generator)
 
 
 def mobilenet() -> Network:
@@ -129,29 +127,31 @@ def mobilenet() -> Network:
 
 def transformer() -> Network:
     """A classifier of texts."""
-    import keras
-    from keras import layers
 
     def make() -> Any:
+        import keras
+        from keras import layers
+
         words = keras.Input((WORDS_IN_TEXT,), dtype="int32")
         x = layers.Embedding(WORDS, MODEL_WIDTH)(words)
         for _ in range(ENCODER_LAYERS):
-            x = encoder_layer(x)
+            attention = layers.MultiHeadAttention(HEADS, MODEL_WIDTH // HEADS)
+            x = layers.LayerNormalization()(x + attention(x, x))
+            hidden = layers.Dense(2 * MODEL_WIDTH, activation="relu")(x)
+            x = layers.LayerNormalization()(x + layers.Dense(MODEL_WIDTH)(hidden))
         return keras.Model(words, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
 
-    def encoder_layer(x: Any) -> Any:
-        attention = layers.MultiHeadAttention(HEADS, MODEL_WIDTH // HEADS)
-        x = layers.LayerNormalization()(x + attention(x, x))
-        hidden = layers.Dense(2 * MODEL_WIDTH, activation="relu")(x)
-        return layers.LayerNormalization()(x + layers.Dense(MODEL_WIDTH)(hidden))
-
     generator = np.random.default_rng(0)
-    texts = BATCHES * TEXT_BATCH
-    return Network(
-        make=make,
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        inputs=zipf(WORDS, (texts, WORDS_IN_TEXT), generator),
-        targets=generator.integers(0, 2, (texts, 1)).astype("float32"),
-        batch=TEXT_BATCH,
-        looks_up=True,
-    )
+    words = zipf(WORDS, (BATCHES * TEXT_BATCH, WORDS_IN_TEXT), generator)
+    return _of_ids(make, words, TEXT_BATCH, generator)
+
+
+def _of_ids(
+    make: Callable[[], Any], inputs: Inputs, batch: int, generator: np.random.Generator
+) -> Network:
+    """Return a network that looks ids up, and says yes or no."""
+    import keras
+
+    targets = generator.integers(0, 2, (BATCHES * batch, 1)).astype("float32")
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    return Network(make, loss, inputs, targets, batch, looks_up=True)

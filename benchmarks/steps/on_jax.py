@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.steps.bandwidth import LARGE, Work
+from benchmarks.steps.bandwidth import LARGE
 from benchmarks.steps.contender import Contender
+from benchmarks.timing import Step
 
 MODES = ("",)
 # Its own first: an accelerator has no room for others.
@@ -28,18 +29,14 @@ def device() -> str:
 
 
 def contender(
-    optimizer: Any,
-    variables: Sequence[Any],
-    gradients: Sequence[np.ndarray],
-    dtype: str = "float32",
-    mode: str = "",
+    optimizer: Any, variables: Sequence[Any], g: Sequence[Any], mode: str = ""
 ) -> Contender:
     """Return the step of an optimizer of Keras that is built on the variables."""
     θ, state = (
         [jnp.copy(each.value) for each in some]
         for some in (variables, optimizer.variables)
     )
-    return jitted(_update_of(optimizer), θ, state, tensors(gradients, dtype))
+    return jitted(_update_of(optimizer), θ, state, g)
 
 
 def jitted(update: Callable[..., Any], θ: Any, state: Any, g: Any) -> Contender:
@@ -55,11 +52,10 @@ def jitted(update: Callable[..., Any], θ: Any, state: Any, g: Any) -> Contender
 
 
 def first_steps(
-    optimizer: Any, variables: Sequence[Any], gradients: Sequence[np.ndarray]
-) -> dict[str, Work]:
+    optimizer: Any, variables: Sequence[Any], g: Sequence[Any]
+) -> dict[str, Step]:
     """Return what happens from a built optimizer to its first step, by name."""
     θ, state = ([x.value for x in some] for some in (variables, optimizer.variables))
-    g = tensors(gradients, "float32")
     made: list[Any] = [jax.jit(_update_of(optimizer))]
 
     def trace() -> None:
@@ -85,7 +81,7 @@ def _update_of(optimizer: Any) -> Callable[..., Any]:
     return update
 
 
-def loops(elements: int) -> Iterator[tuple[Work, float]]:
+def loops(elements: int) -> Iterator[tuple[Step, float]]:
     """Return what moves an accelerator's memory, and so many arrays."""
     b = jnp.ones(LARGE)
     kept = [jnp.ones(LARGE)]

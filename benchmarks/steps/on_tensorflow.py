@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.steps.bandwidth import LARGE, Work
+from benchmarks.steps.bandwidth import LARGE
 from benchmarks.steps.contender import Contender
+from benchmarks.timing import Step
 
 XLA = "jit_compile"
 MODES = ("", XLA)
@@ -34,21 +35,15 @@ def wait(variables: Sequence[Any] = ()) -> None:
 
 
 def contender(
-    optimizer: Any,
-    variables: Sequence[Any],
-    gradients: Sequence[np.ndarray],
-    dtype: str = "float32",
-    mode: str = "",
+    optimizer: Any, variables: Sequence[Any], g: Sequence[Any], mode: str = ""
 ) -> Contender:
     """Return the step of an optimizer of Keras that is built on the variables."""
-    step = compiled(
-        lambda g: optimizer.apply(g, variables), tensors(gradients, dtype), mode
-    )
+    step = compiled(lambda g: optimizer.apply(g, variables), g, mode)
     empty_with(step, [*variables, *optimizer.variables])
     return Contender(step, partial(values_of, variables))
 
 
-def compiled(update: Callable[[Any], object], g: Any, mode: str = "") -> Work:
+def compiled(update: Callable[[Any], object], g: Any, mode: str = "") -> Step:
     """Return a call of the update that waits for its result."""
 
     @tf.function(jit_compile=mode == XLA)
@@ -63,10 +58,9 @@ def compiled(update: Callable[[Any], object], g: Any, mode: str = "") -> Work:
 
 
 def first_steps(
-    optimizer: Any, variables: Sequence[Any], gradients: Sequence[np.ndarray]
-) -> dict[str, Work]:
+    optimizer: Any, variables: Sequence[Any], g: Sequence[Any]
+) -> dict[str, Step]:
     """Return what happens from a built optimizer to its first step, by name."""
-    g = tensors(gradients, "float32")
     function = tf.function(lambda g: optimizer.apply(g, variables))
     made: list[Any] = []
 
@@ -88,13 +82,13 @@ def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(v).astype(np.float32) for v in variables]
 
 
-def loops(elements: int) -> Iterator[tuple[Work, float]]:
+def loops(elements: int) -> Iterator[tuple[Step, float]]:
     """Return what moves an accelerator's memory, and so many arrays."""
     a, b = tf.Variable(tf.ones(LARGE)), tf.ones(LARGE)
     yield compiled(a.assign_add, b), 3 * LARGE / elements
 
 
-def empty_with(step: Work, variables: Iterable[Any]) -> None:
+def empty_with(step: Step, variables: Iterable[Any]) -> None:
     """Give back the variables' memory when the step is no longer in use.
 
     TensorFlow keeps a variable of Keras's optimizers beyond the last reference to it.

@@ -8,8 +8,9 @@ import torch
 from keras.src.backend.torch.core import get_device
 
 from benchmarks import machine
-from benchmarks.steps.bandwidth import LARGE, Work
+from benchmarks.steps.bandwidth import LARGE
 from benchmarks.steps.contender import Contender
+from benchmarks.timing import Step
 
 MODES = ("",)
 # Its own first: an accelerator has no room for others.
@@ -31,14 +32,9 @@ def wait(variables: Sequence[Any] = ()) -> None:
 
 
 def contender(
-    optimizer: Any,
-    variables: Sequence[Any],
-    gradients: Sequence[np.ndarray],
-    dtype: str = "float32",
-    mode: str = "",
+    optimizer: Any, variables: Sequence[Any], g: Sequence[Any], mode: str = ""
 ) -> Contender:
     """Return the step of an optimizer of Keras that is built on the variables."""
-    g = tensors(gradients, dtype)
 
     def step() -> None:
         optimizer.apply(g, variables)
@@ -48,10 +44,10 @@ def contender(
 
 
 def first_steps(
-    optimizer: Any, variables: Sequence[Any], gradients: Sequence[np.ndarray]
-) -> dict[str, Work]:
+    optimizer: Any, variables: Sequence[Any], g: Sequence[Any]
+) -> dict[str, Step]:
     """Return what happens from a built optimizer to its first step, by name."""
-    return {"first run": contender(optimizer, variables, gradients).step}
+    return {"first run": contender(optimizer, variables, g).step}
 
 
 def tensors(arrays: Sequence[np.ndarray], dtype: str) -> list[Any]:
@@ -63,17 +59,13 @@ def values_of(tensors: Iterable[Any]) -> list[np.ndarray]:
     return [each.detach().to("cpu", torch.float32).numpy().copy() for each in tensors]
 
 
-def loops(elements: int) -> Iterator[tuple[Work, float]]:
+def loops(elements: int) -> Iterator[tuple[Step, float]]:
     """Return what moves an accelerator's memory, and so many arrays."""
     a, b = torch.ones(2, LARGE, device=get_device())
+    for move, arrays in ((a.add_, 3), (a.copy_, 2)):
 
-    def add() -> None:
-        a.add_(b)
-        wait()
+        def step(move: Any = move) -> None:
+            move(b)
+            wait()
 
-    def copy() -> None:
-        a.copy_(b)
-        wait()
-
-    yield add, 3 * LARGE / elements
-    yield copy, 2 * LARGE / elements
+        yield step, arrays * LARGE / elements

@@ -11,9 +11,7 @@ from typing import Any
 from benchmarks.steps.work import BUILTIN, EXACT, LAZY, OURS
 
 LEARNING_RATE = 1e-3
-MOMENTUM = 0.9
 LIMIT = 1.0
-DECAY = 0.004
 # Others have it elsewhere in the formula: it is too small to tell.
 EPSILON = 1e-16
 
@@ -31,14 +29,13 @@ class Equation:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
+NESTEROVS = {"momentum": 0.9, "nesterov": True}
 SGD = Equation("SGD", "SGD", "SGD", 0)
-MOMENTUM_ = Equation("Momentum", "Momentum", "SGD", 1, {"momentum": MOMENTUM})
-NESTEROV = Equation(
-    "Nesterov", "Momentum", "SGD", 1, {"momentum": MOMENTUM, "nesterov": True}
-)
+MOMENTUM = Equation("Momentum", "Momentum", "SGD", 1, {"momentum": 0.9})
+NESTEROV = Equation("Nesterov", "Momentum", "SGD", 1, NESTEROVS)
 ADAM = Equation("Adam", "Adam", "Adam", 2, {"epsilon": EPSILON})
 AMSGRAD = Equation("AMSGrad", "Adam", "Adam", 3, {"epsilon": EPSILON, "amsgrad": True})
-MAIN = (SGD, MOMENTUM_, ADAM)
+MAIN = (SGD, MOMENTUM, ADAM)
 VARIANTS = (NESTEROV, AMSGRAD)
 
 
@@ -67,24 +64,22 @@ class Option:
     over: str = ""
 
 
-PLAIN, CLIPNORM, MONITOR = "", "clipnorm", "monitor"
-CLIP_AND_MONITOR, SIXTEEN = f"{CLIPNORM} + {MONITOR}", "bfloat16"
-GLOBAL_CLIPNORM, WEIGHT_DECAY, EMA = "global_clipnorm", "weight_decay", "ema"
+PLAIN = ""
+CLIP = {"clipnorm": LIMIT}
 MULTIPLIERS = {"learning_rate_multipliers": {"[02468]$": 0.5}}
-CLIP = {CLIPNORM: LIMIT}
 OPTIONS = {
     option.name: option
     for option in (
         Option(PLAIN),
-        Option(CLIPNORM, CLIP, norms=True),
-        Option(GLOBAL_CLIPNORM, {GLOBAL_CLIPNORM: LIMIT}, norms=True),
-        Option(WEIGHT_DECAY, {WEIGHT_DECAY: DECAY}),
-        Option(EMA, {"use_ema": True}, averages=1),
+        Option("clipnorm", CLIP, norms=True),
+        Option("global_clipnorm", {"global_clipnorm": LIMIT}, norms=True),
+        Option("weight_decay", {"weight_decay": 0.004}),
+        Option("ema", {"use_ema": True}, averages=1),
         Option("multipliers", MULTIPLIERS, keras_has_it=False),
-        Option(MONITOR, watched=True, norms=True),
-        Option(CLIP_AND_MONITOR, CLIP, watched=True, norms=True, over=CLIPNORM),
+        Option("monitor", watched=True, norms=True),
+        Option("clipnorm + monitor", CLIP, watched=True, norms=True, over="clipnorm"),
         # Keras has no carry, and its Adam does not move.
-        Option(SIXTEEN, dtype="bfloat16", keras_has_it=False),
+        Option("bfloat16", dtype="bfloat16", keras_has_it=False),
     )
 }
 

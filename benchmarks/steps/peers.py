@@ -7,16 +7,12 @@ from typing import Any
 
 from benchmarks.steps.contender import Contender
 from benchmarks.steps.optimizers import (
-    CLIPNORM,
-    DECAY,
+    AMSGRAD,
     EPSILON,
-    GLOBAL_CLIPNORM,
     LEARNING_RATE,
     LIMIT,
     MAIN,
-    MOMENTUM,
     PLAIN,
-    WEIGHT_DECAY,
     Case,
 )
 from benchmarks.steps.sizes import Arrays
@@ -40,7 +36,7 @@ def of(
         libraries: Where to take them from, if installed.
     """
     # In 16 bits nobody else carries what is rounded away.
-    if case.option.name not in (PLAIN, CLIPNORM, GLOBAL_CLIPNORM, WEIGHT_DECAY):
+    if case.option.name not in (PLAIN, "clipnorm", "global_clipnorm", "weight_decay"):
         return {}
     return {
         name: partial(make, case, values, gradients)
@@ -66,10 +62,10 @@ def _torch(case: Case, values: Arrays, gradients: Arrays, **kind: bool) -> Conte
     clip = torch.nn.utils.clip_grad_norm_
 
     def step() -> None:
-        if case.option.name == CLIPNORM:
+        if "clipnorm" in case.option.arguments:
             for x in θ:
                 clip(x, LIMIT)
-        if case.option.name == GLOBAL_CLIPNORM:
+        if "global_clipnorm" in case.option.arguments:
             clip(θ, LIMIT)
         optimizer.step()
         on_torch.wait()
@@ -78,14 +74,12 @@ def _torch(case: Case, values: Arrays, gradients: Arrays, **kind: bool) -> Conte
 
 
 def _torch_optimizer(optim: Any, θ: list[Any], case: Case, kind: Any) -> Any:
-    kind = {**kind, "lr": LEARNING_RATE}
-    kind["weight_decay"] = DECAY if case.option.name == WEIGHT_DECAY else 0.0
-    name = case.equation.name
-    if case.equation.slots >= 2:
-        make = optim.AdamW if kind["weight_decay"] else optim.Adam
-        return make(θ, eps=EPSILON, amsgrad=name == "AMSGrad", **kind)
-    momentum = MOMENTUM if case.equation.slots else 0.0
-    return optim.SGD(θ, momentum=momentum, nesterov=name == "Nesterov", **kind)
+    decay = case.option.arguments.get("weight_decay", 0.0)
+    kind = {**kind, "lr": LEARNING_RATE, "weight_decay": decay}
+    if case.equation.slots < 2:
+        return optim.SGD(θ, **case.equation.arguments, **kind)
+    make = optim.AdamW if decay else optim.Adam
+    return make(θ, eps=EPSILON, amsgrad=case.equation is AMSGRAD, **kind)
 
 
 def _optax(case: Case, values: Arrays, gradients: Arrays) -> Contender:
@@ -104,20 +98,19 @@ def _optax(case: Case, values: Arrays, gradients: Arrays) -> Contender:
 
 
 def _optax_optimizer(optax: Any, case: Case) -> Any:
-    equations = {
-        0: optax.identity,
-        1: partial(optax.trace, MOMENTUM, case.equation.name == "Nesterov"),
-        2: partial(optax.scale_by_adam, eps=EPSILON),
-    }
-    before = {
-        CLIPNORM: partial(optax.stateless, _each_clipped),
-        GLOBAL_CLIPNORM: partial(optax.clip_by_global_norm, LIMIT),
-    }.get(case.option.name, optax.identity)
-    after = optax.identity()
-    if case.option.name == WEIGHT_DECAY:
-        after = optax.add_decayed_weights(DECAY)
-    equation = equations[case.equation.slots]()
-    return optax.chain(before(), equation, after, optax.scale(-LEARNING_RATE))
+    arguments = {**case.equation.arguments, **case.option.arguments}
+    found = []
+    if "clipnorm" in arguments:
+        found.append(optax.stateless(_each_clipped))
+    if "global_clipnorm" in arguments:
+        found.append(optax.clip_by_global_norm(LIMIT))
+    if "momentum" in arguments:
+        found.append(optax.trace(arguments["momentum"], "nesterov" in arguments))
+    if "epsilon" in arguments:
+        found.append(optax.scale_by_adam(eps=EPSILON))
+    if "weight_decay" in arguments:
+        found.append(optax.add_decayed_weights(arguments["weight_decay"]))
+    return optax.chain(*found, optax.scale(-LEARNING_RATE))
 
 
 def _each_clipped(updates: Any, _: Any) -> Any:
@@ -155,7 +148,7 @@ def legacy(case: Case) -> Any:
 
 
 # Decay goes into the momentum of PyTorch's SGD.
-INTO_MOMENTUM = f"Momentum + {WEIGHT_DECAY}"
+INTO_MOMENTUM = "Momentum + weight_decay"
 # By its name, a peer's library, what makes its step, and the cases in which that is
 # another than the textbook's.
 PEERS: Mapping[str, tuple[str, Callable[..., Contender], Collection[str]]] = {
@@ -165,5 +158,5 @@ PEERS: Mapping[str, tuple[str, Callable[..., Contender], Collection[str]]] = {
     # It takes the largest of other values.
     OPTAX: ("optax", _optax, ["AMSGrad"]),
     # There is no decay of weights in it.
-    LEGACY: ("tf_keras", _legacy, [f"{it.name} + {WEIGHT_DECAY}" for it in MAIN]),
+    LEGACY: ("tf_keras", _legacy, [f"{it.name} + weight_decay" for it in MAIN]),
 }

@@ -1,10 +1,10 @@
 """What a run of the benchmark consists of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from benchmarks.steps import networks
-from benchmarks.steps.optimizers import CLIPNORM, OPTIONS, PLAIN, SIXTEEN
+from benchmarks.steps.optimizers import OPTIONS, PLAIN
 from benchmarks.steps.sizes import ONE, RESNET50, SMALL
 from benchmarks.timing import Repeats
 
@@ -20,39 +20,38 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 DENSE, SPARSE, MODELS, MEMORY, FIRST, FILES = PARTS
 
+BOTH = (PLAIN, "clipnorm")
+DENSE_IN_FULL = {ONE: tuple(OPTIONS), SMALL: BOTH, RESNET50: BOTH}
+FIRST_IN_FULL = {"100 of 8×8": 3, SMALL: 3, "1,000 of 8×8": 1}
+REPEATS_IN_FULL = Repeats(warm_up=2, at_least=7, at_most=101, seconds=1)
+
 
 @dataclass(frozen=True)
 class Plan:
-    """The sizes that are measured, and how often.
+    """The sizes that are measured, and how often; by default in full."""
 
-    Args:
-        name: What the results call it.
-        dense: The options of dense steps by the size of what they update.
-        table_rows: The sizes of the tables that rows of gradients update.
-        largest_together: The largest table of which all contenders are in memory.
-        far_apart: The two tables whose lazy steps are compared.
-        touched: The rows that a batch looks up.
-        models: The models whose training steps are timed.
-        tower_rows: The rows of the tables in a recommender.
-        memory_parameters: Of the step whose memory is counted.
-        first: The sizes of first steps, each with how often they are taken.
-        file_parameters: Of the model that is saved and loaded.
-        repeats: How often a step is timed.
-        accelerator: Whether it is for a GPU; else that is hidden.
-    """
-
-    name: str
-    dense: Mapping[str, tuple[str, ...]]
-    table_rows: tuple[int, ...]
-    largest_together: int
-    far_apart: tuple[int, int]
-    touched: int
-    models: tuple[str, ...]
-    tower_rows: int
-    memory_parameters: int
-    first: Mapping[str, int]
-    file_parameters: int
-    repeats: Repeats
+    name: str = "full"
+    # The options of dense steps by the size of what they update.
+    dense: Mapping[str, tuple[str, ...]] = field(default_factory=DENSE_IN_FULL.copy)
+    # The sizes of the tables that rows of gradients update, the largest of which all
+    # contenders are in memory, and the two whose lazy steps are compared.
+    table_rows: tuple[int, ...] = (10**4, 10**5, 10**6, 10**7)
+    largest_together: int = 10**6
+    far_apart: tuple[int, int] = (10**7, 10**5)
+    # The rows that a batch looks up.
+    touched: int = 1024
+    # The models whose training steps are timed, and the rows of a recommender's tables.
+    models: tuple[str, ...] = tuple(networks.TEXTS)
+    tower_rows: int = 200_000
+    # Of the step whose memory is counted.
+    memory_parameters: int = 2**25
+    # The sizes of first steps, each with how often they are taken.
+    first: Mapping[str, int] = field(default_factory=FIRST_IN_FULL.copy)
+    # Of the model that is saved and loaded.
+    file_parameters: int = 700_000_000 // 12
+    # How often a step is timed.
+    repeats: Repeats = REPEATS_IN_FULL
+    # Whether it is for a GPU; else that is hidden.
     accelerator: bool = False
 
     def with_seconds(self, seconds: float | None) -> "Plan":
@@ -62,27 +61,10 @@ class Plan:
         return replace(self, repeats=replace(self.repeats, seconds=seconds))
 
 
-FULL = Plan(
-    name="full",
-    dense={
-        ONE: tuple(OPTIONS),
-        SMALL: (PLAIN, CLIPNORM),
-        RESNET50: (PLAIN, CLIPNORM),
-    },
-    table_rows=(10**4, 10**5, 10**6, 10**7),
-    largest_together=10**6,
-    far_apart=(10**7, 10**5),
-    touched=1024,
-    models=tuple(networks.TEXTS),
-    tower_rows=200_000,
-    memory_parameters=2**25,
-    first={"100 of 8×8": 3, SMALL: 3, "1,000 of 8×8": 1},
-    file_parameters=700_000_000 // 12,
-    repeats=Repeats(warm_up=2, at_least=7, at_most=101, seconds=1),
-)
+FULL = Plan()
 QUICK = Plan(
     name="quick",
-    dense={"1 of 200,000": (PLAIN,), "2 of 100×100": (PLAIN, CLIPNORM, SIXTEEN)},
+    dense={"1 of 200,000": (PLAIN,), "2 of 100×100": (*BOTH, "bfloat16")},
     table_rows=(10**3, 10**4),
     largest_together=10**3,
     far_apart=(10**4, 10**3),
@@ -95,17 +77,17 @@ QUICK = Plan(
     repeats=Repeats(warm_up=1, at_least=3, at_most=3, seconds=0),
 )
 # A device is lent for minutes, and compiling for it takes long.
-ON_ACCELERATOR = replace(
-    FULL,
+ON_ACCELERATOR = Plan(
     name="full on an accelerator",
-    dense={**FULL.dense, ONE: (PLAIN, CLIPNORM, SIXTEEN)},
-    repeats=replace(FULL.repeats, seconds=0.5),
+    dense={**DENSE_IN_FULL, ONE: (*BOTH, "bfloat16")},
+    repeats=replace(REPEATS_IN_FULL, seconds=0.5),
     accelerator=True,
 )
 QUICK_ON_ACCELERATOR = replace(QUICK, name="quick on an accelerator", accelerator=True)
-PLANS = {it.name: it for it in (FULL, QUICK, ON_ACCELERATOR, QUICK_ON_ACCELERATOR)}
 
 
 def plan(quick: bool, accelerator: bool) -> Plan:
     """Return the plan of these properties."""
-    return PLANS[("quick" if quick else "full") + " on an accelerator" * accelerator]
+    if accelerator:
+        return QUICK_ON_ACCELERATOR if quick else ON_ACCELERATOR
+    return QUICK if quick else FULL

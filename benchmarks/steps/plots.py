@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks import figures, rows
-from benchmarks.steps.optimizers import CLIPNORM, MAIN, PLAIN, case
+from benchmarks.steps.optimizers import MAIN, PLAIN, case
 from benchmarks.steps.peers import FOREACH, FUSED, LEGACY, OPTAX, SPARSE_ADAM
 from benchmarks.steps.plans import BACKENDS, DENSE, SPARSE
 from benchmarks.steps.sizes import ONE, TABLE_WIDTH, rows_of
@@ -60,7 +60,7 @@ def _figures(found: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     sizes = list(dense["size"].unique())
     if sizes:
         size = ONE if ONE in sizes else sizes[0]
-        main = [case(it, option).name for it in MAIN for option in (PLAIN, CLIPNORM)]
+        main = [case(it, option).name for it in MAIN for option in (PLAIN, "clipnorm")]
         shown = dense[dense["case"].isin(main) & (dense["size"] == size)]
         title = f"One step over {size} float32: medians"
         yield "dense", _points(shown, "backend", title, sharex=True)

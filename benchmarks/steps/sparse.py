@@ -1,6 +1,7 @@
 """Sparse gradients: a step against the size of the table that it updates."""
 
-from collections.abc import Callable, Iterator, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -58,16 +59,20 @@ def _measure(plan: Plan, rows: int, case: Case, its_floor: Floor) -> Iterator[Ro
 
 def _samples(plan: Plan, makers: Makers, rows: int) -> timing.Samples:
     if rows > plan.largest_together:
-        one = {name: partial(_step_of, make) for name, make in makers.items()}
-        return timing.one_after_the_other(one, plan.repeats)
+        return _one_after_the_other(makers, plan.repeats)
     found = {name: make() for name, make in makers.items()}
     check_all_take_the_same_step(found)
     steps = {name: each.step for name, each in found.items()}
     return timing.interleaved(steps, plan.repeats)
 
 
-def _step_of(make: Callable[[], Contender]) -> timing.Step:
-    return make().step
+def _one_after_the_other(makers: Makers, repeats: timing.Repeats) -> timing.Samples:
+    """Time the steps with no more than one contender in memory."""
+    samples: dict[str, Sequence[float]] = {}
+    for name, make in makers.items():
+        samples |= timing.interleaved({name: make().step}, repeats)
+        gc.collect()
+    return samples
 
 
 def _measure_apart(plan: Plan) -> Iterator[Row]:

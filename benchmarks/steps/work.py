@@ -1,10 +1,12 @@
 """What the parts share: the names in their rows, and the rows of timed steps."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from benchmarks import rows, timing
 from benchmarks.rows import Row
 
+BUILD = Path(__file__).parents[2] / "build"
 OURS, EXACT, LAZY = "ours", "exact", "lazy"
 BUILTIN = "built-in"
 # Ours without the option whose cost is measured.
