@@ -11,10 +11,15 @@ from benchmarks import timing
 from benchmarks.rows import Row
 from benchmarks.steps import bandwidth, optimizers, peers, sizes
 from benchmarks.steps.bandwidth import Floor
-from benchmarks.steps.contender import Contender, check_all_take_the_same_step
-from benchmarks.steps.optimizers import Case
+from benchmarks.steps.contender import (
+    Contender,
+    Work,
+    best,
+    check_all_take_the_same_step,
+    timed,
+)
+from benchmarks.steps.optimizers import BUILTIN, OURS, WITHOUT, Case
 from benchmarks.steps.plans import DENSE, Plan
-from benchmarks.steps.work import BUILTIN, OURS, WITHOUT, Work, best, timed
 from keras_textbook_opt.callbacks import watch
 
 
@@ -26,10 +31,10 @@ def work(plan: Plan, backend: Any) -> Iterator[Work]:
         its_floor = bandwidth.floor_of(elements, backend if plan.accelerator else None)
         for mode in backend.MODES:
             place = Place(backend, mode, size, libraries, its_floor)
+            where = f"{size}, {place.names['backend']}"
             for case in cases:
-                title = f"{size}, {case.name}, {place.name}"
-                yield title, place.measure(case, plan.repeats)
-            yield f"{size}, floor, {place.name}", place.floors(cases)
+                yield f"{where}, {case.name}", place.measure(case, plan.repeats)
+            yield f"{where}, floor", place.floors(cases)
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,9 @@ class Place:
     floor: Floor
 
     @property
-    def name(self) -> str:
-        return ", ".join(filter(None, (keras.backend.backend(), self.mode)))
+    def names(self) -> dict[str, str]:
+        where = ", ".join(filter(None, (keras.backend.backend(), self.mode)))
+        return {"part": DENSE, "backend": where, "size": self.size}
 
     def measure(self, case: Case, repeats: timing.Repeats) -> Iterator[Row]:
         moves = bandwidth.moves(case)
@@ -65,7 +71,7 @@ class Place:
             steps = {name: each.step for name, each in found.items()}
             samples = timing.interleaved(steps, repeats)
         self.floor.try_again(moves)
-        yield from timed(samples, **self._names(case))
+        yield from timed(samples, case=case.name, **self.names)
 
     def contenders(self, case: Case, watches: ExitStack) -> dict[str, Contender]:
         """Return ours, the built-in, peers, and ours without the case's option."""
@@ -73,7 +79,7 @@ class Place:
         found[BUILTIN] = self._of_keras(case, case.builtin())
         makers = peers.of(case, *sizes.arrays(self.size), self.libraries)
         found |= {name: make() for name, make in makers.items()}
-        if case.option.name:
+        if case.added:
             without = case.without()
             found[WITHOUT] = self._of_keras(without, without.ours())
         return found
@@ -84,7 +90,7 @@ class Place:
             self.floor.try_again(bandwidth.moves(case))
         for case in cases:
             value = self.floor.milliseconds(bandwidth.moves(case))
-            yield best(value, **self._names(case))
+            yield best(value, case=case.name, **self.names)
 
     def _of_keras(
         self, case: Case, optimizer: Any, watches: ExitStack | None = None
@@ -101,7 +107,3 @@ class Place:
             watches.enter_context(watch(optimizer))
         g = self.backend.tensors(gradients, dtype)
         return self.backend.contender(optimizer, variables, g, self.mode)
-
-    def _names(self, case: Case) -> dict[str, str]:
-        where = {"backend": self.name, "size": self.size}
-        return {"part": DENSE, "case": case.name, **where}

@@ -10,9 +10,10 @@ import keras
 
 from benchmarks import timing
 from benchmarks.rows import Row
-from benchmarks.steps.optimizers import ADAM, case
+from benchmarks.steps.contender import Work, timed
+from benchmarks.steps.optimizers import ADAM, OURS, Case
 from benchmarks.steps.plans import FILES, Plan
-from benchmarks.steps.work import BUILD, OURS, Work, timed
+from benchmarks.steps.probe import BUILD
 
 UNITS = 2000
 TRIES = timing.Repeats(warm_up=0, at_least=3, at_most=3, seconds=0)
@@ -22,7 +23,7 @@ def work(plan: Plan, backend: Any) -> Iterator[Work]:
     yield "a model is saved and loaded", _measure(plan.file_parameters)
 
 
-def model(parameters: int, optimizer: Any) -> Any:
+def _model(parameters: int, optimizer: Any) -> Any:
     """Return a compiled model of about so many parameters, its optimizer built."""
     units = min(UNITS, int(parameters**0.5))
     layers = max(1, round(parameters / units**2))
@@ -34,8 +35,8 @@ def model(parameters: int, optimizer: Any) -> Any:
 
 
 def _measure(parameters: int) -> Iterator[Row]:
-    makers = case(ADAM).makers()
-    models = {subject: model(parameters, make()) for subject, make in makers.items()}
+    makers = Case(ADAM).makers()
+    models = {subject: _model(parameters, make()) for subject, make in makers.items()}
     BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         paths = {subject: Path(folder) / f"{subject}.keras" for subject in models}

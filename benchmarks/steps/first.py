@@ -9,9 +9,9 @@ import keras
 from benchmarks import timing
 from benchmarks.rows import Row
 from benchmarks.steps import sizes
-from benchmarks.steps.optimizers import ADAM, PLAIN, Case, case
+from benchmarks.steps.contender import Work, timed
+from benchmarks.steps.optimizers import ADAM, PLAIN, Case
 from benchmarks.steps.plans import FIRST, Plan
-from benchmarks.steps.work import Work, timed
 
 ONE_SMALL = "1 of 8×8"
 
@@ -19,7 +19,7 @@ ONE_SMALL = "1 of 8×8"
 def work(plan: Plan, backend: Any) -> Iterator[Work]:
     for size, tries in plan.first.items():
         for option in (PLAIN, "clipnorm"):
-            of_adam = case(ADAM, option)
+            of_adam = Case(ADAM, option)
             measured = _measure(backend, size, of_adam, tries)
             yield f"{size}, {of_adam.name}, first steps", measured
 

@@ -13,11 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.rows import Row
-from benchmarks.steps.optimizers import AMSGRAD, MAIN, PLAIN, Case, case
+from benchmarks.steps.contender import Work
+from benchmarks.steps.optimizers import AMSGRAD, MAIN, PLAIN, Case
 from benchmarks.steps.plans import MEMORY, TENSORFLOW, Plan
-from benchmarks.steps.work import Work
 
-FLOAT_BYTES = 4
 WARM_UP = 2
 
 
@@ -29,31 +28,25 @@ def work(plan: Plan, backend: Any) -> Iterator[Work]:
     except ValueError:
         return
     options = (PLAIN, "clipnorm", "weight_decay")
-    cases = [case(equation, option) for equation in MAIN for option in options]
-    for each in (*cases, case(AMSGRAD)):
+    cases = [Case(equation, option) for equation in MAIN for option in options]
+    for each in (*cases, Case(AMSGRAD)):
         measured = _measure(plan.memory_parameters, each, backend, device)
         yield f"extra memory of a step, {each.name}", measured
 
 
 def _measure(parameters: int, case: Case, backend: Any, device: str) -> Iterator[Row]:
+    gradient = np.full(parameters, 0.05, np.float32)
+    names = {"part": MEMORY, "case": case.name, "backend": TENSORFLOW}
+    names |= {"size": f"1 of {parameters:,}", "unit": "copies of the gradient"}
     for subject, make in case.makers().items():
-        extra = _extra_bytes(make(), parameters, backend, device)
-        yield Row(
-            part=MEMORY,
-            case=case.name,
-            subject=subject,
-            backend=TENSORFLOW,
-            size=f"1 of {parameters:,}",
-            quantile=0.5,
-            value=extra / (FLOAT_BYTES * parameters),
-            unit="copies of the gradient",
-        )
+        copies = _extra_bytes(make(), gradient, backend, device) / gradient.nbytes
+        yield Row(subject=subject, quantile=0.5, value=copies, **names)
 
 
-def _extra_bytes(optimizer: Any, parameters: int, backend: Any, device: str) -> int:
-    variables = [keras.Variable(tf.zeros(parameters))]
+def _extra_bytes(optimizer: Any, gradient: Any, backend: Any, device: str) -> int:
+    variables = [keras.Variable(tf.zeros(len(gradient)))]
     optimizer.build(variables)
-    g = backend.tensors([np.full(parameters, 0.05, np.float32)], "float32")
+    g = backend.tensors([gradient], "float32")
     step = backend.contender(optimizer, variables, g).step
     for _ in range(WARM_UP):
         step()

@@ -9,10 +9,10 @@ import tensorflow as tf
 from benchmarks import timing
 from benchmarks.rows import Row
 from benchmarks.steps import on_tensorflow
+from benchmarks.steps.contender import Work, timed
 from benchmarks.steps.networks import BOSTON, Network, network
-from benchmarks.steps.optimizers import ADAM, MAIN, Case, case
+from benchmarks.steps.optimizers import ADAM, MAIN, Case
 from benchmarks.steps.plans import MODELS, TENSORFLOW, Plan
-from benchmarks.steps.work import Work, timed
 
 STEP, UPDATE = "step", "update"
 
@@ -20,13 +20,16 @@ STEP, UPDATE = "step", "update"
 def work(plan: Plan, backend: Any) -> Iterator[Work]:
     for name in plan.models:
         for equation in MAIN if name == BOSTON else (ADAM,):
-            yield f"{name}, {equation.name}", _measure(plan, name, case(equation))
+            yield f"{name}, {equation.name}", _measure(plan, name, Case(equation))
 
 
 def _measure(plan: Plan, name: str, case: Case) -> Iterator[Row]:
     its = network(name, plan.tower_rows)
     makers = case.makers_by_rows() if its.looks_up else case.makers()
-    models = {subject: _compiled(its, make()) for subject, make in makers.items()}
+    models = {subject: its.make() for subject in makers}
+    for subject, model in models.items():
+        model.compile(optimizer=makers[subject](), loss=its.loss)
+        model.make_train_function()
     # The update of a model changes it: its steps are timed before.
     done = {}
     for what, of in ((STEP, _step), (UPDATE, _update)):
@@ -35,23 +38,10 @@ def _measure(plan: Plan, name: str, case: Case) -> Iterator[Row]:
     names = {"part": MODELS, "backend": TENSORFLOW, "size": name}
     for what, samples in done.items():
         yield from timed(samples, case=f"{case.name}: {what}", **names)
+    names |= {"case": f"{case.name}: {UPDATE} ÷ {STEP}", "unit": ""}
     for subject in models:
         update, step = (np.median(done[what][subject]) for what in (UPDATE, STEP))
-        yield Row(
-            case=f"{case.name}: {UPDATE} ÷ {STEP}",
-            subject=subject,
-            quantile=0.5,
-            value=float(update / step),
-            unit="",
-            **names,
-        )
-
-
-def _compiled(network: Network, optimizer: Any) -> Any:
-    model = network.make()
-    model.compile(optimizer=optimizer, loss=network.loss)
-    model.make_train_function()
-    return model
+        yield Row(subject=subject, quantile=0.5, value=float(update / step), **names)
 
 
 def _step(network: Network, model: Any) -> timing.Step:

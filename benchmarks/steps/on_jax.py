@@ -1,4 +1,4 @@
-"""A step on JAX, jitted and with its buffers donated."""
+"""A step on JAX, jitted with its buffers donated; see `on_tensorflow`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,7 +12,6 @@ from benchmarks.steps.contender import Contender
 from benchmarks.timing import Step
 
 MODES = ("",)
-# Its own first: an accelerator has no room for others.
 PEERS = ("optax", "torch")
 
 _add = jax.jit(jnp.add, donate_argnums=0)
@@ -24,14 +23,12 @@ def wait(variables: Sequence[Any]) -> None:
 
 
 def device() -> str:
-    """Return the name of the device that steps run on."""
     return jax.devices()[0].device_kind
 
 
 def contender(
     optimizer: Any, variables: Sequence[Any], g: Sequence[Any], mode: str = ""
 ) -> Contender:
-    """Return the step of an optimizer of Keras that is built on the variables."""
     θ, state = (
         [jnp.copy(each.value) for each in some]
         for some in (variables, optimizer.variables)
@@ -54,7 +51,6 @@ def jitted(update: Callable[..., Any], θ: Any, state: Any, g: Any) -> Contender
 def first_steps(
     optimizer: Any, variables: Sequence[Any], g: Sequence[Any]
 ) -> dict[str, Step]:
-    """Return what happens from a built optimizer to its first step, by name."""
     θ, state = ([x.value for x in some] for some in (variables, optimizer.variables))
     made: list[Any] = [jax.jit(_update_of(optimizer))]
 
@@ -82,7 +78,6 @@ def _update_of(optimizer: Any) -> Callable[..., Any]:
 
 
 def loops(elements: int) -> Iterator[tuple[Step, float]]:
-    """Return what moves an accelerator's memory, and so many arrays."""
     b = jnp.ones(LARGE)
     kept = [jnp.ones(LARGE)]
 

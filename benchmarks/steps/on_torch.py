@@ -1,4 +1,4 @@
-"""A step on PyTorch, eager."""
+"""A step on PyTorch, eager; `on_tensorflow` says what each function is."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -13,20 +13,17 @@ from benchmarks.steps.contender import Contender
 from benchmarks.timing import Step
 
 MODES = ("",)
-# Its own first: an accelerator has no room for others.
 PEERS = ("torch", "optax")
 
 torch.set_num_threads(machine.cores())
 
 
 def device() -> str:
-    """Return the name of the device that steps run on."""
     where = get_device()
     return torch.cuda.get_device_name() if where == "cuda" else where
 
 
 def wait(variables: Sequence[Any] = ()) -> None:
-    """Wait for all that the device has to do."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -34,8 +31,6 @@ def wait(variables: Sequence[Any] = ()) -> None:
 def contender(
     optimizer: Any, variables: Sequence[Any], g: Sequence[Any], mode: str = ""
 ) -> Contender:
-    """Return the step of an optimizer of Keras that is built on the variables."""
-
     def step() -> None:
         optimizer.apply(g, variables)
         wait()
@@ -46,7 +41,6 @@ def contender(
 def first_steps(
     optimizer: Any, variables: Sequence[Any], g: Sequence[Any]
 ) -> dict[str, Step]:
-    """Return what happens from a built optimizer to its first step, by name."""
     return {"first run": contender(optimizer, variables, g).step}
 
 
@@ -60,7 +54,6 @@ def values_of(tensors: Iterable[Any]) -> list[np.ndarray]:
 
 
 def loops(elements: int) -> Iterator[tuple[Step, float]]:
-    """Return what moves an accelerator's memory, and so many arrays."""
     a, b = torch.ones(2, LARGE, device=get_device())
     for move, arrays in ((a.add_, 3), (a.copy_, 2)):
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from benchmarks.steps.work import BUILTIN, EXACT, LAZY, OURS
+OURS, EXACT, LAZY = "ours", "exact", "lazy"
+BUILTIN = "built-in"
+# Ours without the option whose cost is measured.
+WITHOUT = "ours without it"
 
 LEARNING_RATE = 1e-3
 LIMIT = 1.0
@@ -36,7 +39,6 @@ NESTEROV = Equation("Nesterov", "Momentum", "SGD", 1, NESTEROVS)
 ADAM = Equation("Adam", "Adam", "Adam", 2, {"epsilon": EPSILON})
 AMSGRAD = Equation("AMSGrad", "Adam", "Adam", 3, {"epsilon": EPSILON, "amsgrad": True})
 MAIN = (SGD, MOMENTUM, ADAM)
-VARIANTS = (NESTEROV, AMSGRAD)
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,18 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Case:
-    """An equation under an option."""
+    """An equation, and the name of an option beside it."""
 
     equation: Equation
-    option: Option
+    added: str = PLAIN
 
     @property
     def name(self) -> str:
-        return " + ".join(filter(None, (self.equation.name, self.option.name)))
+        return " + ".join(filter(None, (self.equation.name, self.added)))
+
+    @property
+    def option(self) -> Option:
+        return OPTIONS[self.added]
 
     def ours(self, **more: Any) -> Any:
         import keras_textbook_opt
@@ -119,19 +125,13 @@ class Case:
 
     def without(self) -> "Case":
         """Return the case beside which this one's cost stands."""
-        return Case(self.equation, OPTIONS[self.option.over])
+        return Case(self.equation, self.option.over)
 
     def _made(self, make: Any, **options: Any) -> Any:
         return make(LEARNING_RATE, **self.equation.arguments, **options)
 
 
-def case(equation: Equation, option: str = PLAIN) -> Case:
-    return Case(equation, OPTIONS[option])
-
-
 def cases(options: Sequence[str]) -> list[Case]:
     """Return the main equations under each option, and their variants under none."""
-    return [
-        *(case(equation, option) for equation in MAIN for option in options),
-        *map(case, VARIANTS),
-    ]
+    main = [Case(equation, option) for equation in MAIN for option in options]
+    return [*main, Case(NESTEROV), Case(AMSGRAD)]

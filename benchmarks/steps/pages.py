@@ -10,9 +10,9 @@ from benchmarks.report import between, number
 from benchmarks.rows import QUARTILES, ratio_name
 from benchmarks.setting import Setting
 from benchmarks.steps import networks, plans, plots, requirements
-from benchmarks.steps.optimizers import OPTIONS
+from benchmarks.steps.contender import BEST, FLOOR, MILLISECONDS
+from benchmarks.steps.optimizers import BUILTIN, OPTIONS, OURS, WITHOUT
 from benchmarks.steps.plans import FULL
-from benchmarks.steps.work import BEST, BUILTIN, FLOOR, MILLISECONDS, OURS, WITHOUT
 
 NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 LEGEND = (

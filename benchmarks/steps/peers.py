@@ -36,7 +36,7 @@ def of(
         libraries: Where to take them from, if installed.
     """
     # In 16 bits nobody else carries what is rounded away.
-    if case.option.name not in (PLAIN, "clipnorm", "global_clipnorm", "weight_decay"):
+    if case.added not in (PLAIN, "clipnorm", "global_clipnorm", "weight_decay"):
         return {}
     return {
         name: partial(make, case, values, gradients)
@@ -46,7 +46,7 @@ def of(
     }
 
 
-def _torch(case: Case, values: Arrays, gradients: Arrays, **kind: bool) -> Contender:
+def _torch(case: Case, values: Arrays, gradients: Arrays, **kind: Any) -> Contender:
     """A clip is in place: the first step meets the gradient, later ones what it left.
 
     They take as long.
@@ -58,7 +58,13 @@ def _torch(case: Case, values: Arrays, gradients: Arrays, **kind: bool) -> Conte
     θ = list(map(torch.nn.Parameter, on_torch.tensors(values, "float32")))
     for x, g in zip(θ, on_torch.tensors(gradients, "float32")):
         x.grad = g
-    optimizer = _torch_optimizer(torch.optim, θ, case, kind)
+    decay = case.option.arguments.get("weight_decay", 0.0)
+    kind = {**kind, "lr": LEARNING_RATE, "weight_decay": decay}
+    if case.equation.slots < 2:
+        optimizer = torch.optim.SGD(θ, **case.equation.arguments, **kind)
+    else:
+        make = torch.optim.AdamW if decay else torch.optim.Adam
+        optimizer = make(θ, eps=EPSILON, amsgrad=case.equation is AMSGRAD, **kind)
     clip = torch.nn.utils.clip_grad_norm_
 
     def step() -> None:
@@ -71,15 +77,6 @@ def _torch(case: Case, values: Arrays, gradients: Arrays, **kind: bool) -> Conte
         on_torch.wait()
 
     return Contender(step, partial(on_torch.values_of, θ))
-
-
-def _torch_optimizer(optim: Any, θ: list[Any], case: Case, kind: Any) -> Any:
-    decay = case.option.arguments.get("weight_decay", 0.0)
-    kind = {**kind, "lr": LEARNING_RATE, "weight_decay": decay}
-    if case.equation.slots < 2:
-        return optim.SGD(θ, **case.equation.arguments, **kind)
-    make = optim.AdamW if decay else optim.Adam
-    return make(θ, eps=EPSILON, amsgrad=case.equation is AMSGRAD, **kind)
 
 
 def _optax(case: Case, values: Arrays, gradients: Arrays) -> Contender:
@@ -101,7 +98,7 @@ def _optax_optimizer(optax: Any, case: Case) -> Any:
     arguments = {**case.equation.arguments, **case.option.arguments}
     found = []
     if "clipnorm" in arguments:
-        found.append(optax.stateless(_each_clipped))
+        found.append(optax.stateless_with_tree_map(_clipped))
     if "global_clipnorm" in arguments:
         found.append(optax.clip_by_global_norm(LIMIT))
     if "momentum" in arguments:
@@ -113,16 +110,12 @@ def _optax_optimizer(optax: Any, case: Case) -> Any:
     return optax.chain(*found, optax.scale(-LEARNING_RATE))
 
 
-def _each_clipped(updates: Any, _: Any) -> Any:
-    """Each by its own norm, which optax has not."""
+def _clipped(g: Any, _: Any) -> Any:
+    """By its own norm, which optax has not."""
     import jax
 
-    norm, largest = jax.numpy.linalg.norm, jax.numpy.maximum
-
-    def clipped(g: Any) -> Any:
-        return g * (LIMIT / largest(norm(g.ravel()), LIMIT))
-
-    return jax.tree.map(clipped, updates)
+    norm = jax.numpy.linalg.norm(g.ravel())
+    return g * (LIMIT / jax.numpy.maximum(norm, LIMIT))
 
 
 def _legacy(case: Case, values: Arrays, gradients: Arrays) -> Contender:

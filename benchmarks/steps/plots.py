@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks import figures, rows
-from benchmarks.steps.optimizers import MAIN, PLAIN, case
+from benchmarks.steps.contender import BEST, FLOOR, MILLISECONDS
+from benchmarks.steps.optimizers import BUILTIN, EXACT, LAZY, MAIN, OURS, PLAIN, Case
 from benchmarks.steps.peers import FOREACH, FUSED, LEGACY, OPTAX, SPARSE_ADAM
 from benchmarks.steps.plans import BACKENDS, DENSE, SPARSE
 from benchmarks.steps.sizes import ONE, TABLE_WIDTH, rows_of
-from benchmarks.steps.work import BEST, BUILTIN, EXACT, FLOOR, LAZY, MILLISECONDS, OURS
 
 # How a subject is drawn.
 STYLES: Mapping[str, Mapping[str, Any]] = {
@@ -60,7 +60,7 @@ def _figures(found: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     sizes = list(dense["size"].unique())
     if sizes:
         size = ONE if ONE in sizes else sizes[0]
-        main = [case(it, option).name for it in MAIN for option in (PLAIN, "clipnorm")]
+        main = [Case(it, option).name for it in MAIN for option in (PLAIN, "clipnorm")]
         shown = dense[dense["case"].isin(main) & (dense["size"] == size)]
         title = f"One step over {size} float32: medians"
         yield "dense", _points(shown, "backend", title, sharex=True)

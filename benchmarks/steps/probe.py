@@ -4,11 +4,13 @@ import gc
 import importlib
 import os
 import warnings
+from pathlib import Path
 
 from benchmarks.rows import Row
+from benchmarks.steps.contender import Work
 from benchmarks.steps.plans import Plan
-from benchmarks.steps.work import BUILD, Work
 
+BUILD = Path(__file__).parents[2] / "build"
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 ON_THE_PROCESSOR = {
     "CUDA_VISIBLE_DEVICES": "",

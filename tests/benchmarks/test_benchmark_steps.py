@@ -38,11 +38,24 @@ from benchmarks.steps import (
     sparse,
 )
 from benchmarks.steps.batches import Batches, zipf
-from benchmarks.steps.contender import Contender, check_all_take_the_same_step
-from benchmarks.steps.optimizers import ADAM, MAIN, OPTIONS, case
+from benchmarks.steps.contender import (
+    BEST,
+    FLOOR,
+    Contender,
+    check_all_take_the_same_step,
+)
+from benchmarks.steps.optimizers import (
+    ADAM,
+    BUILTIN,
+    LAZY,
+    MAIN,
+    OPTIONS,
+    OURS,
+    WITHOUT,
+    Case,
+)
 from benchmarks.steps.plans import DENSE, FULL, PARTS, QUICK, SPARSE, TENSORFLOW
 from benchmarks.steps.requirements import LIMITS, NAMES
-from benchmarks.steps.work import BEST, BUILTIN, FLOOR, LAZY, OURS, WITHOUT
 from benchmarks.timing import Repeats
 from tests.processes import ROOT
 
@@ -61,12 +74,12 @@ PLACE = dense.Place(on_tensorflow, "", "3 of 4", (), NO_FLOOR)
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_ours_the_built_in_and_peers_take_the_case_s_step(option):
-    found = list(PLACE.measure(case(ADAM, option), ONCE))
+    found = list(PLACE.measure(Case(ADAM, option), ONCE))
     subjects = {OURS, BUILTIN, SPEEDUP}
     assert {row.subject for row in found} == subjects | (
         {WITHOUT, COST} if option else set()
     )
-    assert {row.case for row in found} == {case(ADAM, option).name}
+    assert {row.case for row in found} == {Case(ADAM, option).name}
 
 
 def test_a_contender_of_another_step_is_not_timed():
@@ -78,7 +91,7 @@ def test_a_contender_of_another_step_is_not_timed():
 
 
 def test_a_step_is_one_step_and_gives_its_memory_back():
-    optimizer, variable = case(ADAM).ours(), keras.Variable([1.0, 2.0])
+    optimizer, variable = Case(ADAM).ours(), keras.Variable([1.0, 2.0])
     optimizer.build([variable])
 
     g = on_tensorflow.tensors([np.ones(2)], "float32")
@@ -98,10 +111,10 @@ def test_a_step_is_one_step_and_gives_its_memory_back():
 def test_peers_that_are_missing_or_take_another_step_are_left_out(monkeypatch):
     its_peers = partial(peers.of, values=[], gradients=[], libraries=["tf_keras"])
     monkeypatch.setattr(peers, "find_spec", lambda module: True)
-    assert set(its_peers(case(ADAM, "clipnorm"))) == {peers.LEGACY}
-    assert not its_peers(case(ADAM, "bfloat16"))
+    assert set(its_peers(Case(ADAM, "clipnorm"))) == {peers.LEGACY}
+    assert not its_peers(Case(ADAM, "bfloat16"))
     monkeypatch.setattr(peers, "find_spec", lambda module: None)
-    assert not its_peers(case(ADAM))
+    assert not its_peers(Case(ADAM))
 
 
 def test_the_lists_of_variables():
@@ -126,7 +139,7 @@ def test_a_batch_s_first_ids_are_distinct_and_others_follow_zipf_s_law():
 @pytest.mark.parametrize("equation", MAIN, ids=lambda it: it.name)
 def test_all_take_the_same_step_by_rows(equation):
     batches = Batches(rows=20, width=2, touched=5)
-    makers = sparse.contenders(case(equation), batches)
+    makers = sparse.contenders(Case(equation), batches)
     assert BUILTIN in makers and (LAZY in makers) == bool(equation.slots)
     check_all_take_the_same_step({name: make() for name, make in makers.items()})
 
@@ -137,12 +150,12 @@ def test_all_take_the_same_step_by_rows(equation):
 @pytest.mark.parametrize(
     ("its_case", "reads", "writes"),
     [
-        (case(optimizers.SGD), 2, 1),
-        (case(optimizers.SGD, "clipnorm"), 3, 1),
-        (case(optimizers.MOMENTUM), 3, 2),
-        (case(ADAM), 4, 3),
-        (case(ADAM, "ema"), 5, 4),
-        (case(optimizers.AMSGRAD), 5, 4),
+        (Case(optimizers.SGD), 2, 1),
+        (Case(optimizers.SGD, "clipnorm"), 3, 1),
+        (Case(optimizers.MOMENTUM), 3, 2),
+        (Case(ADAM), 4, 3),
+        (Case(ADAM, "ema"), 5, 4),
+        (Case(optimizers.AMSGRAD), 5, 4),
     ],
     ids=lambda it: getattr(it, "name", None),
 )
@@ -157,7 +170,7 @@ def test_the_floor_is_the_best_try_of_the_best_loop(monkeypatch):
     tries = {slow: [9.0, 8.0], fast: [6.0, 7.0]}
     monkeypatch.setattr(bandwidth, "_fastest", lambda loop: min(tries[loop]))
     floor = bandwidth.Floor(lambda written: [(slow, 3), (fast, 3)])
-    moves = bandwidth.moves(case(optimizers.SGD, "clipnorm"))
+    moves = bandwidth.moves(Case(optimizers.SGD, "clipnorm"))
     floor.try_again(moves)
     assert floor.milliseconds(moves) == (1 + 2 + 1) * 6 / 3
     tries[slow] = [3.0, 4.0]
