@@ -31,7 +31,7 @@ class Contender(NamedTuple):
     values: Callable[[], list[np.ndarray]]
 
 
-def check_all_take_the_same_step(
+def check_same_step(
     contenders: Mapping[str, Contender], dtype: str = "float32"
 ) -> None:
     """Let each take its first step, and compare with the first of them.

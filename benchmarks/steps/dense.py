@@ -11,13 +11,7 @@ from benchmarks import timing
 from benchmarks.rows import Row
 from benchmarks.steps import bandwidth, optimizers, peers, sizes
 from benchmarks.steps.bandwidth import Floor
-from benchmarks.steps.contender import (
-    Contender,
-    Work,
-    best,
-    check_all_take_the_same_step,
-    timed,
-)
+from benchmarks.steps.contender import Contender, Work, best, check_same_step, timed
 from benchmarks.steps.optimizers import BUILTIN, OURS, WITHOUT, Case
 from benchmarks.steps.plans import DENSE, Plan
 from keras_textbook_opt.callbacks import watch
@@ -67,7 +61,7 @@ class Place:
             found = self.contenders(case, watches)
             others = (WITHOUT,) if case.option.keras_has_it else (WITHOUT, BUILTIN)
             same = {name: it for name, it in found.items() if name not in others}
-            check_all_take_the_same_step(same, case.option.dtype)
+            check_same_step(same, case.option.dtype)
             steps = {name: each.step for name, each in found.items()}
             samples = timing.interleaved(steps, repeats)
         self.floor.try_again(moves)

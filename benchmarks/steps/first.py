@@ -13,8 +13,6 @@ from benchmarks.steps.contender import Work, timed
 from benchmarks.steps.optimizers import ADAM, PLAIN, Case
 from benchmarks.steps.plans import FIRST, Plan
 
-ONE_SMALL = "1 of 8×8"
-
 
 def work(plan: Plan, backend: Any) -> Iterator[Work]:
     for size, tries in plan.first.items():
@@ -27,7 +25,7 @@ def work(plan: Plan, backend: Any) -> Iterator[Work]:
 def _measure(backend: Any, size: str, case: Case, tries: int) -> Iterator[Row]:
     makers = case.makers()
     for make in makers.values():  # what is imported and set up once
-        _stages(backend, ONE_SMALL, make())
+        _stages(backend, "1 of 8×8", make())
     by_stage: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for _ in range(tries):
         for subject, make in makers.items():

@@ -14,8 +14,6 @@ from benchmarks.steps.networks import BOSTON, Network, network
 from benchmarks.steps.optimizers import ADAM, MAIN, Case
 from benchmarks.steps.plans import MODELS, TENSORFLOW, Plan
 
-STEP, UPDATE = "step", "update"
-
 
 def work(plan: Plan, backend: Any) -> Iterator[Work]:
     for name in plan.models:
@@ -32,15 +30,15 @@ def _measure(plan: Plan, name: str, case: Case) -> Iterator[Row]:
         model.make_train_function()
     # The update of a model changes it: its steps are timed before.
     done = {}
-    for what, of in ((STEP, _step), (UPDATE, _update)):
+    for what, of in (("step", _step), ("update", _update)):
         steps = {subject: of(its, model) for subject, model in models.items()}
         done[what] = timing.interleaved(steps, plan.repeats)
     names = {"part": MODELS, "backend": TENSORFLOW, "size": name}
     for what, samples in done.items():
         yield from timed(samples, case=f"{case.name}: {what}", **names)
-    names |= {"case": f"{case.name}: {UPDATE} ÷ {STEP}", "unit": ""}
+    names |= {"case": f"{case.name}: update ÷ step", "unit": ""}
     for subject in models:
-        update, step = (np.median(done[what][subject]) for what in (UPDATE, STEP))
+        update, step = (np.median(done[what][subject]) for what in ("update", "step"))
         yield Row(subject=subject, quantile=0.5, value=float(update / step), **names)
 
 

@@ -6,15 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.steps.contender import Contender
-from benchmarks.steps.optimizers import (
-    AMSGRAD,
-    EPSILON,
-    LEARNING_RATE,
-    LIMIT,
-    MAIN,
-    PLAIN,
-    Case,
-)
+from benchmarks.steps.optimizers import LEARNING_RATE, LIMIT, MAIN, PLAIN, Case
 from benchmarks.steps.sizes import Arrays
 
 FUSED, FOREACH = "torch.optim fused", "torch.optim foreach"
@@ -64,7 +56,8 @@ def _torch(case: Case, values: Arrays, gradients: Arrays, **kind: Any) -> Conten
         optimizer = torch.optim.SGD(θ, **case.equation.arguments, **kind)
     else:
         make = torch.optim.AdamW if decay else torch.optim.Adam
-        optimizer = make(θ, eps=EPSILON, amsgrad=case.equation is AMSGRAD, **kind)
+        arguments = {"amsgrad": False, **case.equation.arguments}
+        optimizer = make(θ, eps=arguments.pop("epsilon"), **arguments, **kind)
     clip = torch.nn.utils.clip_grad_norm_
 
     def step() -> None:
@@ -104,7 +97,7 @@ def _optax_optimizer(optax: Any, case: Case) -> Any:
     if "momentum" in arguments:
         found.append(optax.trace(arguments["momentum"], "nesterov" in arguments))
     if "epsilon" in arguments:
-        found.append(optax.scale_by_adam(eps=EPSILON))
+        found.append(optax.scale_by_adam(eps=arguments["epsilon"]))
     if "weight_decay" in arguments:
         found.append(optax.add_decayed_weights(arguments["weight_decay"]))
     return optax.chain(*found, optax.scale(-LEARNING_RATE))

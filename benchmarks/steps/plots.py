@@ -1,6 +1,6 @@
 """The plots, drawn from the rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,59 +57,62 @@ def write(found: pd.DataFrame, folder: Path) -> list[str]:
 
 def _figures(found: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     dense = rows.find(found, part=DENSE)
-    sizes = list(dense["size"].unique())
-    if sizes:
-        size = ONE if ONE in sizes else sizes[0]
+    if len(dense):
+        size = ONE if ONE in set(dense["size"]) else dense["size"].iloc[0]
         main = [Case(it, option).name for it in MAIN for option in (PLAIN, "clipnorm")]
         shown = dense[dense["case"].isin(main) & (dense["size"] == size)]
         title = f"One step over {size} float32: medians"
-        yield "dense", _points(shown, "backend", title, sharex=True)
+        yield "dense", _panels(shown, "backend", _points, title, sharex=True)
     by_rows = rows.find(found, part=SPARSE)
     by_rows = by_rows[by_rows["case"].isin([it.name for it in MAIN])]
     if len(by_rows):
-        yield "sparse", _lines(by_rows)
+        title = "One step by some rows, against the size of their table: "
+        title += "median and quartiles"
+        yield "sparse", _panels(by_rows, "case", _lines, title, 3, 10, sharey=True)
     for backend in BACKENDS:
         its_rows = rows.find(dense, backend=backend)
         if len(its_rows):
             title = f"One step on {TITLES[backend]}: medians"
-            yield backend, _points(its_rows, "size", title)
+            yield backend, _panels(its_rows, "size", _points, title)
 
 
-def _points(found: pd.DataFrame, by: str, title: str, sharex: bool = False) -> Figure:
-    """Draw a line for each case, its subjects on it, and a bar where memory ends."""
+def _panels(
+    found: pd.DataFrame,
+    by: str,
+    draw: Callable[[Axes, pd.DataFrame], None],
+    title: str,
+    most_across: int = 2,
+    least_lines: int = 1,
+    **shared: Any,
+) -> Figure:
+    """Draw the rows of each name in the column `by` into a panel of their own."""
     panels = {str(name): its_rows for name, its_rows in found.groupby(by, sort=False)}
-    across = min(2, len(panels))
+    across = min(most_across, len(panels))
     down = -(-len(panels) // across)
-    most = max(it["case"].nunique() for it in panels.values())
-    size = (12, 1 + down * (1 + 0.27 * most))
-    figure, grid = plt.subplots(
-        down, across, figsize=size, squeeze=False, sharex=sharex
-    )
+    lines = [least_lines, *(its_rows["case"].nunique() for its_rows in panels.values())]
+    size = (12, 1 + down * (1 + 0.27 * max(lines)))
+    figure, grid = plt.subplots(down, across, figsize=size, squeeze=False, **shared)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     for axes, (name, its_rows) in zip(grid.flat, panels.items()):
-        middle = its_rows[its_rows["quantile"].isin([0.5, BEST])]
-        table = middle.pivot(index="case", columns="subject", values="value")
-        table = table.reindex(its_rows["case"].unique())
-        for subject, style in STYLES.items():
-            if subject in table:
-                look = {
-                    "label": subject,
-                    **style,
-                    **POINT,
-                    **PROMINENT.get(subject, {}),
-                }
-                axes.plot(table[subject], table.index, **look)
-        axes.set_ylim(len(table) - 0.5, -0.5)
-        axes.set(title=TITLES.get(name, name), xlabel="milliseconds a step")
-        _logarithmic(axes)
+        draw(axes, its_rows)
+        axes.set_title(TITLES.get(name, name))
     figures.legend_below(figure, 4)
     figure.suptitle(title)
     return figure
 
 
-def _logarithmic(axes: Axes) -> None:
-    axes.set_xscale("log")
+def _points(axes: Axes, found: pd.DataFrame) -> None:
+    """Draw a line for each case, its subjects on it, and a bar where memory ends."""
+    middle = found[found["quantile"].isin([0.5, BEST])]
+    table = middle.pivot(index="case", columns="subject", values="value")
+    table = table.reindex(found["case"].unique())
+    for subject, style in STYLES.items():
+        if subject in table:
+            look = {**style, **POINT, **PROMINENT.get(subject, {})}
+            axes.plot(table[subject], table.index, **{"label": subject, **look})
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set(xlabel="milliseconds a step", xscale="log")
     lower, upper = axes.get_xlim()
     subs = (1, 2, 5) if upper < WIDE * lower else (1,)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
@@ -117,27 +120,18 @@ def _logarithmic(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _lines(found: pd.DataFrame) -> Figure:
+def _lines(axes: Axes, found: pd.DataFrame) -> None:
     """Draw the time of a step against the size of the table, and its quartiles."""
-    panels = found.assign(size=found["size"].map(rows_of)).groupby("case", sort=False)
-    figure, grid = plt.subplots(
-        1, len(panels), figsize=(12, 4.6), sharey=True, squeeze=False
-    )
-    for axes, (name, its_rows) in zip(grid.flat, panels):
-        for subject, of_subject in its_rows.groupby("subject", sort=False):
-            style = {"label": subject, **STYLES[str(subject)]}
-            table = of_subject.pivot(index="size", columns="quantile", values="value")
-            if subject == FLOOR:
-                style |= {"label": f"{style['label']} to the whole table", "ls": ":"}
-            else:
-                between = (table.index, table[0.25], table[0.75])
-                axes.fill_between(*between, color=style["color"], alpha=0.25)
-            axes.plot(table.get(0.5, table.get(BEST)), **style)
-        axes.set(title=name, xscale="log", yscale="log")
-        axes.set_xlabel(f"rows of the table, each of {TABLE_WIDTH} float32")
-    grid[0, 0].set_ylabel("milliseconds a step")
-    figures.legend_below(figure, 4)
-    figure.suptitle(
-        "One step by some rows, against the size of their table: median and quartiles"
-    )
-    return figure
+    by_rows = found.assign(size=found["size"].map(rows_of))
+    for subject, of_subject in by_rows.groupby("subject", sort=False):
+        style = {"label": subject, **STYLES[str(subject)]}
+        table = of_subject.pivot(index="size", columns="quantile", values="value")
+        if subject == FLOOR:
+            style |= {"label": f"{style['label']} to the whole table", "ls": ":"}
+        else:
+            between = (table.index, table[0.25], table[0.75])
+            axes.fill_between(*between, color=style["color"], alpha=0.25)
+        axes.plot(table.get(0.5, table.get(BEST)), **style)
+    axes.set(xscale="log", yscale="log", ylabel="milliseconds a step")
+    axes.label_outer()
+    axes.set_xlabel(f"rows of the table, each of {TABLE_WIDTH} float32")

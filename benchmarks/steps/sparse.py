@@ -16,13 +16,7 @@ from benchmarks.rows import Row
 from benchmarks.steps import bandwidth, on_tensorflow, peers
 from benchmarks.steps.bandwidth import Floor, Moves
 from benchmarks.steps.batches import Batches
-from benchmarks.steps.contender import (
-    Contender,
-    Work,
-    best,
-    check_all_take_the_same_step,
-    timed,
-)
+from benchmarks.steps.contender import Contender, Work, best, check_same_step, timed
 from benchmarks.steps.optimizers import ADAM, EPSILON, LAZY, LEARNING_RATE, MAIN, Case
 from benchmarks.steps.plans import SPARSE, TENSORFLOW, Plan
 from benchmarks.steps.sizes import TABLE_WIDTH, table_title
@@ -64,7 +58,7 @@ def _measure(plan: Plan, rows: int, case: Case, its_floor: Floor) -> Iterator[Ro
         samples = _one_after_the_other(makers, plan.repeats)
     else:
         found = {name: make() for name, make in makers.items()}
-        check_all_take_the_same_step(found)
+        check_same_step(found)
         steps = {name: each.step for name, each in found.items()}
         samples = timing.interleaved(steps, plan.repeats)
     yield from timed(samples, **names)
@@ -136,16 +130,11 @@ def _sparse_adam(batches: Batches) -> Contender:
     torch.sparse.check_sparse_tensor_invariants.disable()
     table = torch.nn.Parameter(torch.tensor(batches.table))
     optimizer = torch.optim.SparseAdam([table], LEARNING_RATE, eps=EPSILON)
-    pool = itertools.cycle(
-        [
-            torch.sparse_coo_tensor(
-                torch.tensor(ids[None], dtype=torch.int64),
-                torch.tensor(values),
-                batches.shape,
-            )
-            for ids, values in zip(batches.ids, batches.values)
-        ]
-    )
+    gradients = [
+        torch.sparse_coo_tensor(torch.tensor(ids[None]), values, batches.shape)
+        for ids, values in zip(batches.ids, map(torch.tensor, batches.values))
+    ]
+    pool = itertools.cycle(gradients)
 
     def step() -> None:
         table.grad = next(pool)

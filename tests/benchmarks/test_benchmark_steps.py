@@ -42,7 +42,7 @@ from benchmarks.steps.contender import (
     BEST,
     FLOOR,
     Contender,
-    check_all_take_the_same_step,
+    check_same_step,
 )
 from benchmarks.steps.optimizers import (
     ADAM,
@@ -84,10 +84,10 @@ def test_ours_the_built_in_and_peers_take_the_case_s_step(option):
 
 def test_a_contender_of_another_step_is_not_timed():
     same = {OURS: contender(1.0), BUILTIN: contender(1.0 + 5e-7)}
-    check_all_take_the_same_step(same)
+    check_same_step(same)
     for other in (1.0 + 1e-5, math.nan):
         with pytest.raises(AssertionError, match="peer steps elsewhere"):
-            check_all_take_the_same_step(same | {"peer": contender(other)})
+            check_same_step(same | {"peer": contender(other)})
 
 
 def test_a_step_is_one_step_and_gives_its_memory_back():
@@ -141,7 +141,7 @@ def test_all_take_the_same_step_by_rows(equation):
     batches = Batches(rows=20, width=2, touched=5)
     makers = sparse.contenders(Case(equation), batches)
     assert BUILTIN in makers and (LAZY in makers) == bool(equation.slots)
-    check_all_take_the_same_step({name: make() for name, make in makers.items()})
+    check_same_step({name: make() for name, make in makers.items()})
 
 
 # The floor.
