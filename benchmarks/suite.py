@@ -16,7 +16,7 @@ from benchmarks import INTERRUPTED, progress, rows, setting
 from benchmarks.rows import Row
 
 RUN = "run"
-WIDTH = 52
+WIDTH = 40
 
 Found = TypeVar("Found")
 # Moves the bar so far, and may say what is done now.

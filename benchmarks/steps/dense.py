@@ -27,8 +27,8 @@ def work(plan: Plan, backend: Any) -> Iterator[Work]:
             place = Place(backend, mode, size, libraries, its_floor)
             where = f"{size}, {place.names['backend']}"
             for case in cases:
-                yield f"{where}, {case.name}", place.measure(case, plan.repeats)
-            yield f"{where}, floor", place.floors(cases)
+                yield f"{case.name}, {where}", place.measure(case, plan.repeats)
+            yield f"floor, {where}", place.floors(cases)
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,10 @@ class Equation:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-NESTEROVS = {"momentum": 0.9, "nesterov": True}
+HEAVY_BALL = {"momentum": 0.9}
 SGD = Equation("SGD", "SGD", "SGD", 0)
-MOMENTUM = Equation("Momentum", "Momentum", "SGD", 1, {"momentum": 0.9})
-NESTEROV = Equation("Nesterov", "Momentum", "SGD", 1, NESTEROVS)
+MOMENTUM = Equation("Momentum", "Momentum", "SGD", 1, HEAVY_BALL)
+NESTEROV = Equation("Nesterov", "Momentum", "SGD", 1, HEAVY_BALL | {"nesterov": True})
 ADAM = Equation("Adam", "Adam", "Adam", 2, {"epsilon": EPSILON})
 AMSGRAD = Equation("AMSGrad", "Adam", "Adam", 3, {"epsilon": EPSILON, "amsgrad": True})
 MAIN = (SGD, MOMENTUM, ADAM)
