@@ -76,6 +76,8 @@ def on_backend(
 ) -> tuple[str, list[Row]]:
     """Return the device, and what a new process measures on it."""
     found: list[Row] = []
+    probe.BUILD.mkdir(exist_ok=True)
+    probe.LOG.unlink(missing_ok=True)
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         try:
             device, titles = process.submit(probe.begin, plan, backend, part).result()
@@ -84,5 +86,6 @@ def on_backend(
                 found += process.submit(probe.measure, piece).result()
                 advance(1 / len(titles), title)
         except BrokenProcessPool:
-            raise RuntimeError(probe.LOG.read_text(encoding="utf-8")) from None
+            said = probe.LOG.read_text() if probe.LOG.exists() else ""
+            raise RuntimeError(f"{part} on {backend} was ended. {said}") from None
     return device, found

@@ -37,7 +37,6 @@ def _model(parameters: int, optimizer: Any) -> Any:
 def _measure(parameters: int) -> Iterator[Row]:
     makers = Case(ADAM).makers()
     models = {subject: _model(parameters, make()) for subject, make in makers.items()}
-    BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         paths = {subject: Path(folder) / f"{subject}.keras" for subject in models}
         save = {it: partial(models[it].save, path) for it, path in paths.items()}

@@ -26,7 +26,6 @@ _pieces: list[Work] = []
 
 def begin(plan: Plan, backend: str, part: str) -> tuple[str, list[str]]:
     """Return the name of the device, and the titles of the pieces of work."""
-    BUILD.mkdir(exist_ok=True)
     with LOG.open("w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

@@ -3,6 +3,7 @@
 import gc
 import io
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -54,7 +55,15 @@ from benchmarks.steps.optimizers import (
     WITHOUT,
     Case,
 )
-from benchmarks.steps.plans import DENSE, FULL, PARTS, QUICK, SPARSE, TENSORFLOW
+from benchmarks.steps.plans import (
+    DENSE,
+    FULL,
+    PARTS,
+    QUICK,
+    SPARSE,
+    TENSORFLOW,
+    Plan,
+)
 from benchmarks.steps.requirements import LIMITS, NAMES
 from benchmarks.timing import Repeats
 from tests.processes import ROOT
@@ -235,6 +244,15 @@ def test_a_backend_that_is_not_installed_is_left_out(monkeypatch):
 def test_a_process_that_fails_is_an_error_that_says_why():
     with pytest.raises(ModuleNotFoundError, match="on_abacus"):
         command.on_backend(QUICK, "abacus", DENSE, lambda steps, title: None)
+
+
+def test_a_process_that_is_ended_is_an_error_that_says_which():
+    class Fatal(Plan):
+        def __reduce__(self):
+            return os._exit, (9,)
+
+    with pytest.raises(RuntimeError, match="dense on tensorflow was ended"):
+        command.on_backend(Fatal(), TENSORFLOW, DENSE, lambda steps, title: None)
 
 
 @pytest.mark.long
