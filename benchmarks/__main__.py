@@ -115,7 +115,7 @@ def steps(
 
         folder = output or output_folder("steps", quick)
         parts = [part.value for part in Part if part in (only or Part)]
-        plan = plans.plan(quick, accelerator).with_seconds(seconds)
+        plan = plans.plan(quick, accelerator, seconds)
         try:
             code = command.carry_out(plan, parts, folder, Console(stderr=True))
         except command.MixedPlansError as error:

@@ -74,7 +74,7 @@ class Place:
         makers = peers.of(case, *sizes.arrays(self.size), self.libraries)
         found |= {name: make() for name, make in makers.items()}
         if case.added:
-            without = case.without()
+            without = Case(case.equation, case.option.over)
             found[WITHOUT] = self._of_keras(without, without.ours())
         return found
 

@@ -53,17 +53,11 @@ def first_steps(
 ) -> dict[str, Step]:
     θ, state = ([x.value for x in some] for some in (variables, optimizer.variables))
     made: list[Any] = [jax.jit(_update_of(optimizer))]
-
-    def trace() -> None:
-        made.append(made[-1].lower(θ, state, g))
-
-    def compile_() -> None:
-        made.append(made[-1].compile())
-
-    def run() -> None:
-        jax.block_until_ready(made[-1](θ, state, g))
-
-    return {"trace": trace, "compile": compile_, "first run": run}
+    return {
+        "trace": lambda: made.append(made[-1].lower(θ, state, g)),
+        "compile": lambda: made.append(made[-1].compile()),
+        "first run": lambda: jax.block_until_ready(made[-1](θ, state, g)),
+    }
 
 
 def tensors(arrays: Sequence[np.ndarray], dtype: str) -> list[Any]:
@@ -71,10 +65,7 @@ def tensors(arrays: Sequence[np.ndarray], dtype: str) -> list[Any]:
 
 
 def _update_of(optimizer: Any) -> Callable[..., Any]:
-    def update(θ: Any, state: Any, g: Any) -> Any:
-        return optimizer.stateless_apply(state, g, θ)
-
-    return update
+    return lambda θ, state, g: optimizer.stateless_apply(state, g, θ)
 
 
 def loops(elements: int) -> Iterator[tuple[Step, float]]:

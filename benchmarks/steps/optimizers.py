@@ -123,10 +123,6 @@ class Case:
         ours = {it: partial(self.ours, sparse_update=it) for it in (EXACT, LAZY)}
         return {**ours, BUILTIN: self.builtin}
 
-    def without(self) -> "Case":
-        """Return the case beside which this one's cost stands."""
-        return Case(self.equation, self.option.over)
-
     def _made(self, make: Any, **options: Any) -> Any:
         return make(LEARNING_RATE, **self.equation.arguments, **options)
 

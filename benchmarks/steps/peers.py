@@ -19,14 +19,7 @@ PACKAGES = ("optax", "tf_keras")
 def of(
     case: Case, values: Arrays, gradients: Arrays, libraries: Sequence[str]
 ) -> dict[str, Callable[[], Contender]]:
-    """Return what makes each peer that takes the case's step.
-
-    Args:
-        case: The step.
-        values: What the variables hold before it.
-        gradients: What they step by.
-        libraries: Where to take them from, if installed.
-    """
+    """Return what makes each peer of these libraries that takes the case's step."""
     # In 16 bits nobody else carries what is rounded away.
     if case.added not in (PLAIN, "clipnorm", "global_clipnorm", "weight_decay"):
         return {}

@@ -8,7 +8,8 @@ from benchmarks.steps.optimizers import OPTIONS, PLAIN
 from benchmarks.steps.sizes import ONE, RESNET50, SMALL
 from benchmarks.timing import Repeats
 
-TENSORFLOW, JAX, TORCH = BACKENDS = ("tensorflow", "jax", "torch")
+TENSORFLOW = "tensorflow"
+BACKENDS = (TENSORFLOW, "jax", "torch")
 # The backends on which a part is measured.
 PARTS: Mapping[str, tuple[str, ...]] = {
     "dense": BACKENDS,
@@ -54,12 +55,6 @@ class Plan:
     # Whether it is for a GPU; else that is hidden.
     accelerator: bool = False
 
-    def with_seconds(self, seconds: float | None) -> "Plan":
-        """Return the plan with rounds that go on for so long."""
-        if seconds is None:
-            return self
-        return replace(self, repeats=replace(self.repeats, seconds=seconds))
-
 
 FULL = Plan()
 QUICK = Plan(
@@ -86,8 +81,11 @@ ON_ACCELERATOR = Plan(
 QUICK_ON_ACCELERATOR = replace(QUICK, name="quick on an accelerator", accelerator=True)
 
 
-def plan(quick: bool, accelerator: bool) -> Plan:
-    """Return the plan of these properties."""
+def plan(quick: bool, accelerator: bool, seconds: float | None = None) -> Plan:
+    """Return the plan of these properties; its rounds go on for so long, if it says."""
+    found = QUICK if quick else FULL
     if accelerator:
-        return QUICK_ON_ACCELERATOR if quick else ON_ACCELERATOR
-    return QUICK if quick else FULL
+        found = QUICK_ON_ACCELERATOR if quick else ON_ACCELERATOR
+    if seconds is None:
+        return found
+    return replace(found, repeats=replace(found.repeats, seconds=seconds))
