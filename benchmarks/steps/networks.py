@@ -78,13 +78,8 @@ def boston() -> Network:
     from benchmarks.boston.train import mlp
 
     split = shipped()
-    return Network(
-        make=mlp,
-        loss="mse",
-        inputs=split.x_train.astype("float32"),
-        targets=split.y_train.astype("float32")[:, None],
-        batch=BOSTON_BATCH,
-    )
+    x, y = (each.astype("float32") for each in (split.x_train, split.y_train))
+    return Network(mlp, "mse", x, y[:, None], BOSTON_BATCH)
 
 
 def two_towers(rows: int) -> Network:
@@ -114,15 +109,12 @@ def mobilenet() -> Network:
 
     shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
     architecture = partial(keras.applications.MobileNetV2, shape, ALPHA)
+    make = partial(architecture, weights=None, classes=CLASSES)
+    loss = keras.losses.SparseCategoricalCrossentropy()
     generator = np.random.default_rng(0)
     images = BATCHES * IMAGE_BATCH
-    return Network(
-        make=partial(architecture, weights=None, classes=CLASSES),
-        loss=keras.losses.SparseCategoricalCrossentropy(),
-        inputs=generator.normal(size=(images, *shape)).astype("float32"),
-        targets=generator.integers(0, CLASSES, images),
-        batch=IMAGE_BATCH,
-    )
+    x = generator.normal(size=(images, *shape)).astype("float32")
+    return Network(make, loss, x, generator.integers(0, CLASSES, images), IMAGE_BATCH)
 
 
 def transformer() -> Network:

@@ -70,17 +70,6 @@ def _optax(case: Case, values: Arrays, gradients: Arrays) -> Contender:
 
     from benchmarks.steps import on_jax
 
-    optimizer = _optax_optimizer(optax, case)
-
-    def update(θ: Any, state: Any, g: Any) -> Any:
-        updates, state = optimizer.update(g, state, θ)
-        return optax.apply_updates(θ, updates), state
-
-    θ, g = (on_jax.tensors(each, "float32") for each in (values, gradients))
-    return on_jax.jitted(update, θ, optimizer.init(θ), g)
-
-
-def _optax_optimizer(optax: Any, case: Case) -> Any:
     arguments = {**case.equation.arguments, **case.option.arguments}
     found = []
     if "clipnorm" in arguments:
@@ -93,7 +82,14 @@ def _optax_optimizer(optax: Any, case: Case) -> Any:
         found.append(optax.scale_by_adam(eps=arguments["epsilon"]))
     if "weight_decay" in arguments:
         found.append(optax.add_decayed_weights(arguments["weight_decay"]))
-    return optax.chain(*found, optax.scale(-LEARNING_RATE))
+    optimizer = optax.chain(*found, optax.scale(-LEARNING_RATE))
+
+    def update(θ: Any, state: Any, g: Any) -> Any:
+        updates, state = optimizer.update(g, state, θ)
+        return optax.apply_updates(θ, updates), state
+
+    θ, g = (on_jax.tensors(each, "float32") for each in (values, gradients))
+    return on_jax.jitted(update, θ, optimizer.init(θ), g)
 
 
 def _clipped(g: Any, _: Any) -> Any:
