@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from keras import layers
 
 from keras_textbook_opt import SGD, Adam, layerwise_decay
@@ -110,6 +114,21 @@ MODELS = [
 of_each_model = pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 
 
+def functional_of(parts: list) -> keras.Model:
+    x = parts[0]
+    for part in parts[1:]:
+        x = part(x)
+    return keras.Model(parts[0], x)
+
+
+def nested(nest: Any, tree: list | None, count: Iterator[int]) -> Any:
+    """A layer, or a model of such parts; the layers are numbered from the input on."""
+    if tree is None:
+        return dense(f"layer{next(count)}")
+    parts = [nested(nest, part, count) for part in tree]
+    return nest([keras.Input((2,)), *parts])
+
+
 def depth_in_name(path: str) -> int:
     found = re.search(r"d(\d)", path)
     return 2 if found is None else int(found[1])  # `scale`: with the first layer
@@ -124,6 +143,23 @@ def test_the_factor_is_the_decay_to_the_power_of_the_depth(make):
     given = {v.path: optimizer._beside(v).factor for v in model.trainable_variables}
     assert given == {path: DECAY ** depth_in_name(path) for path in given}
     assert list(factors.values()) == sorted(factors.values(), reverse=True)
+
+
+NESTED = st.recursive(st.none(), lambda part: st.lists(part, min_size=1, max_size=4))
+
+
+@pytest.mark.parametrize("nest", [keras.Sequential, functional_of])
+@given(tree=NESTED.filter(lambda tree: tree is not None))
+def test_a_chain_is_as_deep_however_it_is_nested(nest, tree):
+    count = itertools.count()
+    model = nested(nest, tree, count)
+    last = next(count) - 1
+    factors = layerwise_decay(model, DECAY)
+    optimizer = SGD(learning_rate_multipliers=factors)
+    optimizer.build(model.trainable_variables)
+    for v in model.trainable_variables:
+        place = int(v.path.split("/")[-2].removeprefix("layer"))
+        assert optimizer._beside(v).factor == DECAY ** (last - place)
 
 
 @of_each_model
