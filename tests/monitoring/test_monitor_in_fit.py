@@ -265,6 +265,22 @@ def test_the_steps_that_a_loss_scale_skips_are_counted_and_norms_are_unscaled():
     assert 0.5 < monitor.history["grad_norm"][0] < 50
 
 
+def test_a_batch_that_a_loss_scale_skips_is_told_in_its_logs():
+    """The scale doubles after each step until a gradient is infinite."""
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        SGD(1e-6, clipnorm=2.0), initial_scale=2.0**114, dynamic_growth_steps=1
+    )
+    told: list[float] = []
+    tell = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: told.append(logs["nonfinite_steps"])
+    )
+    monitor = OptimizerMonitor()
+    model = model_with(optimizer)
+    model.fit(X, 1000 * Y, batch_size=BATCH, verbose=0, callbacks=[monitor, tell])
+    assert set(told) == {0.0, 1.0} and told[0] == 0
+    assert told.count(0.0) == len(monitor.history["grad_norm"])
+
+
 class Fails(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if batch == 2:
