@@ -1,23 +1,11 @@
 """The bar that a command shows while it works."""
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 
 def bar(console: Console, width: int) -> Progress:
     """Return a bar behind a description of `width` characters."""
-    return Progress(
-        TextColumn(f"{{task.description:{width}}}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
+    _, *columns = Progress.get_default_columns()
+    description = TextColumn(f"{{task.description:{width}}}")
+    return Progress(description, *columns, TimeElapsedColumn(), console=console)
