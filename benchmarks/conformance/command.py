@@ -7,16 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
 from benchmarks import machine, setting, suite
-from benchmarks.conformance import contenders, pages, results
-from benchmarks.conformance.contenders import CONTENDERS
+from benchmarks.conformance import pages, results
+from benchmarks.conformance.contenders import CONTENDERS, PACKAGES
 from benchmarks.suite import Advance, Part
-from keras_textbook_opt.testing import check_optimizer, registry
-
-CHECKER = Path(registry.__file__).parent
-PACKAGES = (*machine.PACKAGES, *contenders.PACKAGES)
+from keras_textbook_opt.testing import CHECKS, check_optimizer, registry
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,9 @@ def carry_out(
         for name, make in members.items()
         if not only or house in only or name in only
     ]
-    versions, checker = machine.versions(PACKAGES), fingerprint()
-    with setting.of_a_run(plan.name, versions=versions, checker=checker) as run:
+    versions = machine.versions((*machine.PACKAGES, *PACKAGES))
+    facts = {"versions": versions, "checker": fingerprint()}
+    with setting.of_a_run(plan.name, **facts) as run:
         found, run["missing"] = suite.in_turn(parts, console)
     if found:
         setting.write({suite.RUN: run}, folder)
@@ -75,17 +74,25 @@ def put_to_checks(
 ) -> None:
     """Put an optimizer to the checks, and the results into the folder at once."""
     found = check_optimizer(
-        make,
-        on_fail=None,
-        on_skip=None,
-        select=select,
-        callback=lambda **_: advance(1),
+        make, on_fail=None, on_skip=None, select=select, callback=lambda **_: advance(1)
     )
-    new = results.frame(house, name, found)
-    results.write(results.merged(results.read(folder), new), folder)
+    said = [
+        {
+            "house": house,
+            "optimizer": name,
+            "check": each["check_name"],
+            "status": each["status"],
+            "seconds": round(each["seconds"], 1),
+            "said": str(each["exception"] or ""),
+        }
+        for each in found
+    ]
+    new = pd.DataFrame(said, columns=results.COLUMNS)
+    checks = [check.__name__ for check in CHECKS]
+    results.write(results.merged(results.read(folder), new, checks), folder)
 
 
 def fingerprint() -> str:
     """Return twelve digits that change with the checker's code."""
-    files = sorted(CHECKER.rglob("*.py"))
+    files = sorted(Path(registry.__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(map(Path.read_bytes, files))).hexdigest()[:12]

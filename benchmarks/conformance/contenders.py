@@ -1,8 +1,8 @@
-"""Who is checked: by a name for the table, in the order of its columns."""
+"""Who is checked: by a house and a name for the table, in the order of its columns."""
 
-import functools
-import importlib
-import importlib.util
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ import keras
 import keras_textbook_opt as ours
 from benchmarks.conformance import papers
 
-IN_KERAS = [
+IN_KERAS = (
     "SGD",
     "RMSprop",
     "Adam",
@@ -25,7 +25,9 @@ IN_KERAS = [
     "Lamb",
     "Muon",
     "ScheduleFreeAdamW",
-]
+)
+# Packages for Keras 3 that are checked where they are installed.
+PACKAGES = {"zengrad-tensorflow": ("zengrad_tensorflow", "ZenGrad")}
 
 
 def scaled_adam(learning_rate=1e-3, **arguments):
@@ -34,43 +36,25 @@ def scaled_adam(learning_rate=1e-3, **arguments):
     return keras.optimizers.LossScaleOptimizer(inner, initial_scale=1.0)
 
 
-# Packages for Keras 3 that are checked where they are installed.
-PACKAGES = {"zengrad-tensorflow": ("zengrad_tensorflow", "ZenGrad")}
-
-
-def installed() -> dict[str, Any]:
-    """The optimizers of those packages, by the package's name."""
-    return {
-        package: getattr(importlib.import_module(module), name)
-        for package, (module, name) in PACKAGES.items()
-        if importlib.util.find_spec(module)
-    }
-
-
 CONTENDERS: dict[str, dict[str, Any]] = {
     "this package": {
         "SGD": ours.SGD,
         "Momentum": ours.Momentum,
-        "Momentum, nesterov": functools.partial(ours.Momentum, nesterov=True),
-        "Momentum, lazy": functools.partial(ours.Momentum, sparse_update="lazy"),
+        "Momentum, nesterov": partial(ours.Momentum, nesterov=True),
+        "Momentum, lazy": partial(ours.Momentum, sparse_update="lazy"),
         "Adam": ours.Adam,
-        "Adam, amsgrad": functools.partial(ours.Adam, amsgrad=True),
-        "Adam, lazy": functools.partial(ours.Adam, sparse_update="lazy"),
+        "Adam, amsgrad": partial(ours.Adam, amsgrad=True),
+        "Adam, lazy": partial(ours.Adam, sparse_update="lazy"),
     },
     "keras.optimizers": {
         **{name: getattr(keras.optimizers, name) for name in IN_KERAS},
-        "SGD, momentum": functools.partial(keras.optimizers.SGD, momentum=0.9),
+        "SGD, momentum": partial(keras.optimizers.SGD, momentum=0.9),
         "LossScaleOptimizer": scaled_adam,
     },
-    "written from a paper": {
-        kind.__name__: kind
-        for kind in (
-            papers.AdaBelief,
-            papers.Yogi,
-            papers.RAdam,
-            papers.Signum,
-            papers.QHM,
-        )
+    "written from a paper": {kind.__name__: kind for kind in papers.ALL},
+    "from a package": {
+        package: getattr(import_module(module), name)
+        for package, (module, name) in PACKAGES.items()
+        if find_spec(module)
     },
-    "from a package": installed(),
 }

@@ -11,7 +11,6 @@ from benchmarks.setting import Setting
 
 SIGNS = {"passed": "✓", "failed": "**✗**", "skipped": "·", "xfail": "x"}
 LEGEND = "✓ passed, **✗** failed, · proves nothing here"
-STATUSES = ["passed", "failed", "skipped"]
 
 
 def publish(folder: Path) -> str:
@@ -56,18 +55,13 @@ def about(here: Setting) -> str:
 
 def counts(found: pd.DataFrame) -> str:
     """Return a line an optimizer: how many checks said what, and their time."""
-    return report.table(
-        [
-            {
-                "optimizer": f"{house}: {name}",
-                **{s: str((of_one["status"] == s).sum()) for s in STATUSES},
-                "seconds": f"{sum(of_one['seconds']):.0f}",
-            }
-            for (house, name), of_one in found.groupby(
-                ["house", "optimizer"], sort=False
-            )
-        ]
+    who = (found["house"] + ": " + found["optimizer"]).rename("optimizer")
+    table = pd.crosstab(who, found["status"]).reindex(
+        index=who.unique(), columns=["passed", "failed", "skipped"], fill_value=0
     )
+    seconds = found["seconds"].groupby(who).agg(lambda of_one: sum(of_one))
+    table["seconds"] = seconds.map("{:.0f}".format)
+    return report.table(table.reset_index().to_dict("records"))
 
 
 def matrix(of_house: pd.DataFrame) -> str:
@@ -82,13 +76,13 @@ def failures(of_house: pd.DataFrame) -> list[str]:
     """Return a line for each optimizer and each check that failed on it."""
     failed = of_house[of_house["status"] == "failed"]
     lines = [
-        f"- {each.optimizer}, `{each.check}`: {_first(str(each.said))}"
+        f"- {each.optimizer}, `{each.check}`: {_what_came(str(each.said))}"
         for each in failed.itertuples()
     ]
     return ["What failed:", "\n".join(lines)] if lines else []
 
 
-def _first(said: str) -> str:
-    came = re.split(r"\nTo mend it: ", said, maxsplit=1)[0]
+def _what_came(said: str) -> str:
+    came = " ".join(said.partition("\nTo mend it: ")[0].split())
     # A number that is an address or a counter changes from run to run.
-    return re.sub(r"\b(\w+?)_\d+/", r"\1/", " ".join(came.split()))
+    return re.sub(r"\b(\w+?)_\d+/", r"\1/", came)

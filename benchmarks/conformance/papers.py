@@ -11,6 +11,7 @@ class FromAPaper(keras.optimizers.Optimizer):
     """Slots by name, zeros at first; `update_step` is the equation."""
 
     slots: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
 
     def build(self, variables):
         if not self.built:
@@ -19,18 +20,22 @@ class FromAPaper(keras.optimizers.Optimizer):
                 self.add_optimizer_variables(variables, name) for name in self.slots
             ]
 
-    def at(self, variable, learning_rate):
-        """The rate in the variable's dtype, the step number and the slots."""
+    def at(self, gradient, variable, learning_rate):
+        """Rate, step number and gradient in the variable's dtype, and the slots."""
         index = self._get_variable_index(variable)
-        η = ops.cast(learning_rate, variable.dtype)
-        t = ops.cast(self.iterations + 1, variable.dtype)
-        return η, t, *(place[index] for place in self.places)
+        of_step = learning_rate, self.iterations + 1, gradient
+        η, t, g = (ops.cast(each, variable.dtype) for each in of_step)
+        return η, t, g, *(place[index] for place in self.places)
+
+    def get_config(self):
+        return super().get_config() | {name: getattr(self, name) for name in self.own}
 
 
 class Averaging(FromAPaper):
     """Those with two averages."""
 
     slots = ("m", "v")
+    own = ("beta_1", "beta_2", "epsilon")
 
     def __init__(
         self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, **kwargs
@@ -38,17 +43,12 @@ class Averaging(FromAPaper):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
-    def get_config(self):
-        own = ("beta_1", "beta_2", "epsilon")
-        return super().get_config() | {name: getattr(self, name) for name in own}
-
 
 class AdaBelief(Averaging):
     """Zhuang et al. 2020, "AdaBelief Optimizer", algorithm 2."""
 
     def update_step(self, gradient, variable, learning_rate):
-        η, t, m, s = self.at(variable, learning_rate)
-        g = ops.cast(gradient, variable.dtype)
+        η, t, g, m, s = self.at(gradient, variable, learning_rate)
         self.assign(m, self.beta_1 * m + (1 - self.beta_1) * g)
         squared = ops.square(g - m)
         self.assign(s, self.beta_2 * s + (1 - self.beta_2) * squared + self.epsilon)
@@ -61,8 +61,7 @@ class Yogi(Averaging):
     """Zaheer et al. 2018, "Adaptive Methods for Nonconvex Optimization"."""
 
     def update_step(self, gradient, variable, learning_rate):
-        η, _, m, v = self.at(variable, learning_rate)
-        g = ops.cast(gradient, variable.dtype)
+        η, _, g, m, v = self.at(gradient, variable, learning_rate)
         squared = ops.square(g)
         self.assign(m, self.beta_1 * m + (1 - self.beta_1) * g)
         self.assign_sub(v, (1 - self.beta_2) * ops.sign(v - squared) * squared)
@@ -73,8 +72,7 @@ class RAdam(Averaging):
     """Liu et al. 2019, "On the Variance of the Adaptive Learning Rate"."""
 
     def update_step(self, gradient, variable, learning_rate):
-        η, t, m, v = self.at(variable, learning_rate)
-        g = ops.cast(gradient, variable.dtype)
+        η, t, g, m, v = self.at(gradient, variable, learning_rate)
         self.assign(m, self.beta_1 * m + (1 - self.beta_1) * g)
         self.assign(v, self.beta_2 * v + (1 - self.beta_2) * ops.square(g))
         power = ops.power(self.beta_2, t)
@@ -93,35 +91,32 @@ class Signum(FromAPaper):
     """Bernstein et al. 2018, "signSGD", algorithm 2."""
 
     slots = ("m",)
+    own = ("momentum",)
 
     def __init__(self, learning_rate=1e-3, momentum=0.9, **kwargs):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.momentum = momentum
 
     def update_step(self, gradient, variable, learning_rate):
-        η, _, m = self.at(variable, learning_rate)
-        g = ops.cast(gradient, variable.dtype)
+        η, _, g, m = self.at(gradient, variable, learning_rate)
         self.assign(m, self.momentum * m + (1 - self.momentum) * g)
         self.assign_sub(variable, η * ops.sign(m))
-
-    def get_config(self):
-        return super().get_config() | {"momentum": self.momentum}
 
 
 class QHM(FromAPaper):
     """Ma & Yarats 2018, "Quasi-hyperbolic momentum and Adam", equation 4."""
 
     slots = ("m",)
+    own = ("momentum", "nu")
 
     def __init__(self, learning_rate=1e-3, momentum=0.999, nu=0.7, **kwargs):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.momentum, self.nu = momentum, nu
 
     def update_step(self, gradient, variable, learning_rate):
-        η, _, m = self.at(variable, learning_rate)
-        g = ops.cast(gradient, variable.dtype)
+        η, _, g, m = self.at(gradient, variable, learning_rate)
         self.assign(m, self.momentum * m + (1 - self.momentum) * g)
         self.assign_sub(variable, η * ((1 - self.nu) * g + self.nu * m))
 
-    def get_config(self):
-        return super().get_config() | {"momentum": self.momentum, "nu": self.nu}
+
+ALL = (AdaBelief, Yogi, RAdam, Signum, QHM)

@@ -3,7 +3,10 @@
 import importlib
 import io
 import math
+import subprocess
+import sys
 from pathlib import Path
+from shutil import copy
 
 import pytest
 
@@ -14,10 +17,12 @@ pytest.importorskip("typer")
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import INTERRUPTED, rows, setting, suite
+from benchmarks import INTERRUPTED, report, rows, setting, suite
 from benchmarks import __main__ as main
 from benchmarks.rows import Row
 from benchmarks.suite import Part
+from tests.conftest import COMMITTED
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.once
 
@@ -104,3 +109,23 @@ def test_a_command_writes_to_build_unless_told_where(name, quick, monkeypatch):
     plan = "quick" if quick else "full"
     build = Path("build") / ("benchmark-quick" if quick else "benchmark") / name
     assert called == [(plan, build), (plan, Path("elsewhere"))]
+
+
+REDRAW = """
+import sys
+from benchmarks.__main__ import app
+app(["redraw", *sys.argv[1:]], standalone_mode=False)
+assert not {"keras", "tensorflow", "jax", "torch"} & sys.modules.keys()
+"""
+
+
+@pytest.mark.parametrize("name", ["conformance", "steps", "workers"])
+def test_the_committed_pages_are_drawn_from_their_rows_without_a_backend(
+    name, tmp_path
+):
+    for file in (rows.FILE, setting.FILE):
+        copy(COMMITTED / name / file, tmp_path)
+    program = [sys.executable, "-c", REDRAW, name, "--output", str(tmp_path)]
+    subprocess.run(program, cwd=ROOT, check=True)
+    for file in (report.TABLE, report.REPORT):
+        assert (tmp_path / file).read_text() == (COMMITTED / name / file).read_text()
