@@ -1,82 +1,57 @@
 """What was counted, beside what the formulas say."""
 
-from dataclasses import dataclass
-
+import numpy as np
 import pandas as pd
 
-from benchmarks import rows
-from benchmarks.rows import Row
 from benchmarks.workers import model
-from benchmarks.workers.plans import DENSE, Case, Plan
+from benchmarks.workers.plans import DENSE, WIDTH
 
-# The lengths, the numbers and the indices of rows are gathered one after another.
-GATHERS = 3
-
-
-@dataclass(frozen=True)
-class Count:
-    """The bytes that all workers together sent in a step."""
-
-    workers: int
-    case: Case
-    sent: int
-
-    @property
-    def computed(self) -> int:
-        return computed(self.workers, self.case)
-
-    @property
-    def ratio(self) -> float:
-        """Measured over computed."""
-        return self.sent / self.computed
-
-    @property
-    def more(self) -> int:
-        """Measured less computed: what the protocol adds."""
-        return self.sent - self.computed
-
-    @property
-    def messages(self) -> int:
-        """How many messages the rings of the step consist of."""
-        pairs = self.workers * (self.workers - 1)
-        return pairs * (2 if self.case.gradient == DENSE else GATHERS)
+# Messages to each other worker: a dense gradient goes around twice; of rows it is their
+# lengths, their numbers and their indices.
+OF_DENSE, OF_ROWS = 2, 3
 
 
-def computed(workers: int, case: Case) -> int:
+def computed(gradient: str, workers: int, touched: int, rows: int) -> int:
     """Return the bytes that have to travel, where each worker has rows of its own."""
-    if case.gradient == DENSE:
-        return model.dense_sum(workers, case.rows * case.width)
-    return model.sum_of_rows(workers, case.touched, case.width)
+    if gradient == DENSE:
+        return model.dense_sum(workers, rows * WIDTH)
+    return model.sum_of_rows(workers, touched, WIDTH)
 
 
-def row(workers: int, case: Case, sent: float) -> Row:
-    part = f"{workers} workers"
-    names = part, case.name, case.contender, "tensorflow", case.size
-    return Row(*names, 0.5, float(sent), "bytes")
+def label(gradient: str, workers: int, touched: int, rows: int) -> str:
+    """Return what a case is called where it is compared with the formulas."""
+    if gradient == DENSE:
+        return f"dense, {rows * WIDTH:,} parameters"
+    return f"{touched:,} rows of {rows:,}, {gradient}"
 
 
-def counts(found: pd.DataFrame, plan: Plan) -> list[Count]:
-    """Return what was counted of the plan's cases, by case."""
-    cases = dict.fromkeys(case for n in plan.workers for case in plan.cases(n))
-    return [
-        Count(workers, case, int(sent))
-        for case in cases
-        for workers in plan.workers
-        for sent in _values(found, row(workers, case, 0))
-    ]
+def counts(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows, those of a case together, and what is known of each.
 
-
-def _values(found: pd.DataFrame, row: Row) -> pd.Series:
-    """Return the values of rows with the names of this one."""
-    names = {name: getattr(row, name) for name in rows.KEYS}
-    return rows.find(found, **names)["value"]
+    Beside a row's own columns there are the arguments of `computed` and its result, the
+    `label`, and of all workers together the bytes that were `sent`, how many `more`
+    these are than were computed, and the `messages` that they went in.
+    """
+    numbers = found["size"].str.extract(r"(?P<touched>\d+) of (?P<rows>\d+)×")
+    workers = found["part"].str.extract(r"(?P<workers>\d+)")
+    known = found.join([workers.astype(int), numbers.astype(int)])
+    arguments = known[["case", "workers", "touched", "rows"]].to_numpy()
+    known["computed"] = [computed(*each) for each in arguments]
+    known["label"] = [label(*each) for each in arguments]
+    known["sent"] = known["value"].astype(int)
+    known["more"] = known["sent"] - known["computed"]
+    to_each = np.where(known["case"] == DENSE, OF_DENSE, OF_ROWS)
+    known["messages"] = known["workers"] * (known["workers"] - 1) * to_each
+    order = known.groupby(["case", "size"], sort=False).ngroup()
+    return known.iloc[np.argsort(order, kind="stable")]
 
 
 def size(count: float) -> str:
     """Return a number of bytes as text."""
-    for least, unit, name in ((1e12, 1e12, "TB"), (1e9, 1e9, "GB"), (1e8, 1e6, "MB")):
-        if count >= least:
-            return f"{count / unit:,.1f} {name}"
-    if count < 100_000:
-        return f"{count / 1_000:.1f} kB"
-    return f"{count / 1_000:,.0f} kB"
+    if count >= 1e12:
+        return f"{count / 1e12:,.1f} TB"
+    if count >= 1e9:
+        return f"{count / 1e9:,.1f} GB"
+    if count >= 1e8:
+        return f"{count / 1e6:,.1f} MB"
+    return f"{count / 1e3:,.0f} kB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

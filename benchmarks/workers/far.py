@@ -1,14 +1,13 @@
 """The formulas where nobody has measured: many workers, and a very large table."""
 
 from benchmarks import report
-from benchmarks.workers import floor, model
+from benchmarks.workers import model
 from benchmarks.workers.counts import size
 
 WORKERS, ROWS, WIDTH, TOUCHED = 64, 1_000_000_000, 64, 16_384
 NUMBERS = ROWS * WIDTH
 # In the rows of all workers, were they all different.
 OF_TOUCHED = WORKERS * TOUCHED * WIDTH
-SLOTS = model.SLOTS["Adam"]
 # Bytes a second, of one worker.
 NETWORK, MEMORY = 100e9 / 8, 200e9
 ASSUMED = (
@@ -23,14 +22,13 @@ ASSUMED = (
 
 def held() -> str:
     """Return what a worker holds, by optimizer."""
-    parameters = floor.FLOAT_BYTES * NUMBERS
     return report.table(
         [
             {
                 "a worker holds": f"`{name}`",
-                "parameters": size(parameters),
-                "slots": size(model.state(slots, NUMBERS)),
-                "together": size(parameters + model.state(slots, NUMBERS)),
+                "parameters": size(model.held(NUMBERS, 1)),
+                "slots": size(model.held(NUMBERS, slots)),
+                "together": size(model.held(NUMBERS, 1 + slots)),
             }
             for name, slots in model.SLOTS.items()
         ]
@@ -41,25 +39,25 @@ def cost() -> str:
     """Return what the same step sends and moves in three ways."""
     rows = model.sum_of_rows(WORKERS, TOUCHED, WIDTH)
     dense = model.dense_sum(WORKERS, NUMBERS)
-    ways = [
-        _cost("rows, `lazy`", rows, floor.lazy(OF_TOUCHED, SLOTS)),
-        _cost("rows, `exact`", rows, floor.exact(NUMBERS, OF_TOUCHED, SLOTS)),
-        _cost("dense gradient", dense, floor.dense(NUMBERS, SLOTS)),
-    ]
-    return report.table(ways)
+    ways = {
+        "rows, `lazy`": (rows, OF_TOUCHED, OF_TOUCHED),
+        "rows, `exact`": (rows, NUMBERS, OF_TOUCHED),
+        "dense gradient": (dense, NUMBERS, NUMBERS),
+    }
+    return report.table([_cost(name, *way) for name, way in ways.items()])
 
 
-def _cost(name: str, wire: int, moved: int) -> dict[str, str]:
+def _cost(name: str, wire: int, updated: int, gradient: int) -> dict[str, str]:
+    moved = model.moved(updated, model.SLOTS["Adam"], gradient)
     return {
         "a step of `Adam`": name,
         "on the wire, all": size(wire),
         "one worker sends": size(wire / WORKERS),
-        "network": _time(wire / WORKERS, NETWORK),
+        "network": _time(wire / WORKERS / NETWORK),
         "moved in a memory": size(moved),
-        "memory": _time(moved, MEMORY),
+        "memory": _time(moved / MEMORY),
     }
 
 
-def _time(count: float, rate: float) -> str:
-    seconds = model.seconds(count, rate)
+def _time(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{1_000 * seconds:.1f} ms"

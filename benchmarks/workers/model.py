@@ -11,19 +11,12 @@ A formula counts what has to travel and nothing of the protocol. Numbers are flo
 indices int32.
 """
 
-from benchmarks.workers.floor import FLOAT_BYTES
-
-INDEX_BYTES = 4
+FLOAT_BYTES = INDEX_BYTES = 4
 # A worker says how many rows it has before it sends them.
 LENGTH_BYTES = 4
 
 # Beside each parameter, float32.
 SLOTS = {"SGD": 0, "Momentum": 1, "Adam": 2, "Adam, amsgrad": 3}
-
-
-def row_bytes(width: int) -> int:
-    """`4W + 4`: the numbers of a row, and its index."""
-    return FLOAT_BYTES * width + INDEX_BYTES
 
 
 def dense_sum(workers: int, parameters: int) -> int:
@@ -33,37 +26,24 @@ def dense_sum(workers: int, parameters: int) -> int:
 
 def sum_of_rows(workers: int, touched: int, width: int) -> int:
     """`N(N − 1)·(r(4W + 4) + 4)`: what all send where each touches `r` rows."""
-    of_one = touched * row_bytes(width) + LENGTH_BYTES
+    of_one = touched * (FLOAT_BYTES * width + INDEX_BYTES) + LENGTH_BYTES
     return workers * (workers - 1) * of_one
 
 
-def crossover(workers: int, rows: int, width: int) -> float:
-    """`r = 2V·W/((W + 1)·N)`: from here on rows cost more than the table's dense sum.
+def held(parameters: int, copies: int) -> int:
+    """`4P·k`: what `k` numbers beside each of `P` parameters take.
 
-    The length that goes before the rows is left out.
+    Each slot is one, see `SLOTS`; so is the average of `use_ema`, the sum of
+    `gradient_accumulation_steps`, and the carry of a variable of 16 bits.
     """
-    return 2 * rows * width / ((width + 1) * workers)
+    return FLOAT_BYTES * parameters * copies
 
 
-def state(
-    slots: int,
-    parameters: int,
-    narrow: bool = False,
-    average: bool = False,
-    accumulator: bool = False,
-) -> int:
-    """`4P(s + …)`: the bytes of the optimizer's state beside `P` parameters.
+def moved(parameters: int, slots: int, gradient: int) -> int:
+    """`4(2P(1 + s) + G)`: what an update moves in memory, at the least.
 
-    Args:
-        slots: How many the optimizer has; see `SLOTS`.
-        parameters: How many numbers the variable has.
-        narrow: Whether it has 16 bits, and so a carry.
-        average: Whether `use_ema` keeps an average.
-        accumulator: Whether `gradient_accumulation_steps` keeps a sum.
+    It reads and writes `P` parameters with their slots, and reads `G` numbers of the
+    gradient. `lazy` updates the rows that were touched alone; `exact` the whole table,
+    but with no slots, where an absent row does not move.
     """
-    return FLOAT_BYTES * parameters * (slots + narrow + average + accumulator)
-
-
-def seconds(count: float, bytes_per_second: float) -> float:
-    """`bytes ÷ rate`: the least time in which so many bytes move, wire or memory."""
-    return count / bytes_per_second
+    return FLOAT_BYTES * (2 * parameters * (1 + slots) + gradient)

@@ -1,12 +1,13 @@
 """The pages of the results: what travelled, beside what had to."""
 
-from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from benchmarks import report, rows, setting, suite
 from benchmarks.workers import far, plots
-from benchmarks.workers.counts import Count, counts, size
-from benchmarks.workers.plans import PLANS, Plan
+from benchmarks.workers.counts import counts, size
+from benchmarks.workers.plans import GRADIENTS, LOOKUPS, OURS, PLANS, WIDTH, Plan
 
 OF_COUNTS = (
     "Bytes of one step, sent by all workers together, by ours (`Adam`). *Computed*: "
@@ -20,66 +21,60 @@ OF_COUNTS = (
 
 def publish(folder: Path) -> str:
     """Write the pages and the plot of the folder's rows, and return what to say."""
-    found, here = rows.read(folder), setting.read(folder)[suite.RUN]
-    plan = PLANS[here["plan"]]
-    counted = counts(found, plan)
-    streams = [count for count in counted if count.case.exponent is not None]
-    others = [count for count in counted if count.case.exponent is None]
-    plots.write(others, folder)
-    missing = report.missing(here["missing"])
-    said = ["\n\n".join([table(streams, plan), *missing]), by_workers(others)]
+    here, counted = setting.read(folder)[suite.RUN], counts(rows.read(folder))
+    by_formula = counted["case"].isin(GRADIENTS)
+    plots.write(counted[by_formula], folder)
+    streams = table(counted[~by_formula], PLANS[here["plan"]])
+    of_workers = by_workers(counted[by_formula])
     report.write(
         folder,
         title="Bytes on the wire",
         command="workers",
-        table=said[0],
+        table="\n\n".join([streams, *report.missing(here["missing"])]),
         plots=[plots.NAME],
         sections=[
-            f"## By the number of workers\n\n{said[1]}\n\n{OF_COUNTS}",
+            f"## By the number of workers\n\n{of_workers}\n\n{OF_COUNTS}",
             f"## Far from here: computed, not measured\n\n{far.ASSUMED}",
             far.held(),
             far.cost(),
             f"## Where\n\n{setting.in_words(here)}",
         ],
     )
-    return "\n\n".join(said)
+    return f"{streams}\n\n{of_workers}"
 
 
-def table(streams: Sequence[Count], plan: Plan) -> str:
+def table(streams: pd.DataFrame, plan: Plan) -> str:
     """Return the bytes of each stream and contender, with what it needs to be read."""
-    lines: dict[str, dict[str, str]] = {}
-    for count in streams:
-        case = count.case
-        if case.name not in lines:
-            different = f"{plan.different(case):,.0f} of {plan.lookups:,}"
-            lines[case.name] = {"lookups": case.name, "different rows": different}
-        name, comma, variant = case.contender.partition(", ")
-        lines[case.name][f"`{name}`{comma}{variant}"] = size(count.sent)
+    different = {
+        case.name: f"{plan.different(case):,.0f} of {LOOKUPS:,}"
+        for case in plan.streams
+        if case.contender == OURS
+    }
+    sent = streams.pivot(index="case", columns="subject", values="sent")
+    cells = sent.loc[streams["case"].unique(), streams["subject"].unique()].map(size)
+    cells.columns = cells.columns.str.replace("^[^,]+", r"`\g<0>`", regex=True)
+    cells.insert(0, "different rows", cells.index.map(different))
+    lines = cells.rename_axis("lookups").reset_index().to_dict("records")
     return (
-        f"{report.table(list(lines.values()))}\n\n"
+        f"{report.table(lines)}\n\n"
         f"Bytes of one step, from both of {plan.workers[0]} workers of "
         "`MultiWorkerMirroredStrategy`, counted by the system on their connections. A "
-        f"table of {plan.rows:,} rows of {plan.width}; each worker looks up "
-        f"{plan.lookups:,} rows, row `k` in proportion to `k⁻ˢ`. *Different rows*: "
+        f"table of {plan.streams[0].rows:,} rows of {WIDTH}; each worker looks up "
+        f"{LOOKUPS:,} rows, row `k` in proportion to `k⁻ˢ`. *Different rows*: "
         "a worker's in a step, in the mean. *Clipped*: with `global_clipnorm`. "
         "*Repeats sent*: with the sum as TensorFlow makes it, each row as often as it "
         "was looked up. `Adam` is lazy."
     )
 
 
-def by_workers(counted: Sequence[Count]) -> str:
+def by_workers(counted: pd.DataFrame) -> str:
     """Return the table of what was counted beside the formulas."""
-    return report.table(
-        [
-            {
-                "gradient": count.case.label,
-                "workers": str(count.workers),
-                "measured": size(count.sent),
-                "computed": size(count.computed),
-                "measured ÷ computed": f"{count.ratio:.3f}",
-                "more": size(count.more),
-                "of a message": f"{count.more / count.messages:.0f} bytes",
-            }
-            for count in counted
-        ]
-    )
+    cells = counted[["label", "workers"]].set_axis(["gradient", "workers"], axis=1)
+    cells["measured"] = counted["sent"].map(size)
+    cells["computed"] = counted["computed"].map(size)
+    ratio = counted["sent"] / counted["computed"]
+    cells["measured ÷ computed"] = ratio.map("{:.3f}".format)
+    cells["more"] = counted["more"].map(size)
+    of_a_message = counted["more"] / counted["messages"]
+    cells["of a message"] = of_a_message.map("{:.0f} bytes".format)
+    return report.table(cells.to_dict("records"))

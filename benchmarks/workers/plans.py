@@ -1,8 +1,11 @@
 """What is measured: a step on a table, by its gradient and its optimizer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from benchmarks.rows import Row
 
 OURS = "Adam"
 CONTENDERS = (
@@ -12,7 +15,9 @@ CONTENDERS = (
     "keras.optimizers.Adam",
     "keras.optimizers.Adam, clipped",
 )
-DENSE, LAZY, EXACT = "dense", "lazy", "exact"
+DENSE, LAZY, EXACT = GRADIENTS = ("dense", "lazy", "exact")
+# Of every table, of every worker in a stream, and of every case.
+WIDTH, LOOKUPS, WARM_UP = 16, 1_024, 3
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,9 @@ class Case:
 
     gradient: str
     rows: int
-    width: int
     touched: int
     contender: str = OURS
     exponent: float | None = None
-
-    @property
-    def size(self) -> str:
-        return f"{self.touched} of {self.rows}×{self.width}"
 
     @property
     def name(self) -> str:
@@ -42,80 +42,73 @@ class Case:
             return self.gradient
         return f"Zipf, s = {self.exponent:g}" if self.exponent else "uniform"
 
-    @property
-    def label(self) -> str:
-        if self.gradient == DENSE:
-            return f"dense, {self.rows * self.width:,} parameters"
-        return f"{self.touched:,} rows of {self.rows:,}, {self.gradient}"
+    def row(self, workers: int, sent: int) -> Row:
+        """Return the row of what so many workers have sent."""
+        size = f"{self.touched} of {self.rows}×{WIDTH}"
+        where = f"{workers} workers", self.name, self.contender, "tensorflow", size
+        return Row(*where, 0.5, float(sent), "bytes")
 
     def ids(self, worker: int, steps: int) -> np.ndarray:
         """Return the rows that a worker looks up, a line for each step."""
         if self.exponent is None:
             random = np.random.default_rng([worker, self.touched])
             ids = random.permutation(self.rows)[: self.touched]
-            return np.tile(ids, (steps, 1)).astype("int32")
-        weights = np.arange(1, self.rows + 1, dtype="float64") ** -self.exponent
+            return np.tile(ids, (steps, 1))
         random = np.random.default_rng([worker, int(10 * self.exponent)])
+        weights = np.arange(1.0, self.rows + 1) ** -self.exponent
         shape = steps, self.touched
-        ids = random.choice(self.rows, shape, p=weights / weights.sum())
-        return ids.astype("int32")
+        return random.choice(self.rows, shape, p=weights / weights.sum())
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Gradients of some tables and rows, with each number of workers.
-
-    The streams of lookups are measured with the first number alone.
-    """
+    """Steps of each case, and with the first number of workers of each stream."""
 
     name: str
-    rows: int
-    width: int = 16
-    lookups: int = 1_024
-    exponents: tuple[float, ...] = (0.0, 1.0, 1.5)
-    workers: tuple[int, ...] = (2, 3, 4)
-    warm_up: int = 3
-    steps: int = 20
-    table: int = 10_000
-    dense: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
-    touched: tuple[int, ...] = (64, 512, 4_096, 8_192)
-    exact: int = 512
+    workers: Sequence[int]
+    steps: int
+    cases: Sequence[Case]
+    streams: Sequence[Case]
 
-    def cases(self, workers: int) -> list[Case]:
+    def of(self, workers: int) -> list[Case]:
         """Return what so many workers do."""
-        return [
-            *(Case(DENSE, rows, self.width, rows) for rows in self.dense),
-            *(Case(LAZY, self.table, self.width, rows) for rows in self.touched),
-            Case(EXACT, self.table, self.width, self.exact),
-            *(self.streams if workers == self.workers[0] else []),
-        ]
+        return [*self.cases, *(self.streams if workers == self.workers[0] else [])]
 
-    @property
-    def streams(self) -> list[Case]:
-        size = self.rows, self.width, self.lookups
-        return [
-            Case(LAZY, *size, contender, exponent)
-            for exponent in self.exponents
-            for contender in CONTENDERS
-        ]
+    def ids(self, case: Case, worker: int) -> np.ndarray:
+        """Return what a worker looks up in the steps to warm up, and in the others."""
+        return case.ids(worker, WARM_UP + self.steps)
 
     def different(self, case: Case) -> float:
         """Return how many different rows a worker looks up in a step, in the mean."""
-        steps = self.warm_up + self.steps
-        streams = [case.ids(worker, steps) for worker in range(self.workers[0])]
+        streams = [self.ids(case, worker) for worker in range(self.workers[0])]
         return float(np.mean([len(np.unique(ids)) for s in streams for ids in s]))
 
 
-FULL = Plan("full", rows=100_000)
+def streams(rows: int, *exponents: float) -> list[Case]:
+    """Return streams of lookups in a table, for each contender."""
+    return [
+        Case(LAZY, rows, LOOKUPS, contender, exponent)
+        for exponent in exponents
+        for contender in CONTENDERS
+    ]
+
+
+FULL = Plan(
+    "full",
+    workers=(2, 3, 4),
+    steps=20,
+    cases=[
+        *(Case(DENSE, rows, rows) for rows in (100, 1_000, 10_000, 100_000)),
+        *(Case(LAZY, 10_000, touched) for touched in (64, 512, 4_096, 8_192)),
+        Case(EXACT, 10_000, 512),
+    ],
+    streams=streams(100_000, 0.0, 1.0, 1.5),
+)
 QUICK = Plan(
     "quick",
-    rows=1_000,
-    exponents=(1.0,),
     workers=(2, 3),
     steps=5,
-    table=1_000,
-    dense=(1_000,),
-    touched=(512,),
-    exact=64,
+    cases=[Case(DENSE, 1_000, 1_000), Case(LAZY, 1_000, 512), Case(EXACT, 1_000, 64)],
+    streams=streams(1_000, 1.0),
 )
 PLANS = {plan.name: plan for plan in (FULL, QUICK)}

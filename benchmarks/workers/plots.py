@@ -1,27 +1,27 @@
 """One picture: what was counted, on the lines that the formulas give."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from benchmarks import figures
-from benchmarks.workers import model
-from benchmarks.workers.counts import Count, computed
-from benchmarks.workers.plans import DENSE, LAZY
+from benchmarks.workers.counts import computed
+from benchmarks.workers.plans import DENSE, LAZY, WIDTH
 
 NAME = "workers.png"
 FARTHEST = 64
 COLORS = (figures.BLUE, figures.ORANGE, figures.GREEN, figures.PINK)
 
 
-def write(counts: Sequence[Count], folder: Path) -> None:
+def write(counted: pd.DataFrame, folder: Path) -> None:
     """Draw the counts into the folder."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 7))
-    _by_workers(left, counts)
-    _by_rows(right, [count for count in counts if count.case.gradient == LAZY])
+    _by_workers(left, counted[counted["case"] == DENSE], "s--")
+    _by_workers(left, counted[counted["case"] == LAZY], "o-")
+    _by_rows(right, counted[counted["case"] == LAZY])
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", ylabel="bytes a step, all workers")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
@@ -32,37 +32,31 @@ def write(counts: Sequence[Count], folder: Path) -> None:
     figures.save(figure, folder / NAME)
 
 
-def _by_workers(axes: Axes, counts: Sequence[Count]) -> None:
-    """A line for each gradient, from the fewest workers to many more than were run."""
+def _by_workers(axes: Axes, counted: pd.DataFrame, style: str) -> None:
+    """A line for each case, from the fewest workers to many more than were run."""
+    marker, line = style[0], style[1:]
     workers = range(2, FARTHEST + 1)
-    for gradient, style, marker in ((DENSE, "--", "s"), (LAZY, "-", "o")):
-        cases = dict.fromkeys(c.case for c in counts if c.case.gradient == gradient)
-        for color, case in zip(COLORS, cases, strict=False):
-            line = [computed(n, case) for n in workers]
-            axes.plot(workers, line, style, color=color, label=case.label)
-            same = [c for c in counts if c.case == case]
-            sent = [c.sent for c in same]
-            axes.plot([c.workers for c in same], sent, marker, color=color)
+    for color, (label, same) in zip(COLORS, counted.groupby("label", sort=False)):
+        case, *size = same[["case", "touched", "rows"]].iloc[0]
+        needed = [computed(case, n, *size) for n in workers]
+        axes.plot(workers, needed, line, color=color, label=label)
+        axes.plot(same["workers"], same["sent"], marker, color=color)
     axes.set(xlabel="workers", title="By the number of workers (measured: 2 to 4)")
 
 
-def _by_rows(axes: Axes, rows: Sequence[Count]) -> None:
+def _by_rows(axes: Axes, counted: pd.DataFrame) -> None:
     """A line for each number of workers, and the dense sum of the same table."""
-    table, width = rows[0].case.rows, rows[0].case.width
-    touched = np.geomspace(min(c.case.touched for c in rows), table, 50)
-    for color, workers in zip(COLORS, dict.fromkeys(c.workers for c in rows)):
-        same = [c for c in rows if c.workers == workers]
-        line = [model.sum_of_rows(workers, r, width) for r in touched]
-        axes.plot(touched, line, color=color, label=f"rows, {workers} workers")
-        sent = [c.sent for c in same]
-        axes.plot([c.case.touched for c in same], sent, "o", color=color)
-        axes.axhline(
-            model.dense_sum(workers, table * width),
-            color=color,
-            linestyle="--",
-            label=f"the table's dense sum, {workers} workers",
-        )
+    table = counted["rows"].iloc[0]
+    touched = np.geomspace(counted["touched"].min(), table, 50)
+    for color, n in zip(COLORS, counted["workers"].unique()):
+        same = counted[counted["workers"] == n]
+        needed = [computed(LAZY, n, each, table) for each in touched]
+        axes.plot(touched, needed, color=color, label=f"rows, {n} workers")
+        axes.plot(same["touched"], same["sent"], "o", color=color)
+        label = f"the table's dense sum, {n} workers"
+        dense = computed(DENSE, n, table, table)
+        axes.axhline(dense, color=color, linestyle="--", label=label)
     axes.set(
         xlabel="rows that each worker touches",
-        title=f"By rows, of a table of {table:,} rows of {width} float32",
+        title=f"By rows, of a table of {table:,} rows of {WIDTH} float32",
     )

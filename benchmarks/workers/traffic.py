@@ -2,10 +2,11 @@
 
 import os
 import socket
-import stat
 import struct
 import time
 from collections.abc import Iterator
+
+import psutil
 
 # Of `struct tcp_info` in linux/tcp.h: tcpi_bytes_acked and tcpi_bytes_received.
 BYTES = struct.Struct("=QQ")
@@ -40,21 +41,11 @@ class Traffic:
 
 def _connections() -> Iterator[tuple[int, int]]:
     """The inode of each open connection, which no other one gets, and its bytes."""
-    for name in os.listdir("/proc/self/fd"):
+    for each in psutil.Process().net_connections("tcp"):
         try:
-            status = os.fstat(int(name))
-            if not stat.S_ISSOCK(status.st_mode):
-                continue
-            with socket.socket(fileno=os.dup(int(name))) as connection:
-                yield status.st_ino, _bytes_of(connection)
-        except OSError:  # It was closed meanwhile, or was never connected.
+            with socket.socket(fileno=os.dup(each.fd)) as connection:
+                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                inode = os.fstat(connection.fileno()).st_ino
+        except OSError:  # It was closed meanwhile.
             continue
-
-
-def _bytes_of(connection: socket.socket) -> int:
-    if connection.type != socket.SOCK_STREAM:
-        return 0
-    if connection.family not in (socket.AF_INET, socket.AF_INET6):
-        return 0
-    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-    return sum(BYTES.unpack_from(info, OFFSET))
+        yield inode, sum(BYTES.unpack_from(info, OFFSET))

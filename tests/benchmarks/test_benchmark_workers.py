@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("cpuinfo")
@@ -14,16 +15,16 @@ pytest.importorskip("typer")
 
 from rich.console import Console
 
-from benchmarks import report, rows
-from benchmarks.workers import command, pages, plots
-from benchmarks.workers.counts import Count, counts
-from benchmarks.workers.plans import DENSE, FULL, LAZY, QUICK, Plan
+from benchmarks import rows
+from benchmarks.workers import command, plots
+from benchmarks.workers.counts import counts
+from benchmarks.workers.plans import DENSE, FULL, GRADIENTS, LAZY, LOOKUPS, QUICK, WIDTH
 from benchmarks.workers.traffic import Traffic
 from tests.conftest import COMMITTED
 
 pytestmark = [pytest.mark.once, pytest.mark.xdist_group("workers")]
 # A row's numbers and its index; what the protocol adds is less than a tenth.
-BYTES_OF_A_ROW = 4 * QUICK.width + 4
+BYTES_OF_A_ROW = 4 * WIDTH + 4
 OVERHEAD = 1.1
 A_MESSAGE_MORE = 600
 
@@ -34,11 +35,17 @@ on_linux = pytest.mark.skipif(
 )
 
 
-def counted(folder: Path, plan: Plan) -> tuple[list[Count], list[Count]]:
+def counted(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What a folder has of the streams, and of the other cases."""
-    found = counts(rows.read(folder), plan)
-    streams = [count for count in found if count.case.exponent is not None]
-    return streams, [count for count in found if count not in streams]
+    found = counts(rows.read(folder))
+    by_formula = found["case"].isin(GRADIENTS)
+    return found[~by_formula], found[by_formula]
+
+
+def is_of_the_protocol(more: pd.DataFrame) -> bool:
+    """Whether it is more than was computed by a few hundred bytes of a message."""
+    most = A_MESSAGE_MORE * more["messages"]
+    return bool(more["more"].between(0, most, inclusive="neither").all())
 
 
 @pytest.fixture(scope="module")
@@ -50,25 +57,25 @@ def short_run(tmp_path_factory) -> Path:
 
 @on_linux
 def test_rows_are_counted_once_or_as_often_as_they_were_looked_up(short_run: Path):
-    streams, _ = counted(short_run, QUICK)
-    sent = {count.case.contender: count.sent for count in streams}
+    streams, _ = counted(short_run)
+    sent = streams.set_index("subject")["sent"]
     # Each of two workers sends its rows; the shorter list is padded to the longer.
-    repeats = 2 * QUICK.lookups * BYTES_OF_A_ROW
-    merged = 2 * QUICK.different(streams[0].case) * BYTES_OF_A_ROW
+    repeats = 2 * LOOKUPS * BYTES_OF_A_ROW
+    merged = 2 * QUICK.different(QUICK.streams[0]) * BYTES_OF_A_ROW
     for contender in ("Adam, repeats sent", "keras.optimizers.Adam"):
         assert repeats < sent[contender] < OVERHEAD * repeats
     for contender in ("Adam", "Adam, clipped"):
         assert merged < sent[contender] < OVERHEAD * merged
-    table = 4 * 2 * QUICK.rows * QUICK.width
+    table = 4 * 2 * QUICK.streams[0].rows * WIDTH
     assert table < sent["keras.optimizers.Adam, clipped"] < OVERHEAD * table
 
 
 @on_linux
 def test_a_short_run_counts_what_the_formulas_say(short_run: Path):
-    _, others = counted(short_run, QUICK)
-    assert {count.workers for count in others} == set(QUICK.workers)
-    assert len(others) == len(QUICK.workers) * len(QUICK.cases(QUICK.workers[-1]))
-    assert all(0 < count.more < A_MESSAGE_MORE * count.messages for count in others)
+    _, others = counted(short_run)
+    assert set(others["workers"]) == set(QUICK.workers)
+    assert len(others) == len(QUICK.workers) * len(QUICK.cases)
+    assert is_of_the_protocol(others)
     assert (short_run / plots.NAME).stat().st_size > 10_000
 
 
@@ -93,35 +100,31 @@ def test_a_stream_is_the_same_at_every_call_and_differs_by_worker():
     first, again, other = (stream.ids(worker, 8) for worker in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert first.shape == (8, QUICK.lookups)
+    assert first.shape == (8, LOOKUPS)
 
 
 def test_a_larger_exponent_repeats_more_rows():
     streams = {stream.exponent: stream for stream in FULL.streams}
     different = [FULL.different(stream) for stream in streams.values()]
     assert different == sorted(different, reverse=True)
-    assert different[0] > 0.99 * FULL.lookups
-    assert different[-1] < 0.2 * FULL.lookups
+    assert different[0] > 0.99 * LOOKUPS
+    assert different[-1] < 0.2 * LOOKUPS
 
 
 def test_the_rows_of_a_case_are_different_and_the_same_in_each_step():
-    *_, case = QUICK.cases(QUICK.workers[-1])
+    *_, case = QUICK.cases
     ids = case.ids(0, 3)
-    assert ids.shape == (3, QUICK.exact) and len(np.unique(ids)) == QUICK.exact
-
-
-def test_the_committed_table_has_the_committed_figures():
-    streams, _ = counted(COMMITTED / "workers", FULL)
-    written = (COMMITTED / "workers" / report.TABLE).read_text()
-    assert pages.table(streams, FULL) == written.strip()
+    assert ids.shape == (3, case.touched)
+    assert all(set(of_step) == set(ids[0]) for of_step in ids)
+    assert len(set(ids[0])) == case.touched
 
 
 def test_what_was_counted_is_what_the_formulas_say():
     """But for the protocol, which is a few hundred bytes of a message."""
-    _, others = counted(COMMITTED / "workers", FULL)
-    assert {count.workers for count in others} == {2, 3, 4}
-    large = [count for count in others if count.computed > 500_000]
-    assert {count.case.gradient for count in large} == {DENSE, LAZY}
-    assert all(1 < count.ratio < 1.01 for count in large)
-    small = [count for count in others if count not in large]
-    assert all(0 < count.more < A_MESSAGE_MORE * count.messages for count in small)
+    _, others = counted(COMMITTED / "workers")
+    assert set(others["workers"]) == {2, 3, 4}
+    is_large = others["computed"] > 500_000
+    large = others[is_large]
+    assert set(large["case"]) == {DENSE, LAZY}
+    assert (large["sent"] / large["computed"]).between(1, 1.01).all()
+    assert is_of_the_protocol(others[~is_large])

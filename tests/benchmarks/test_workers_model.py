@@ -21,16 +21,18 @@ def test_what_travels():
     assert model.dense_sum(1, 100) == model.sum_of_rows(1, 64, 16) == 0
 
 
-def test_rows_cost_more_than_the_dense_sum_from_the_crossover_on():
-    touched = model.crossover(4, 10_000, 16)
-    assert touched == 2 * 10_000 * 16 / (17 * 4)
+def test_rows_cost_more_than_the_dense_sum_where_the_page_says():
+    """From N·r = 2·V·W/(W + 1) on, but for the length that goes before the rows."""
+    touched = 2 * 10_000 * 16 / (17 * 4)
     dense = model.dense_sum(4, 160_000)
     assert model.sum_of_rows(4, int(0.99 * touched), 16) < dense
     assert model.sum_of_rows(4, int(1.01 * touched), 16) > dense
 
 
-def test_seconds():
-    assert model.seconds(25e9, 12.5e9) == 2.0
+def test_an_update_moves_each_number_once_in_and_once_out():
+    assert model.moved(parameters=100, slots=0, gradient=100) == 4 * 300
+    assert model.moved(parameters=100, slots=2, gradient=100) == 4 * 700
+    assert model.moved(parameters=100, slots=2, gradient=10) == 4 * 610
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -50,5 +52,5 @@ def test_the_state_is_what_the_optimizer_allocates(name, make, kept, dtype):
     optimizer.build([keras.Variable([[0.0] * 3] * 5, dtype=dtype)])
     beside = [v for v in optimizer.variables if tuple(v.shape) == (5, 3)]
     size = sum(15 * (4 if v.dtype == "float32" else 2) for v in beside)
-    narrow = dtype == "bfloat16"
-    assert size == model.state(model.SLOTS[name], 15, narrow, kept, kept)
+    copies = model.SLOTS[name] + (dtype == "bfloat16") + 2 * kept
+    assert size == model.held(15, copies)
