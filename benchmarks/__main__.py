@@ -134,11 +134,9 @@ def redraw(suite: Suite, output: Output = None) -> None:
 @app.command()
 def readme() -> None:
     """Put the committed results into the README, and the checks into their page."""
-    from benchmarks.conformance import page
     from benchmarks.readme import update
 
     update()
-    page.update()
 
 
 def in_build(command: str, quick: bool = False) -> Path:

@@ -1,20 +1,28 @@
-"""The documents' tables, taken from the committed results."""
+"""What the documents show of the committed results, and the list of the checks."""
 
 import re
 from pathlib import Path
 
+from benchmarks.conformance.listed import listed
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-TABLE = re.compile(r"<!-- table (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+MARKED = re.compile(r"<!-- (?:table (\w+)|checks) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def update() -> None:
-    """Put each results folder's `table.md` between the marks that name the folder."""
+    """Write all pages as they are to be now."""
     for page in PAGES:
-        page.write_text(TABLE.sub(_table, page.read_text()))
+        page.write_text(renewed(page.read_text()))
 
 
-def _table(mark: re.Match[str]) -> str:
-    folder = mark.group(1)
-    table = (ROOT / "benchmarks" / "results" / folder / "table.md").read_text()
-    return f"<!-- table {folder} -->\n{table.strip()}\n<!-- end -->"
+def renewed(page: str) -> str:
+    """Put each results folder's `table.md`, or the list, between its marks."""
+    return MARKED.sub(_between, page)
+
+
+def _between(marks: re.Match[str]) -> str:
+    table = ROOT / "benchmarks" / "results" / str(marks[1]) / "table.md"
+    shown = table.read_text().strip() if marks[1] else listed()
+    first, *_, last = marks[0].splitlines()
+    return f"{first}\n{shown}\n{last}"

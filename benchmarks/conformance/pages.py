@@ -35,16 +35,6 @@ def publish(folder: Path) -> str:
     return table
 
 
-def tables(folder: Path) -> str:
-    """Return what it holds for, and what was said of each house, for another page."""
-    found, here = results.read(folder), setting.read(folder)[suite.RUN]
-    houses = [
-        f"### {house}\n\n{matrix(of_house)}"
-        for house, of_house in found.groupby("house", sort=False)
-    ]
-    return "\n\n".join([about(here), counts(found), *houses])
-
-
 def about(here: Setting) -> str:
     versions = here["versions"]
     return (

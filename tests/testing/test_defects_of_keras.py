@@ -7,6 +7,7 @@ import keras
 import pytest
 
 from keras_textbook_opt.testing import CHECKS, CheckFailed, check_optimizer
+from tests.conftest import COMMITTED
 from tests.testing import messages
 
 once, LONG = pytest.mark.once, pytest.mark.long
@@ -68,9 +69,9 @@ CASES = [(kind, name) for kind, names in DEFECTS.values() for name in names]
 
 @pytest.fixture(scope="module")
 def found():
-    from benchmarks.conformance import page, results
+    from benchmarks.conformance import results
 
-    return results.read(page.RESULTS)
+    return results.read(COMMITTED / "conformance")
 
 
 def said_of(found, house, name):
@@ -95,14 +96,13 @@ def test_what_a_step_on_rows_of_keras_costs_is_said(found):
 @once
 def test_the_committed_results_hold_all_checks_on_enough_optimizers(found):
     from benchmarks import setting, suite
-    from benchmarks.conformance import page
 
     names = [check.__name__ for check in CHECKS]
     for _, of_one in found.groupby(["house", "optimizer"]):
         assert list(of_one["check"]) == names
     others = found[~found["house"].isin([OURS, KERAS])]
     assert len(others.groupby(["house", "optimizer"])) >= 5
-    here = setting.read(page.RESULTS)[suite.RUN]
+    here = setting.read(COMMITTED / "conformance")[suite.RUN]
     assert here["versions"]["keras"] and here["checker"]
 
 

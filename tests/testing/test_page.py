@@ -4,7 +4,8 @@ import inspect
 
 import pytest
 
-from benchmarks.conformance import page
+from benchmarks import readme
+from benchmarks.conformance.listed import listed
 from keras_textbook_opt.testing import CHECKS, registry
 
 pytestmark = pytest.mark.once
@@ -28,15 +29,14 @@ def test_no_two_checks_have_one_name():
 
 def test_the_page_is_that_of_these_checks():
     """`python -m benchmarks readme` renews it."""
-    written = page.PAGE.read_text()
-    assert written == page.with_checks(written)
-    assert written == page.with_results(written)
+    written = (readme.ROOT / "docs" / "checks.md").read_text()
+    assert written == readme.renewed(written)
     assert all(f"**`{check.__name__}`**" in written for check in CHECKS)
 
 
 def test_an_entry_has_the_three_parts_of_the_docstring():
     check = CHECKS[0]
     promise, *_ = (inspect.getdoc(check) or "").splitlines()
-    entry = next(line for line in page.listed().splitlines() if check.__name__ in line)
+    entry = next(line for line in listed().splitlines() if check.__name__ in line)
     assert entry == f"- **`{check.__name__}`** {promise}"
-    assert "*Why:*" in page.listed() and "*To mend it:*" in page.listed()
+    assert "*Why:*" in listed() and "*To mend it:*" in listed()
