@@ -26,12 +26,9 @@ class Plan:
     select: list[str] | None = None
 
 
+ONE_OF_EACH = {house: dict([*kinds.items()][:1]) for house, kinds in CONTENDERS.items()}
 FULL = Plan("full", CONTENDERS)
-QUICK = Plan(
-    "quick",
-    {house: dict(list(members.items())[:1]) for house, members in CONTENDERS.items()},
-    select=["contract"],
-)
+QUICK = Plan("quick", ONE_OF_EACH, select=["contract"])
 
 
 def carry_out(
@@ -47,11 +44,14 @@ def carry_out(
     """
     select = select or plan.select
     count = len(registry.selected(select))
-    check = partial(put_to_checks, folder, select)
     parts = [
-        Part(f"{house}: {name}", count, partial(check, house, name, make))
-        for house, members in plan.contenders.items()
-        for name, make in members.items()
+        Part(
+            f"{house}: {name}",
+            count,
+            partial(put_to_checks, make, (house, name), select, folder),
+        )
+        for house, kinds in plan.contenders.items()
+        for name, make in kinds.items()
         if not only or house in only or name in only
     ]
     versions = machine.versions((*machine.PACKAGES, *PACKAGES))
@@ -65,29 +65,19 @@ def carry_out(
 
 
 def put_to_checks(
-    folder: Path,
-    select: list[str] | None,
-    house: str,
-    name: str,
     make: Callable[..., Any],
+    who: tuple[str, str],
+    select: list[str] | None,
+    folder: Path,
     advance: Advance,
 ) -> None:
     """Put an optimizer to the checks, and the results into the folder at once."""
     found = check_optimizer(
         make, on_fail=None, on_skip=None, select=select, callback=lambda **_: advance(1)
     )
-    said = [
-        {
-            "house": house,
-            "optimizer": name,
-            "check": each["check_name"],
-            "status": each["status"],
-            "seconds": round(each["seconds"], 1),
-            "said": str(each["exception"] or ""),
-        }
-        for each in found
-    ]
-    new = pd.DataFrame(said, columns=results.COLUMNS)
+    new = pd.DataFrame(found).assign(house=who[0], optimizer=who[1])
+    new["said"] = [str(each or "") for each in new["exception"]]
+    new = new.rename(columns={"check_name": "check"})[results.COLUMNS].round(1)
     checks = [check.__name__ for check in CHECKS]
     results.write(results.merged(results.read(folder), new, checks), folder)
 

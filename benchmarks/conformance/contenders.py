@@ -1,4 +1,4 @@
-"""Who is checked: by a house and a name for the table, in the order of its columns."""
+"""Who is checked: by a house and a name for the table."""
 
 from functools import partial
 from importlib import import_module
@@ -10,22 +10,8 @@ import keras
 import keras_textbook_opt as ours
 from benchmarks.conformance import papers
 
-IN_KERAS = (
-    "SGD",
-    "RMSprop",
-    "Adam",
-    "AdamW",
-    "Adadelta",
-    "Adagrad",
-    "Adamax",
-    "Adafactor",
-    "Nadam",
-    "Ftrl",
-    "Lion",
-    "Lamb",
-    "Muon",
-    "ScheduleFreeAdamW",
-)
+# Keras's classes that step with another one's equation, or with none.
+WITHOUT = ("Optimizer", "OptimizerMap", "MultiOptimizer", "LossScaleOptimizer")
 # Packages for Keras 3 that are checked where they are installed.
 PACKAGES = {"zengrad-tensorflow": ("zengrad_tensorflow", "ZenGrad")}
 
@@ -47,7 +33,11 @@ CONTENDERS: dict[str, dict[str, Any]] = {
         "Adam, lazy": partial(ours.Adam, sparse_update="lazy"),
     },
     "keras.optimizers": {
-        **{name: getattr(keras.optimizers, name) for name in IN_KERAS},
+        **{
+            name: kind
+            for name, kind in vars(keras.optimizers).items()
+            if isinstance(kind, type) and name not in WITHOUT
+        },
         "SGD, momentum": partial(keras.optimizers.SGD, momentum=0.9),
         "LossScaleOptimizer": scaled_adam,
     },

@@ -7,24 +7,26 @@ import pandas as pd
 
 from benchmarks import report, setting, suite
 from benchmarks.conformance import results
-from benchmarks.setting import Setting
 
 SIGNS = {"passed": "✓", "failed": "**✗**", "skipped": "·", "xfail": "x"}
-LEGEND = "✓ passed, **✗** failed, · proves nothing here"
+LEGEND = (
+    "✓ passed, **✗** failed, · proves nothing here. What each check promises, and how "
+    "to mend what fails: [docs/checks.md](../../../docs/checks.md)."
+)
 
 
 def publish(folder: Path) -> str:
     """Write the pages of the folder's results, and return what to say."""
     found, here = results.read(folder), setting.read(folder)[suite.RUN]
-    table = counts(found)
+    table, versions = counts(found), here["versions"]
     report.write(
         folder,
         title="Which promises an optimizer keeps",
         command="conformance",
         table="\n\n".join([table, *report.missing(here["missing"])]),
         sections=[
-            f"{about(here)} What each check promises, and how to mend what fails: "
-            "[docs/checks.md](../../../docs/checks.md).",
+            f"Keras {versions['keras']} on TensorFlow {versions['tensorflow']}; the "
+            f"checker's code has the fingerprint `{here['checker']}`. {LEGEND}",
             *(
                 section
                 for house, of_house in found.groupby("house", sort=False)
@@ -33,14 +35,6 @@ def publish(folder: Path) -> str:
         ],
     )
     return table
-
-
-def about(here: Setting) -> str:
-    versions = here["versions"]
-    return (
-        f"Keras {versions['keras']} on TensorFlow {versions['tensorflow']}; the "
-        f"checker's code has the fingerprint `{here['checker']}`. {LEGEND}."
-    )
 
 
 def counts(found: pd.DataFrame) -> str:
