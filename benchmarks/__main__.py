@@ -75,9 +75,6 @@ def steps(
         list[Part] | None,
         typer.Option(help="A part to measure; the others stay as they are."),
     ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(min=0, help="How long to repeat each case.")
-    ] = None,
     accelerator: Annotated[
         bool, typer.Option("--accelerator", help="Measure on the GPU; a shorter plan.")
     ] = False,
@@ -85,7 +82,7 @@ def steps(
     """Time one step of each optimizer, ours beside the built-in and other libraries."""
     from benchmarks.steps import command, plans
 
-    plan = plans.plan(quick, accelerator).with_seconds(seconds)
+    plan = plans.plan(quick, accelerator)
     parts = [part.value for part in Part if part in (only or Part)]
     folder = output or in_build("steps", quick)
     try:

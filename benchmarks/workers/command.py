@@ -30,16 +30,15 @@ def of(plan: Plan, workers: int, advance: Advance) -> list[Row]:
 
     What all have sent is half of what all have sent and received.
     """
-    measure = partial(probe.measure, plan, _free_ports(workers))
+    cases = plan.of(workers)
+    measure = partial(probe.measure, cases, _free_ports(workers))
     with get_context("spawn").Pool(workers) as pool:
         # The first that fails raises here; the others would wait for it.
-        each_in_turn = pool.imap_unordered(measure, range(workers))
-        counted = [each_in_turn.next(LIMIT) for _ in range(workers)]
+        in_turn = pool.imap_unordered(measure, range(workers))
+        counted = zip(*[in_turn.next(LIMIT) for _ in range(workers)], strict=True)
     advance(1)
-    return [
-        case.row(workers, round(sum(of_case) / 2))
-        for case, *of_case in zip(plan.of(workers), *counted, strict=True)
-    ]
+    sent = [round(sum(of_case) / 2) for of_case in counted]
+    return [case.row(workers, of_all) for case, of_all in zip(cases, sent, strict=True)]
 
 
 def _free_ports(count: int) -> list[int]:

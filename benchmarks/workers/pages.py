@@ -46,7 +46,7 @@ def publish(folder: Path) -> str:
 def table(streams: pd.DataFrame, plan: Plan) -> str:
     """Return the bytes of each stream and contender, with what it needs to be read."""
     different = {
-        case.name: f"{plan.different(case):,.0f} of {LOOKUPS:,}"
+        case.name: f"{case.different(plan.workers[0]):,.0f} of {LOOKUPS:,}"
         for case in plan.streams
         if case.contender == OURS
     }

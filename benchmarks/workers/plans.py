@@ -16,8 +16,10 @@ CONTENDERS = (
     "keras.optimizers.Adam, clipped",
 )
 DENSE, LAZY, EXACT = GRADIENTS = ("dense", "lazy", "exact")
-# Of every table, of every worker in a stream, and of every case.
-WIDTH, LOOKUPS, WARM_UP = 16, 1_024, 3
+# Of each table, and of each worker in a step of a stream.
+WIDTH, LOOKUPS = 16, 1_024
+# Of each case: how many steps are counted, after how many that are not.
+STEPS, WARM_UP = 20, 3
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,20 @@ class Case:
         where = f"{workers} workers", self.name, self.contender, "tensorflow", size
         return Row(*where, 0.5, float(sent), "bytes")
 
-    def ids(self, worker: int, steps: int) -> np.ndarray:
+    def ids(self, worker: int) -> np.ndarray:
         """Return the rows that a worker looks up, a line for each step."""
+        shape = WARM_UP + STEPS, self.touched
         if self.exponent is None:
             random = np.random.default_rng([worker, self.touched])
-            ids = random.permutation(self.rows)[: self.touched]
-            return np.tile(ids, (steps, 1))
+            return np.broadcast_to(random.permutation(self.rows)[: shape[1]], shape)
         random = np.random.default_rng([worker, int(10 * self.exponent)])
         weights = np.arange(1.0, self.rows + 1) ** -self.exponent
-        shape = steps, self.touched
         return random.choice(self.rows, shape, p=weights / weights.sum())
+
+    def different(self, workers: int) -> float:
+        """Return how many different rows a worker looks up in a step, in the mean."""
+        ids = np.concatenate([self.ids(worker) for worker in range(workers)])
+        return float(np.mean([len(np.unique(of_step)) for of_step in ids]))
 
 
 @dataclass(frozen=True)
@@ -66,22 +72,12 @@ class Plan:
 
     name: str
     workers: Sequence[int]
-    steps: int
     cases: Sequence[Case]
     streams: Sequence[Case]
 
     def of(self, workers: int) -> list[Case]:
         """Return what so many workers do."""
         return [*self.cases, *(self.streams if workers == self.workers[0] else [])]
-
-    def ids(self, case: Case, worker: int) -> np.ndarray:
-        """Return what a worker looks up in the steps to warm up, and in the others."""
-        return case.ids(worker, WARM_UP + self.steps)
-
-    def different(self, case: Case) -> float:
-        """Return how many different rows a worker looks up in a step, in the mean."""
-        streams = [self.ids(case, worker) for worker in range(self.workers[0])]
-        return float(np.mean([len(np.unique(ids)) for s in streams for ids in s]))
 
 
 def streams(rows: int, *exponents: float) -> list[Case]:
@@ -96,7 +92,6 @@ def streams(rows: int, *exponents: float) -> list[Case]:
 FULL = Plan(
     "full",
     workers=(2, 3, 4),
-    steps=20,
     cases=[
         *(Case(DENSE, rows, rows) for rows in (100, 1_000, 10_000, 100_000)),
         *(Case(LAZY, 10_000, touched) for touched in (64, 512, 4_096, 8_192)),
@@ -107,7 +102,6 @@ FULL = Plan(
 QUICK = Plan(
     "quick",
     workers=(2, 3),
-    steps=5,
     cases=[Case(DENSE, 1_000, 1_000), Case(LAZY, 1_000, 512), Case(EXACT, 1_000, 64)],
     streams=streams(1_000, 1.0),
 )

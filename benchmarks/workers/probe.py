@@ -10,38 +10,38 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.workers.plans import DENSE, LAZY, OURS, WARM_UP, WIDTH, Case, Plan
+from benchmarks.workers.plans import DENSE, LAZY, OURS, WARM_UP, WIDTH, Case
 from benchmarks.workers.traffic import Traffic
 from keras_textbook_opt import Adam, backends
 
 
-def measure(plan: Plan, ports: Sequence[int], index: int) -> list[float]:
+def measure(cases: Sequence[Case], ports: Sequence[int], index: int) -> list[float]:
     """Return the bytes that worker `index` sends and receives in a step of each case.
 
-    They are in the mean of the plan's steps, after its warm-up.
+    They are in the mean of the steps after those to warm up.
     """
     tf.config.set_visible_devices([], "GPU")
     workers = [f"localhost:{port}" for port in ports]
     task = {"type": "worker", "index": index}
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    return [bytes_a_step(strategy, plan, case, index) for case in plan.of(len(ports))]
+    return [_bytes_a_step(strategy, case, case.ids(index)) for case in cases]
 
 
-def bytes_a_step(strategy: Any, plan: Plan, case: Case, index: int) -> float:
-    ids = tf.constant(plan.ids(case, index), "int32")
+def _bytes_a_step(strategy: Any, case: Case, ids: np.ndarray) -> float:
+    warm_up, counted = np.split(ids.astype("int32"), [WARM_UP])
     backend: Any = type(backends.active)
     repeated = case.contender.endswith("repeats sent")
     how = summed_with_repeats if repeated else backend.summed
     with patch.object(backend, "summed", how):
         step = training(strategy, case)
-        for of_step in ids[:WARM_UP]:
-            step(of_step)
+        for batch in warm_up:
+            step(tf.constant(batch))
         traffic = Traffic()
         before = traffic.settled()
-        for of_step in ids[WARM_UP:]:
-            step(of_step)
-        return (traffic.settled() - before) / plan.steps
+        for batch in counted:
+            step(tf.constant(batch))
+        return (traffic.settled() - before) / len(counted)
 
 
 def training(strategy: Any, case: Case) -> Callable[[Any], Any]:
@@ -63,11 +63,11 @@ def training(strategy: Any, case: Case) -> Callable[[Any], Any]:
 def make(case: Case) -> Any:
     """Return the optimizer of the case."""
     name, _, variant = case.contender.partition(", ")
-    clip: dict[str, Any] = {"global_clipnorm": 1.0} if variant == "clipped" else {}
+    limit = 1.0 if variant == "clipped" else None
     if name != OURS:
-        return keras.optimizers.Adam(0.001, **clip)
+        return keras.optimizers.Adam(0.001, global_clipnorm=limit)
     lazy = case.gradient == LAZY
-    return Adam(0.001, sparse_update="lazy" if lazy else "exact", **clip)
+    return Adam(0.001, sparse_update="lazy" if lazy else "exact", global_clipnorm=limit)
 
 
 def summed_with_repeats(self: Any, optimizer: Any, gradients: list, variables: list):

@@ -16,9 +16,9 @@ pytest.importorskip("typer")
 from rich.console import Console
 
 from benchmarks import rows
-from benchmarks.workers import command, plots
+from benchmarks.workers import command, plans, plots
 from benchmarks.workers.counts import counts
-from benchmarks.workers.plans import DENSE, FULL, GRADIENTS, LAZY, LOOKUPS, QUICK, WIDTH
+from benchmarks.workers.plans import FULL, LOOKUPS, QUICK, WIDTH
 from benchmarks.workers.traffic import Traffic
 from tests.conftest import COMMITTED
 
@@ -38,7 +38,7 @@ on_linux = pytest.mark.skipif(
 def counted(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What a folder has of the streams, and of the other cases."""
     found = counts(rows.read(folder))
-    by_formula = found["case"].isin(GRADIENTS)
+    by_formula = found["case"].isin(plans.GRADIENTS)
     return found[~by_formula], found[by_formula]
 
 
@@ -61,7 +61,7 @@ def test_rows_are_counted_once_or_as_often_as_they_were_looked_up(short_run: Pat
     sent = streams.set_index("subject")["sent"]
     # Each of two workers sends its rows; the shorter list is padded to the longer.
     repeats = 2 * LOOKUPS * BYTES_OF_A_ROW
-    merged = 2 * QUICK.different(QUICK.streams[0]) * BYTES_OF_A_ROW
+    merged = 2 * QUICK.streams[0].different(workers=2) * BYTES_OF_A_ROW
     for contender in ("Adam, repeats sent", "keras.optimizers.Adam"):
         assert repeats < sent[contender] < OVERHEAD * repeats
     for contender in ("Adam", "Adam, clipped"):
@@ -97,15 +97,15 @@ def test_bytes_are_counted_whatever_connections_open_and_close():
 
 def test_a_stream_is_the_same_at_every_call_and_differs_by_worker():
     stream = QUICK.streams[0]
-    first, again, other = (stream.ids(worker, 8) for worker in (0, 0, 1))
+    first, again, other = (stream.ids(worker) for worker in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert first.shape == (8, LOOKUPS)
+    assert first.shape == (plans.WARM_UP + plans.STEPS, LOOKUPS)
 
 
 def test_a_larger_exponent_repeats_more_rows():
     streams = {stream.exponent: stream for stream in FULL.streams}
-    different = [FULL.different(stream) for stream in streams.values()]
+    different = [stream.different(workers=2) for stream in streams.values()]
     assert different == sorted(different, reverse=True)
     assert different[0] > 0.99 * LOOKUPS
     assert different[-1] < 0.2 * LOOKUPS
@@ -113,8 +113,8 @@ def test_a_larger_exponent_repeats_more_rows():
 
 def test_the_rows_of_a_case_are_different_and_the_same_in_each_step():
     *_, case = QUICK.cases
-    ids = case.ids(0, 3)
-    assert ids.shape == (3, case.touched)
+    ids = case.ids(0)
+    assert ids.shape == (plans.WARM_UP + plans.STEPS, case.touched)
     assert all(set(of_step) == set(ids[0]) for of_step in ids)
     assert len(set(ids[0])) == case.touched
 
@@ -125,6 +125,6 @@ def test_what_was_counted_is_what_the_formulas_say():
     assert set(others["workers"]) == {2, 3, 4}
     is_large = others["computed"] > 500_000
     large = others[is_large]
-    assert set(large["case"]) == {DENSE, LAZY}
+    assert set(large["case"]) == {plans.DENSE, plans.LAZY}
     assert (large["sent"] / large["computed"]).between(1, 1.01).all()
     assert is_of_the_protocol(others[~is_large])
