@@ -7,7 +7,7 @@ import pandas as pd
 from benchmarks import report, rows, setting, suite
 from benchmarks.workers import far, plots
 from benchmarks.workers.counts import counts, size
-from benchmarks.workers.plans import GRADIENTS, LOOKUPS, OURS, PLANS, WIDTH, Plan
+from benchmarks.workers.plans import BY_FORMULA, FEWEST, OURS, PLANS, WIDTH, Plan
 
 OF_COUNTS = (
     "Bytes of one step, sent by all workers together, by ours (`Adam`). *Computed*: "
@@ -22,7 +22,7 @@ OF_COUNTS = (
 def publish(folder: Path) -> str:
     """Write the pages and the plot of the folder's rows, and return what to say."""
     here, counted = setting.read(folder)[suite.RUN], counts(rows.read(folder))
-    by_formula = counted["case"].isin(GRADIENTS)
+    by_formula = counted["case"].isin(BY_FORMULA)
     plots.write(counted[by_formula], folder)
     streams = table(counted[~by_formula], PLANS[here["plan"]])
     of_workers = by_workers(counted[by_formula])
@@ -45,10 +45,11 @@ def publish(folder: Path) -> str:
 
 def table(streams: pd.DataFrame, plan: Plan) -> str:
     """Return the bytes of each stream and contender, with what it needs to be read."""
+    rows_of_each, lookups = streams["rows"].max(), streams["touched"].max()
     different = {
-        case.name: f"{case.different(plan.workers[0]):,.0f} of {LOOKUPS:,}"
-        for case in plan.streams
-        if case.contender == OURS
+        case.name: f"{case.different():,.0f} of {lookups:,}"
+        for case in plan.cases
+        if case.is_stream and case.subject == OURS
     }
     sent = streams.pivot(index="case", columns="subject", values="sent")
     cells = sent.loc[streams["case"].unique(), streams["subject"].unique()].map(size)
@@ -57,10 +58,10 @@ def table(streams: pd.DataFrame, plan: Plan) -> str:
     lines = cells.rename_axis("lookups").reset_index().to_dict("records")
     return (
         f"{report.table(lines)}\n\n"
-        f"Bytes of one step, from both of {plan.workers[0]} workers of "
+        f"Bytes of one step, from both of {FEWEST} workers of "
         "`MultiWorkerMirroredStrategy`, counted by the system on their connections. A "
-        f"table of {plan.streams[0].rows:,} rows of {WIDTH}; each worker looks up "
-        f"{LOOKUPS:,} rows, row `k` in proportion to `k⁻ˢ`. *Different rows*: "
+        f"table of {rows_of_each:,} rows of {WIDTH}; each worker looks up "
+        f"{lookups:,} rows, row `k` in proportion to `k⁻ˢ`. *Different rows*: "
         "a worker's in a step, in the mean. *Clipped*: with `global_clipnorm`. "
         "*Repeats sent*: with the sum as TensorFlow makes it, each row as often as it "
         "was looked up. `Adam` is lazy."

@@ -1,108 +1,88 @@
 """What is measured: a step on a table, by its gradient and its optimizer."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.rows import Row
 
 OURS = "Adam"
-CONTENDERS = (
-    OURS,
-    f"{OURS}, clipped",
-    f"{OURS}, repeats sent",
-    "keras.optimizers.Adam",
-    "keras.optimizers.Adam, clipped",
-)
-DENSE, LAZY, EXACT = GRADIENTS = ("dense", "lazy", "exact")
-# Of each table, and of each worker in a step of a stream.
-WIDTH, LOOKUPS = 16, 1_024
+DENSE, LAZY, EXACT = BY_FORMULA = ("dense", "lazy", "exact")
+FEWEST = 2
+# Of each table.
+WIDTH = 16
 # Of each case: how many steps are counted, after how many that are not.
 STEPS, WARM_UP = 20, 3
 
 
 @dataclass(frozen=True)
 class Case:
-    """A step of a contender on one table.
+    """A step of an optimizer on one table: a line of `cases.csv`.
 
     Args:
-        gradient: Of all rows, or of those that are looked up.
-        touched: How many each worker looks up: different ones, the same in each step.
-        exponent: With one, `s`, they are drawn, row `k` in proportion to `k⁻ˢ`.
+        most: The largest number of workers that take it.
+        name: What the gradient is of, all rows or some; or how these are drawn.
+        subject: The optimizer.
+        touched: How many rows each worker looks up: without an exponent different
+            ones, the same in each step.
+        rows: Of the table.
+        exponent: With one, `s`, rows are drawn, row `k` in proportion to `k⁻ˢ`.
     """
 
-    gradient: str
-    rows: int
+    most: int
+    name: str
+    subject: str
     touched: int
-    contender: str = OURS
-    exponent: float | None = None
+    rows: int
+    exponent: float
 
     @property
-    def name(self) -> str:
-        if self.exponent is None:
-            return self.gradient
-        return f"Zipf, s = {self.exponent:g}" if self.exponent else "uniform"
+    def is_stream(self) -> bool:
+        return not np.isnan(self.exponent)
 
     def row(self, workers: int, sent: int) -> Row:
         """Return the row of what so many workers have sent."""
         size = f"{self.touched} of {self.rows}×{WIDTH}"
-        where = f"{workers} workers", self.name, self.contender, "tensorflow", size
+        where = f"{workers} workers", self.name, self.subject, "tensorflow", size
         return Row(*where, 0.5, float(sent), "bytes")
 
     def ids(self, worker: int) -> np.ndarray:
         """Return the rows that a worker looks up, a line for each step."""
         shape = WARM_UP + STEPS, self.touched
-        if self.exponent is None:
+        if not self.is_stream:
             random = np.random.default_rng([worker, self.touched])
-            return np.broadcast_to(random.permutation(self.rows)[: shape[1]], shape)
+            return np.broadcast_to(random.permutation(self.rows)[: self.touched], shape)
         random = np.random.default_rng([worker, int(10 * self.exponent)])
         weights = np.arange(1.0, self.rows + 1) ** -self.exponent
         return random.choice(self.rows, shape, p=weights / weights.sum())
 
-    def different(self, workers: int) -> float:
+    def different(self) -> float:
         """Return how many different rows a worker looks up in a step, in the mean."""
-        ids = np.concatenate([self.ids(worker) for worker in range(workers)])
+        ids = np.concatenate([self.ids(worker) for worker in range(FEWEST)])
         return float(np.mean([len(np.unique(of_step)) for of_step in ids]))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps of each case, and with the first number of workers of each stream."""
+    """The cases of each number of workers."""
 
     name: str
-    workers: Sequence[int]
-    cases: Sequence[Case]
-    streams: Sequence[Case]
+    cases: tuple[Case, ...]
+
+    @property
+    def workers(self) -> range:
+        return range(FEWEST, max(case.most for case in self.cases) + 1)
 
     def of(self, workers: int) -> list[Case]:
         """Return what so many workers do."""
-        return [*self.cases, *(self.streams if workers == self.workers[0] else [])]
+        return [case for case in self.cases if workers <= case.most]
 
 
-def streams(rows: int, *exponents: float) -> list[Case]:
-    """Return streams of lookups in a table, for each contender."""
-    return [
-        Case(LAZY, rows, LOOKUPS, contender, exponent)
-        for exponent in exponents
-        for contender in CONTENDERS
-    ]
-
-
-FULL = Plan(
-    "full",
-    workers=(2, 3, 4),
-    cases=[
-        *(Case(DENSE, rows, rows) for rows in (100, 1_000, 10_000, 100_000)),
-        *(Case(LAZY, 10_000, touched) for touched in (64, 512, 4_096, 8_192)),
-        Case(EXACT, 10_000, 512),
-    ],
-    streams=streams(100_000, 0.0, 1.0, 1.5),
-)
-QUICK = Plan(
-    "quick",
-    workers=(2, 3),
-    cases=[Case(DENSE, 1_000, 1_000), Case(LAZY, 1_000, 512), Case(EXACT, 1_000, 64)],
-    streams=streams(1_000, 1.0),
-)
-PLANS = {plan.name: plan for plan in (FULL, QUICK)}
+TABLE = pd.read_csv(Path(__file__).with_name("cases.csv"))
+PLANS = {
+    str(name): Plan(str(name), tuple(Case(**line) for line in lines.to_dict("records")))
+    for name, lines in TABLE.set_index("plan").groupby(level="plan")
+}
+FULL, QUICK = PLANS["full"], PLANS["quick"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import patch
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.workers.plans import DENSE, LAZY, OURS, WARM_UP, WIDTH, Case
+from benchmarks.workers.plans import DENSE, EXACT, OURS, WARM_UP, WIDTH, Case
 from benchmarks.workers.traffic import Traffic
 from keras_textbook_opt import Adam, backends
 
@@ -25,13 +26,15 @@ def measure(cases: Sequence[Case], ports: Sequence[int], index: int) -> list[flo
     task = {"type": "worker", "index": index}
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    # TensorFlow has taken it for a warning, and a pool ends its processes with it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return [_bytes_a_step(strategy, case, case.ids(index)) for case in cases]
 
 
 def _bytes_a_step(strategy: Any, case: Case, ids: np.ndarray) -> float:
     warm_up, counted = np.split(ids.astype("int32"), [WARM_UP])
     backend: Any = type(backends.active)
-    repeated = case.contender.endswith("repeats sent")
+    repeated = case.subject.endswith("repeats sent")
     how = summed_with_repeats if repeated else backend.summed
     with patch.object(backend, "summed", how):
         step = training(strategy, case)
@@ -46,7 +49,7 @@ def _bytes_a_step(strategy: Any, case: Case, ids: np.ndarray) -> float:
 
 def training(strategy: Any, case: Case) -> Callable[[Any], Any]:
     """Return a function that takes one step on all workers, on a new table."""
-    dense = case.gradient == DENSE
+    dense = case.name == DENSE
     with strategy.scope():
         table = keras.Variable(np.zeros((case.rows, WIDTH)), dtype="float32")
         optimizer = make(case)
@@ -62,12 +65,13 @@ def training(strategy: Any, case: Case) -> Callable[[Any], Any]:
 
 def make(case: Case) -> Any:
     """Return the optimizer of the case."""
-    name, _, variant = case.contender.partition(", ")
+    name, _, variant = case.subject.partition(", ")
     limit = 1.0 if variant == "clipped" else None
     if name != OURS:
         return keras.optimizers.Adam(0.001, global_clipnorm=limit)
-    lazy = case.gradient == LAZY
-    return Adam(0.001, sparse_update="lazy" if lazy else "exact", global_clipnorm=limit)
+    if case.name in (DENSE, EXACT):
+        return Adam(0.001, global_clipnorm=limit)
+    return Adam(0.001, sparse_update="lazy", global_clipnorm=limit)
 
 
 def summed_with_repeats(self: Any, optimizer: Any, gradients: list, variables: list):

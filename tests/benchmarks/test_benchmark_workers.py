@@ -18,11 +18,12 @@ from rich.console import Console
 from benchmarks import rows
 from benchmarks.workers import command, plans, plots
 from benchmarks.workers.counts import counts
-from benchmarks.workers.plans import FULL, LOOKUPS, QUICK, WIDTH
+from benchmarks.workers.plans import FULL, QUICK, WIDTH
 from benchmarks.workers.traffic import Traffic
 from tests.conftest import COMMITTED
 
 pytestmark = [pytest.mark.once, pytest.mark.xdist_group("workers")]
+STREAM = QUICK.cases[-1]
 # A row's numbers and its index; what the protocol adds is less than a tenth.
 BYTES_OF_A_ROW = 4 * WIDTH + 4
 OVERHEAD = 1.1
@@ -38,7 +39,7 @@ on_linux = pytest.mark.skipif(
 def counted(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What a folder has of the streams, and of the other cases."""
     found = counts(rows.read(folder))
-    by_formula = found["case"].isin(plans.GRADIENTS)
+    by_formula = found["case"].isin(plans.BY_FORMULA)
     return found[~by_formula], found[by_formula]
 
 
@@ -60,13 +61,13 @@ def test_rows_are_counted_once_or_as_often_as_they_were_looked_up(short_run: Pat
     streams, _ = counted(short_run)
     sent = streams.set_index("subject")["sent"]
     # Each of two workers sends its rows; the shorter list is padded to the longer.
-    repeats = 2 * LOOKUPS * BYTES_OF_A_ROW
-    merged = 2 * QUICK.streams[0].different(workers=2) * BYTES_OF_A_ROW
+    repeats = 2 * STREAM.touched * BYTES_OF_A_ROW
+    merged = 2 * STREAM.different() * BYTES_OF_A_ROW
     for contender in ("Adam, repeats sent", "keras.optimizers.Adam"):
         assert repeats < sent[contender] < OVERHEAD * repeats
     for contender in ("Adam", "Adam, clipped"):
         assert merged < sent[contender] < OVERHEAD * merged
-    table = 4 * 2 * QUICK.streams[0].rows * WIDTH
+    table = 4 * 2 * STREAM.rows * WIDTH
     assert table < sent["keras.optimizers.Adam, clipped"] < OVERHEAD * table
 
 
@@ -74,9 +75,25 @@ def test_rows_are_counted_once_or_as_often_as_they_were_looked_up(short_run: Pat
 def test_a_short_run_counts_what_the_formulas_say(short_run: Path):
     _, others = counted(short_run)
     assert set(others["workers"]) == set(QUICK.workers)
-    assert len(others) == len(QUICK.workers) * len(QUICK.cases)
+    assert len(others) == len(QUICK.workers) * len(plans.BY_FORMULA)
     assert is_of_the_protocol(others)
     assert (short_run / plots.NAME).stat().st_size > 10_000
+
+
+class Failing(plans.Case):
+    """A case that the second worker cannot take, while the first waits for it."""
+
+    def ids(self, worker: int) -> np.ndarray:
+        if worker:
+            raise ValueError("not the second")
+        return super().ids(worker)
+
+
+@on_linux
+def test_a_worker_that_fails_ends_the_run_and_says_why():
+    plan = plans.Plan("failing", (Failing(**vars(STREAM)),))
+    with pytest.raises(ValueError, match="not the second"):
+        command.of(plan, 2, lambda _: None)
 
 
 @on_linux
@@ -96,23 +113,23 @@ def test_bytes_are_counted_whatever_connections_open_and_close():
 
 
 def test_a_stream_is_the_same_at_every_call_and_differs_by_worker():
-    stream = QUICK.streams[0]
-    first, again, other = (stream.ids(worker) for worker in (0, 0, 1))
+    first, again, other = (STREAM.ids(worker) for worker in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert first.shape == (plans.WARM_UP + plans.STEPS, LOOKUPS)
+    assert first.shape == (plans.WARM_UP + plans.STEPS, STREAM.touched)
 
 
 def test_a_larger_exponent_repeats_more_rows():
-    streams = {stream.exponent: stream for stream in FULL.streams}
-    different = [stream.different(workers=2) for stream in streams.values()]
+    streams = [case for case in FULL.cases if case.is_stream]
+    by_exponent = {stream.exponent: stream for stream in streams}
+    different = [by_exponent[each].different() for each in sorted(by_exponent)]
     assert different == sorted(different, reverse=True)
-    assert different[0] > 0.99 * LOOKUPS
-    assert different[-1] < 0.2 * LOOKUPS
+    assert different[0] > 0.99 * STREAM.touched
+    assert different[-1] < 0.2 * STREAM.touched
 
 
 def test_the_rows_of_a_case_are_different_and_the_same_in_each_step():
-    *_, case = QUICK.cases
+    case = next(case for case in QUICK.cases if case.name == plans.EXACT)
     ids = case.ids(0)
     assert ids.shape == (plans.WARM_UP + plans.STEPS, case.touched)
     assert all(set(of_step) == set(ids[0]) for of_step in ids)
