@@ -1,5 +1,6 @@
 """The benchmark's parts: a step of each case, on each number of workers. Linux only."""
 
+import signal
 import socket
 from contextlib import ExitStack
 from functools import partial
@@ -32,7 +33,8 @@ def of(plan: Plan, workers: int, advance: Advance) -> list[Row]:
     """
     cases = plan.of(workers)
     measure = partial(probe.measure, cases, _free_ports(workers))
-    with get_context("spawn").Pool(workers) as pool:
+    heedless = signal.SIGINT, signal.SIG_IGN  # Ctrl-C is this process's to answer.
+    with get_context("spawn").Pool(workers, signal.signal, heedless) as pool:
         # The first that fails raises here; the others would wait for it.
         in_turn = pool.imap_unordered(measure, range(workers))
         counted = zip(*[in_turn.next(LIMIT) for _ in range(workers)], strict=True)

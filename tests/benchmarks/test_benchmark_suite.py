@@ -111,6 +111,11 @@ def test_a_command_writes_to_build_unless_told_where(name, quick, monkeypatch):
     assert called == [(plan, build), (plan, Path("elsewhere"))]
 
 
+def test_a_part_that_is_not_there_is_refused():
+    ended = CliRunner().invoke(main.app, ["steps", "--only", "dense", "--only", "sun"])
+    assert ended.exit_code == 2 and "sun" in ended.stderr
+
+
 REDRAW = """
 import sys
 from benchmarks.__main__ import app
