@@ -2,9 +2,10 @@
 
 import signal
 import socket
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from rich.console import Console
@@ -31,15 +32,20 @@ def of(plan: Plan, workers: int, advance: Advance) -> list[Row]:
 
     What all have sent is half of what all have sent and received.
     """
-    cases = plan.of(workers)
-    measure = partial(probe.measure, cases, _free_ports(workers))
-    heedless = signal.SIGINT, signal.SIG_IGN  # Ctrl-C is this process's to answer.
-    with get_context("spawn").Pool(workers, signal.signal, heedless) as pool:
-        # The first that fails raises here; the others would wait for it.
-        in_turn = pool.imap_unordered(measure, range(workers))
-        counted = zip(*[in_turn.next(LIMIT) for _ in range(workers)], strict=True)
+    cases, ports = plan.of(workers), _free_ports(workers)
+    # Ctrl-C is this process's to answer.
+    heedless = signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(workers, get_context("spawn"), *heedless) as pool:
+        each = [pool.submit(probe.measure, cases, ports, k) for k in range(workers)]
+        try:
+            # The first that fails raises here; the others would wait for it.
+            counted = [one.result() for one in as_completed(each, LIMIT)]
+        finally:
+            # TensorFlow catches milder signals.
+            for process in active_children():
+                process.kill()
     advance(1)
-    sent = [round(sum(of_case) / 2) for of_case in counted]
+    sent = [round(sum(of_case) / 2) for of_case in zip(*counted, strict=True)]
     return [case.row(workers, of_all) for case, of_all in zip(cases, sent, strict=True)]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import patch
@@ -26,8 +25,6 @@ def measure(cases: Sequence[Case], ports: Sequence[int], index: int) -> list[flo
     task = {"type": "worker", "index": index}
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    # TensorFlow has taken it for a warning, and a pool ends its processes with it.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return [_bytes_a_step(strategy, case, case.ids(index)) for case in cases]
 
 

@@ -90,6 +90,7 @@ class Failing(plans.Case):
 
 
 @on_linux
+@pytest.mark.long
 def test_a_worker_that_fails_ends_the_run_and_says_why():
     plan = plans.Plan("failing", (Failing(**vars(STREAM)),))
     with pytest.raises(ValueError, match="not the second"):
