@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from benchmarks import INTERRUPTED
-
 RESULTS = Path(__file__).parent / "results"
 
 Suite = Literal["boston", "precision", "conformance", "workers", "steps"]
@@ -47,11 +45,10 @@ def norms(output: Output = None) -> None:
     """Draw the norms of the chapter's first ten steps, with a clip and without."""
     _use_tensorflow_on_the_processor()
 
-    from benchmarks.boston import data
     from benchmarks.boston import norms as of_gradients
 
     file = (output or in_build("norms")) / "gradient_norms.png"
-    of_gradients.write(data.shipped(), file)
+    of_gradients.write(file)
     print(file)
 
 
@@ -76,10 +73,10 @@ def steps(
         raise typer.BadParameter(said, param_hint="--only")
     plan, folder = plans.plan(quick, accelerator), output or in_build("steps", quick)
     try:
-        complete = command.carry_out(plan, parts, folder, Console(stderr=True))
+        code = command.carry_out(plan, parts, folder, Console(stderr=True))
     except command.MixedPlansError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from None
-    raise typer.Exit(0 if complete else INTERRUPTED)
+    raise typer.Exit(code)
 
 
 @app.command()

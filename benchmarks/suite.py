@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import INTERRUPTED, progress, rows, setting
+from benchmarks import INTERRUPTED, rows, setting
 from benchmarks.rows import Row
 
 RUN = "run"
@@ -65,7 +66,7 @@ def in_turn(
 ) -> tuple[list[Found], list[str]]:
     """Return what the parts found until Ctrl-C, and the titles of the others."""
     found: list[Found] = []
-    with suppress(KeyboardInterrupt), progress.bar(console, WIDTH) as bar:
+    with suppress(KeyboardInterrupt), _bar(console) as bar:
         task = bar.add_task("", total=sum(part.steps for part in parts))
         for part in parts:
 
@@ -76,6 +77,12 @@ def in_turn(
             found.append(part.measure(advance))
             bar.console.print(f"Done: {part.title}", soft_wrap=True, highlight=False)
     return found, [part.title for part in parts[len(found) :]]
+
+
+def _bar(console: Console) -> Progress:
+    _, *columns = Progress.get_default_columns()
+    description = TextColumn(f"{{task.description:{WIDTH}}}")
+    return Progress(description, *columns, TimeElapsedColumn(), console=console)
 
 
 def ended(

@@ -9,32 +9,38 @@ from benchmarks import report, setting, suite
 from benchmarks.conformance import results
 
 SIGNS = {"passed": "✓", "failed": "**✗**", "skipped": "·", "xfail": "x"}
-LEGEND = (
-    "✓ passed, **✗** failed, · proves nothing here. What each check promises, and how "
-    "to mend what fails: [docs/checks.md](../../../docs/checks.md)."
+LEGEND = "✓ passed, **✗** failed, · proves nothing here"
+MEANING = (
+    "What each check promises, and how to mend what fails: "
+    "[docs/checks.md](../../../docs/checks.md)."
 )
 
 
 def publish(folder: Path) -> str:
     """Write the pages of the folder's results, and return what to say."""
     found, here = results.read(folder), setting.read(folder)[suite.RUN]
-    table, versions = counts(found), here["versions"]
+    said, versions = counts(found), here["versions"]
+    about = (
+        f"Keras {versions['keras']} on TensorFlow {versions['tensorflow']}; the "
+        f"checker's code has the fingerprint `{here['checker']}`. {LEGEND}."
+    )
+    houses = list(found.groupby("house", sort=False))
+    matrices = [f"### {house}\n\n{matrix(of_house)}" for house, of_house in houses]
     report.write(
         folder,
         title="Which promises an optimizer keeps",
         command="conformance",
-        table="\n\n".join([table, *report.missing(here["missing"])]),
+        table="\n\n".join([about, said, *report.missing(here["missing"]), *matrices]),
         sections=[
-            f"Keras {versions['keras']} on TensorFlow {versions['tensorflow']}; the "
-            f"checker's code has the fingerprint `{here['checker']}`. {LEGEND}",
+            MEANING,
             *(
-                section
-                for house, of_house in found.groupby("house", sort=False)
-                for section in (f"## {house}", matrix(of_house), *failures(of_house))
+                f"## What failed: {house}\n\n{failures(of_house)}"
+                for house, of_house in houses
+                if "failed" in set(of_house["status"])
             ),
         ],
     )
-    return table
+    return said
 
 
 def counts(found: pd.DataFrame) -> str:
@@ -45,7 +51,7 @@ def counts(found: pd.DataFrame) -> str:
     )
     seconds = found["seconds"].groupby(who).agg(lambda of_one: sum(of_one))
     table["seconds"] = seconds.map("{:.0f}".format)
-    return report.table(table.reset_index().to_dict("records"))
+    return report.table(table.reset_index())
 
 
 def matrix(of_house: pd.DataFrame) -> str:
@@ -53,17 +59,16 @@ def matrix(of_house: pd.DataFrame) -> str:
     signs = of_house.assign(sign=of_house["status"].map(SIGNS))
     wide = signs.pivot(index="check", columns="optimizer", values="sign")
     wide = wide.loc[of_house["check"].unique(), of_house["optimizer"].unique()]
-    return report.table(wide.reset_index().to_dict("records"))
+    return report.table(wide.reset_index())
 
 
-def failures(of_house: pd.DataFrame) -> list[str]:
+def failures(of_house: pd.DataFrame) -> str:
     """Return a line for each optimizer and each check that failed on it."""
     failed = of_house[of_house["status"] == "failed"]
-    lines = [
+    return "\n".join(
         f"- {each.optimizer}, `{each.check}`: {_what_came(str(each.said))}"
         for each in failed.itertuples()
-    ]
-    return ["What failed:", "\n".join(lines)] if lines else []
+    )
 
 
 def _what_came(said: str) -> str:

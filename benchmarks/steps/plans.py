@@ -81,11 +81,8 @@ ON_ACCELERATOR = Plan(
 QUICK_ON_ACCELERATOR = replace(QUICK, name="quick on an accelerator", accelerator=True)
 
 
-def plan(quick: bool, accelerator: bool, seconds: float | None = None) -> Plan:
-    """Return the plan of these properties; its rounds go on for so long, if it says."""
-    found = QUICK if quick else FULL
+def plan(quick: bool, accelerator: bool) -> Plan:
+    """Return the plan of these properties."""
     if accelerator:
-        found = QUICK_ON_ACCELERATOR if quick else ON_ACCELERATOR
-    if seconds is None:
-        return found
-    return replace(found, repeats=replace(found.repeats, seconds=seconds))
+        return QUICK_ON_ACCELERATOR if quick else ON_ACCELERATOR
+    return QUICK if quick else FULL

@@ -78,4 +78,4 @@ def by_workers(counted: pd.DataFrame) -> str:
     cells["more"] = counted["more"].map(size)
     of_a_message = counted["more"] / counted["messages"]
     cells["of a message"] = of_a_message.map("{:.0f} bytes".format)
-    return report.table(cells.to_dict("records"))
+    return report.table(cells)
