@@ -85,11 +85,19 @@ def test_what_several_hold_is_where_its_siblings_are(order):
     assert by_contents(saved, here, dict(enumerate(range(8)))) == expected
 
 
-def test_what_several_hold_stays_where_names_have_it():
-    saved = variables(["a", "b", "c"], [0.0, 0.0, 0.0])
-    here = variables(["a", "b", "c"], [0.0, 0.0, 0.0])
-    match = {0: 2, 1: 0, 2: 1}
-    assert by_contents(saved, here, match) == match
+@given(
+    match=st.permutations(range(3)),
+    moved=st.permutations([3, 4]),
+    layers=st.sampled_from(["abcde", ["a/x", "b/x", "c/x", "d/x", "e/x"]]),
+)
+def test_what_several_hold_stays_where_names_have_it(match, moved, layers):
+    """Also where what others hold says that names are wrong about those."""
+    holds = [0.0, 0.0, 0.0, 1.0, 2.0]
+    saved = variables(layers, holds)
+    here = variables(layers, [*holds[:3], *(holds[s] for s in moved)])
+    by_name = dict(enumerate([*match, 3, 4]))
+    expected = dict(enumerate([*match, *moved]))
+    assert by_contents(saved, here, by_name) == expected
 
 
 def test_nobody_is_two_of_those_here():

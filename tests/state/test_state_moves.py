@@ -315,9 +315,10 @@ def test_the_counterpart_of_another_is_refused(kind, other):
         kind.from_keras(other)
 
 
-def test_a_subclass_of_a_built_in_is_refused():
+@pytest.mark.parametrize("module", ["a.module", "keras_hub.optimizers", "zoo"])
+def test_a_subclass_of_a_built_in_is_refused(module):
     class Own(keras.optimizers.Adam):
-        pass
+        __module__ = module
 
     with pytest.raises(ValueError, match=r"Expected keras\.optimizers"):
         Adam.from_keras(Own(0.1))
