@@ -12,6 +12,11 @@ def dtype_of(variable: Any) -> str:
     return keras.backend.standardize_dtype(variable.dtype)
 
 
+def held_dtype(variable: keras.Variable) -> str:
+    """The dtype of its value: JAX takes float64 for float32, unless it is asked."""
+    return keras.backend.standardize_dtype(variable.value.dtype)
+
+
 def compute_dtype(variable: Any) -> str:
     """The dtype of the arithmetic on `variable`: its own, but float32 for 16 bits."""
     return "float64" if dtype_of(variable) == "float64" else "float32"

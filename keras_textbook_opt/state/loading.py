@@ -15,6 +15,7 @@ from keras_textbook_opt.state.archive import Saved
 from keras_textbook_opt.state.identity import Identity, unique
 from keras_textbook_opt.state.matching import Match
 from keras_textbook_opt.state.slots import CARRY, Beside, name_of, zeros
+from keras_textbook_opt.variables import held_dtype
 
 
 @final
@@ -261,7 +262,7 @@ def misfit(name: str, variable: keras.Variable, entry: Any) -> str | None:
     shape, dtype = tuple(variable.shape), variable.dtype
     if entry.shape != shape:
         return f"{name} is of shape {entry.shape}, not {shape}"
-    if entry.dtype == dtype:
+    if entry.dtype in (dtype, held_dtype(variable)):
         return None
     if keras.backend.is_int_dtype(dtype) and "int" in entry.dtype:
         value, limits = entry.read(), np.iinfo(dtype)

@@ -192,8 +192,11 @@ def test_a_copy_goes_on(recipe: Recipe, way: str):
 
 
 @of_every_copy
-def test_a_copy_goes_on_with_variables_of_16_bits(way: str):
-    θ, optimizer = variables("bfloat16"), Adam(0.001)
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64:UserWarning")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_a_copy_goes_on_with_variables_of_another_dtype(way: str, dtype: str):
+    """Also on JAX, where a variable of float64 holds float32 unless it is asked."""
+    θ, optimizer = variables(dtype), Adam(0.001)
     step(optimizer, θ, FIRST)
     at = values(θ)
     copied = COPIES[way](optimizer)
