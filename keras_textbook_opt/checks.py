@@ -63,6 +63,7 @@ def checked(gradient: Any, variable: Any, checks: list) -> Dense | Rows:
     shape = tuple(variable.shape)
     _check_shape("a tensor", gradient.shape, shape, variable)
     tensor = ops.convert_to_tensor(gradient, compute_dtype(variable), sparse=False)
+    tensor = backends.active.dense(tensor)
     return Dense(rows.of_shape(tensor, shape, variable.name, checks))
 
 

@@ -91,6 +91,10 @@ class Backend:
         """
         return False
 
+    def dense(self, x: Any) -> Any:
+        """`x` with all its elements, where it names but those that are not zero."""
+        return x
+
     # Norms.
 
     def norms(self, gradients: list) -> Any:

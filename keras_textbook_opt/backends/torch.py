@@ -122,6 +122,9 @@ class Torch(Backend):
     def fit(self, gradients, variables):
         return torch_lists.are_alike(gradients, list(map(_tensor, variables)))
 
+    def dense(self, x):
+        return x if x.layout == torch.strided else x.to_dense()
+
     def norms(self, gradients):
         if torch_lists.is_traced() or not gradients:
             return None

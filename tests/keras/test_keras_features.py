@@ -497,6 +497,19 @@ if BACKEND == "tensorflow":
     import tensorflow as tf
 
     FORMS["variable"] = tf.Variable
+if BACKEND == "torch":  # whose `Embedding(sparse=True)` has such gradients
+    import torch
+
+    def in_halves(g):
+        """Each element twice, half of it each time."""
+        once = g.to_sparse().coalesce()
+        indices, halves = once.indices(), once.values() / 2
+        return torch.sparse_coo_tensor(
+            indices.repeat(1, 2), halves.repeat(2), g.shape, check_invariants=True
+        )
+
+    FORMS["COO"] = lambda g: g.to_sparse()
+    FORMS["COO with repeats"] = in_halves
 
 
 @pytest.mark.parametrize("form", FORMS)
