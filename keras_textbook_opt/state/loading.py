@@ -295,7 +295,9 @@ def refuse(problems: list[str]) -> NoReturn:
         f"like these. Received one in which:\n{_listed(problems)}\n"
         "Nothing was assigned. Load it into the model that it was saved with, or call "
         "`load_weights(..., skip_mismatch=True)`: what fits is then taken, and the "
-        "rest starts afresh."
+        "rest starts afresh. `load_model(..., compile=False)` loads a model without "
+        "its optimizer; tell that of the model's new list, with `add_variables`, "
+        "before you save a model with other variables."
     )
 
 

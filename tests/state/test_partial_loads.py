@@ -300,3 +300,40 @@ def holds(variable: Any, other: Any) -> bool:
 
 def shapes(kept: dict[str, np.ndarray]) -> dict[str, tuple]:
     return {kind: array.shape for kind, array in kept.items()}
+
+
+def unfreeze(model: keras.Model) -> None:
+    model.layers[0].trainable = True
+
+
+CHANGES: dict[str, Callable[[keras.Model], Any]] = {
+    "quantized": lambda model: model.layers[1].quantize("int8"),
+    "LoRA": lambda model: model.layers[1].enable_lora(2),
+    "unfrozen": unfreeze,
+}
+
+
+@pytest.mark.needs("fit")
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_without_a_word_is_loaded_as_the_error_says(
+    change: str, tmp_path: Path
+):
+    """Without the optimizer; or with it, if it is told before the model is saved."""
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Dense(4) for _ in range(2)]
+    layers[0].trainable = False
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    model.compile(Adam(0.1), keras.losses.MeanSquaredError(), run_eagerly=True)
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    model.train_on_batch(x, np.ones((4, 4), "float32"))
+    CHANGES[change](model)
+    model.save(tmp_path / "untold.keras")
+    with pytest.raises(ValueError, match=r"`load_model\(\.\.\., compile=False\)`"):
+        keras.saving.load_model(tmp_path / "untold.keras")
+    weights = keras.saving.load_model(tmp_path / "untold.keras", compile=False)
+    model.optimizer.add_variables(model.trainable_variables)
+    model.save(tmp_path / "told.keras")
+    loaded = keras.saving.load_model(tmp_path / "told.keras")
+    for other in (weights, loaded):
+        np.testing.assert_allclose(value(other(x)), value(model(x)), rtol=1e-5)
+    assert_same(state(loaded.optimizer), state(model.optimizer))
