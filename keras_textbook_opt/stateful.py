@@ -174,9 +174,9 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _build(self, variables: list) -> None:
         own = self._variables[:]
-        self._take(lifecycle.in_order_of_file(self._state, variables))
-        self.built = True
         try:
+            self._take(lifecycle.in_order_of_file(self._state, variables))
+            self.built = True
             restoring.load_what_waits(self._state, len(own))
         except ValueError:
             self._forget(own)
@@ -232,14 +232,27 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
                     beside.accumulator = self.add_variable_from_reference(
                         variable, ACCUMULATOR
                     )
-        state.slots_in_order.clear()
-        self.create_slots(updated)
+        self._create_slots(updated)
         for variable in updated:
             beside = state.beside[self._var_key(variable)]
             narrow = self.compensate and is_narrow(variable)
             if narrow and beside.carry is None:
                 beside.carry = self.add_variable_from_reference(variable, CARRY)
         self._set_lists(variables, [*own, *state.kept()])
+
+    def _create_slots(self, variables: list) -> None:
+        known = set(map(id, self._variables))
+        self._state.slots_in_order.clear()
+        self.create_slots(variables)
+        known.update(map(id, self._state.slots_in_order))
+        others = [v.name for v in self._variables if id(v) not in known]
+        if others:
+            raise ValueError(
+                "Expected `create_slots` to create slots alone, with `add_slot`. "
+                f"Received: {', '.join(map(repr, others))}, which would not be saved. "
+                "Create what is beside no variable in `__init__`, or in `build` after "
+                "`super().build(variables)`."
+            )
 
     def _add_average(self, variable) -> None:
         """An average of a variable that comes later starts with its value."""

@@ -449,3 +449,56 @@ def test_a_layer_that_is_no_longer_frozen_trains(tmp_path: Path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert_same(fit(loaded, graph=True)[:4], fit(model, graph=True)[:4])
+
+
+# State that is beside no variable.
+
+
+class Counting(Ones):
+    """It counts in a variable of its own, which is made in a method of this name."""
+
+    def __init__(self, learning_rate: float, place: str):
+        super().__init__(learning_rate)
+        self.place = place
+        self.count_in("__init__")
+
+    def count_in(self, place: str) -> None:
+        if self.place == place:
+            self.count = self.add_variable((), name="count")
+
+    def build(self, variables) -> None:
+        super().build(variables)
+        self.count_in("build")
+
+    def create_slots(self, variables: list) -> None:
+        super().create_slots(variables)
+        self.count_in("create_slots")
+
+
+@pytest.mark.parametrize("place", ["__init__", "build"])
+def test_a_variable_of_ones_own_is_kept(place: str):
+    θ, optimizer = variables(), Counting(0.1, place)
+    step(optimizer, θ[:2], FIRST)
+    optimizer.count.assign(7)
+    optimizer.add_variables(θ[2:])
+    store: dict[str, np.ndarray] = {}
+    optimizer.save_own_variables(store)
+    twin = Counting(0.1, place)
+    twin.build(θ)
+    twin.load_own_variables(store)
+    assert numbers(twin.count) == 7
+    own, expected = (
+        values(sorted(each.variables, key=lambda v: v.name))
+        for each in (twin, optimizer)
+    )
+    assert_same(own, expected)
+
+
+def test_where_it_would_be_lost_it_is_refused_and_nothing_is_built():
+    θ, optimizer = variables(), Counting(0.1, "create_slots")
+    before = values(optimizer.variables)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"Received: 'count', .*`__init__`"):
+            step(optimizer, θ, FIRST)
+        assert not optimizer.built
+        assert_same(values(optimizer.variables), before)
