@@ -75,18 +75,35 @@ def settle(state: State) -> None:
 
 
 def listed(state: State) -> str:
-    """Who the variables are, as a checkpoint keeps it."""
+    """Who the variables are, as a checkpoint keeps it.
+
+    `null` where a state waits for them, which is not in the checkpoint then. This is
+    no place to refuse: TensorFlow asks as well where a model is exported.
+    """
+    if state.waiting is not None:
+        return json.dumps(None)
     return json.dumps([variable.to_json() for variable in _identities(state)])
 
 
 def check_list(state: State, listed: str) -> None:
     """A checkpoint has restored by position: was it of as many variables?
 
+    One of an optimizer that was not built has no state beside variables.
+
     Raises:
-        ValueError: It was not, and the optimizer is built.
+        ValueError: It was not, and the optimizer is built; or a state is missing.
     """
-    saved = tuple(map(Identity.from_json, json.loads(listed)))
-    if saved:
+    content = json.loads(listed)
+    if content is None:
+        raise ValueError(
+            "Expected a checkpoint of an optimizer that was built. Received: one "
+            "whose loaded state waited for its variables, and is not in the "
+            "checkpoint. Call `build(variables)` before it is written."
+        )
+    saved = tuple(map(Identity.from_json, content))
+    if not saved:
+        loading.afresh([*state.beside.values()]).execute()
+    else:
         state.unsettled = saved, {k: k for k in range(len(saved))}
         if state.beside:
             _check_count(state)

@@ -502,3 +502,37 @@ def test_where_it_would_be_lost_it_is_refused_and_nothing_is_built():
             step(optimizer, θ, FIRST)
         assert not optimizer.built
         assert_same(values(optimizer.variables), before)
+
+
+# A checkpoint of TensorFlow that was written before the optimizer was built.
+
+
+@pytest.mark.needs("tensorflow")
+def test_a_state_that_waits_is_not_in_a_checkpoint_and_its_restore_says_so(tmp_path):
+    import tensorflow as tf
+
+    θ = variables()
+    optimizer = waiting(Adam(0.1), θ)
+    path = tf.train.Checkpoint(o=optimizer).write(str(tmp_path / "checkpoint"))
+    twin = Adam(0.1)
+    twin.build(θ)
+    with pytest.raises(ValueError, match=r"`build\(variables\)` before it is written"):
+        tf.train.Checkpoint(o=twin).read(path)
+    optimizer.build(θ)
+    path = tf.train.Checkpoint(o=optimizer).write(str(tmp_path / "checkpoint"))
+    tf.train.Checkpoint(o=twin).read(path).assert_consumed()
+    assert_same(values(twin.variables), values(optimizer.variables))
+
+
+@pytest.mark.needs("tensorflow")
+@of_every_recipe
+def test_a_checkpoint_of_before_the_first_step_starts_afresh(recipe: Recipe, tmp_path):
+    import tensorflow as tf
+
+    θ, optimizer = variables(), recipe.make()
+    at, checkpoint = values(θ), tf.train.Checkpoint(o=optimizer)
+    path = checkpoint.write(str(tmp_path / "checkpoint"))
+    expected = step(optimizer, θ, NEXT)
+    assign(θ, at)
+    checkpoint.read(path)
+    assert_same(step(optimizer, θ, NEXT), expected)
