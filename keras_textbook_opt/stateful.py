@@ -414,10 +414,19 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._check_pairs(var_list)
 
     def _check_what_is_to_step(self) -> None:
-        variables = keras_loaders.variables_to_step(self)
-        if variables is not None:
-            self._state.by_position = True
-            self._check_pairs(variables)
+        to_step = keras_loaders.variables_to_step(self)
+        if to_step is None:
+            return
+        variables, known_to_wrapper = to_step
+        self._state.by_position = True
+        self._check_pairs(variables)
+        if known_to_wrapper < len(variables):
+            raise ValueError(
+                "Expected a wrapper of the optimizer that was built on the model's "
+                f"{len(variables)} trainable variables. Received: one built on "
+                f"{known_to_wrapper}. Compile the model with `model.optimizer."
+                "inner_optimizer`: Keras wraps it anew, or do so yourself."
+            )
 
     def _check_pairs(self, variables: list) -> None:
         """On JAX, Keras pairs the model's variables with these by position alone."""

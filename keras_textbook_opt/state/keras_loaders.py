@@ -44,8 +44,10 @@ def legacy_values_behind_a_wrapper(optimizer: Any) -> list[Any] | None:
     return values(frame.f_locals["f"])[len(wrapper._variables) :]
 
 
-def variables_to_step(optimizer: Any) -> list[Any] | None:
+def variables_to_step(optimizer: Any) -> tuple[list[Any], int] | None:
     """Those of the model that Keras is about to step with `optimizer` on JAX.
+
+    And how many of them a wrapper of the optimizer knows, which hands on no more.
 
     It pairs their values with the optimizer's by position, and takes them out of the
     variables first: what fails later than this costs the model its weights. `None` for
@@ -58,7 +60,7 @@ def variables_to_step(optimizer: Any) -> list[Any] | None:
     used = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if used is not optimizer or type(model).train_step is not keras_own.train_step:
         return None
-    return model.trainable_variables
+    return model.trainable_variables, len(model.optimizer._trainable_variables)
 
 
 def _frames(module: str, function: str) -> Iterator[FrameType]:

@@ -103,6 +103,22 @@ def test_told_of_it_training_goes_on(change: str):
     assert int(optimizer.iterations) == 4
 
 
+def test_a_wrapper_that_knows_too_few_is_refused_and_a_new_one_goes_on():
+    """Keras's wrapper hands on as many gradients as it has variables."""
+    optimizer = Adam(0.01)
+    used = keras.optimizers.LossScaleOptimizer(optimizer)
+    model = compiled(new_model(0), used)
+    by_fit(model)
+    refrozen()(model)
+    optimizer.add_variables(model.trainable_variables)
+    before = values(compiled(model, used), used)
+    with pytest.raises(ValueError, match=r"model\.optimizer\.inner_optimizer"):
+        by_fit(model)
+    assert_same(before, values(model, used))
+    by_fit(compiled(model, keras.optimizers.LossScaleOptimizer(optimizer)))
+    assert int(optimizer.iterations) == 4
+
+
 class TrainsTheHead(keras.Sequential):
     """A model whose step hands the optimizer what it knows, a part of the list."""
 
