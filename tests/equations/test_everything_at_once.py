@@ -75,6 +75,18 @@ def test_variables_and_averages_are_those_of_float64(recipe, run):
     assert_features_go_with_the_oracle(recipe, run)
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0)])
+@pytest.mark.parametrize("dtype", ["float32", *NARROW])
+@pytest.mark.parametrize("recipe", CASES[::4], ids=_label)
+def test_a_variable_without_an_element_takes_steps(recipe, dtype, shape):
+    """By itself: beside others, a backend may step it together with them."""
+    subject = trainer(recipe, "eager", ((shape, dtype),))
+    nothing = np.zeros(shape, NARROW.get(dtype, dtype))
+    subject.run([nothing], [[nothing]] * 4)
+    assert numbers(subject.variables[0]).shape == shape
+    assert int(numbers(subject.optimizer.iterations)) == 2
+
+
 def assert_features_go_with_the_oracle(recipe, run, factors=()):
     """Variables, carries and averages after `run`, each rate times its factor."""
     values, gradients = run

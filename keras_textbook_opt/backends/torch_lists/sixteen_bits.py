@@ -101,7 +101,7 @@ def _joined(tensors: Tensors, buffer: Tensor) -> Tensor:
 
 def _same_bits(x: Tensor, y: Tensor) -> bool:
     """Whether vectors of 16 bits are the same; words of 64 are quick to compare."""
-    if x.storage_offset() % 4 or y.storage_offset() % 4:
+    if not len(x) or x.storage_offset() % 4 or y.storage_offset() % 4:
         return torch.equal(x.view(torch.int16), y.view(torch.int16))
     words = len(x) // 4 * 4
     return torch.equal(
