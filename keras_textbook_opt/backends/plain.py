@@ -69,8 +69,9 @@ class Backend:
     def average(self, optimizer: Any, pairs: list[tuple[Any, Any]], rest: Any) -> None:
         """`average ← average + rest·(θ − average)` for each pair `θ, average`."""
         for θ, average in pairs:
-            difference = optimizer._read(θ) - average
-            average.assign_add(ops.cast(rest, average.dtype) * difference)
+            difference = average - optimizer._read(θ)
+            # With TensorFlow, Keras's sum refuses tensors without rows.
+            average.assign_sub(ops.cast(rest, average.dtype) * difference)
 
     def kernel(
         self, name: str | None, optimizer: Any, θ: Any, slots: Sequence[Any]
