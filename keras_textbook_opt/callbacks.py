@@ -268,6 +268,7 @@ class _Attached:
             and model.train_function is self.plain
             and bool(self.watch.variables)
             and all(map(has_value, self.watch.variables))
+            and self.watch.is_of(optimizer)
         )
 
     def begin(self) -> None:
@@ -401,7 +402,8 @@ def watch(
     """Watch the steps of a training loop of one's own.
 
     In the block, `optimizer.variables` ends with what the steps leave to be read. A
-    step that is compiled (`tf.function`, `jax.jit`) must be traced within the block.
+    step that is compiled (`tf.function`, `jax.jit`) must be traced within the block,
+    and again after `add_variables`, with which the records begin anew: `read` before.
 
     Args:
         optimizer: A built optimizer of this package.

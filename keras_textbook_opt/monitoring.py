@@ -71,12 +71,15 @@ class Watch:
         self.norms: Norms | None = None
         self.variables: list[keras.Variable] = []
         self._room = room
-        self._seen = 0
         if optimizer.built:
             self.build(optimizer)
 
     def build(self, optimizer: Any) -> None:
-        """Create the variables: the records, and those of each variable's norm."""
+        """Create the variables: the records, and those of each variable's norm.
+
+        Again where the optimizer has other variables: what was not read is lost.
+        """
+        self._seen = 0
         self._paths = list(map(path_of, optimizer._state.variables))
         self._has_clip = clip_of(optimizer) is not None
         dtype = max(optimizer._state.compute_dtypes, default="float32")
@@ -106,6 +109,10 @@ class Watch:
             *(["update_ratio"] if self.update_ratio else []),
             *(f"grad_norm/{path}" for path in self._paths if self.per_variable),
         ]
+
+    def is_of(self, optimizer: Any) -> bool:
+        """Whether these are records of the variables that the optimizer has now."""
+        return self._paths == list(map(path_of, optimizer._state.variables))
 
     # In the step.
 

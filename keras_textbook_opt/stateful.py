@@ -169,8 +169,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._find_exclusions(variables)
         with backends.active.outside_the_step(self):
             self._build(variables)
-        if self._state.watch is not None:
-            self._state.watch.build(self)
+        self._watch_anew()
 
     def _build(self, variables: list) -> None:
         own = self._variables[:]
@@ -351,6 +350,12 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         state.appended = appends
         lifecycle.unpark(state, newcomers, [state.beside[key] for key in new])
         state.changed_at = self._steps_taken()
+        self._watch_anew()
+
+    def _watch_anew(self) -> None:
+        """Who watches, if anybody does, knows the variables and their order."""
+        if self._state.watch is not None:
+            self._state.watch.build(self)
 
     def _places(self, variables: list) -> list[int]:
         """Where among the optimizer's variables these are."""
@@ -365,6 +370,7 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if self._stands_in_another_order(variables):
             self._take(variables)
             self._state.appended = False
+            self._watch_anew()
 
     def _stands_in_another_order(self, variables: list) -> bool:
         if not self._state.appended:

@@ -214,6 +214,22 @@ def test_a_monitor_of_other_wishes_comes_after_one():
     assert len(monitors[2].history) == 4
 
 
+def test_a_monitor_sees_the_variables_that_came_between_two_trainings():
+    """What runs eagerly need not be compiled anew for them."""
+    model, monitor = model_with(SGD(0.1), run_eagerly=True), OptimizerMonitor(False, True)
+    kernel, bias = model.trainable_variables
+    model.optimizer.build([kernel])
+    bias.trainable = False
+    fit(model, monitor, epochs=1)
+    bias.trainable = True
+    model.optimizer.add_variables(model.trainable_variables)
+    fit(model, monitor, epochs=1)
+    counts = {path: len(norms) for path, norms in monitor.history.items()}
+    steps = len(X) // BATCH
+    assert counts[f"grad_norm/{kernel.path}"] == 2 * steps
+    assert counts[f"grad_norm/{bias.path}"] == steps
+
+
 class Save(keras.callbacks.Callback):
     def __init__(self, folder, kind):
         super().__init__()

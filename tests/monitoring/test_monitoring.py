@@ -455,6 +455,33 @@ def test_a_variable_without_a_gradient_has_the_norm_zero_and_keeps_its_place():
     assert norms == [0, 5, 0.5] and logs["clip_fraction"] == 0.5
 
 
+@pytest.mark.parametrize("per_variable", [False, True])
+@pytest.mark.parametrize(
+    ("added", "trained"),
+    [("abc", "abc"), ("ca", "ca"), ("b", "b"), ("ba", "ba"), ("c", "abc"), ("c", "cab")],
+)
+def test_a_watch_is_of_the_variables_that_there_are(added, trained, per_variable):
+    """Grown, let go, in another order; those that come last were appended."""
+    of = {name: keras.Variable(np.ones(2), name=name) for name in "abc"}
+    optimizer = SGD(0.1, clipnorm=1.0)
+    optimizer.build([of["a"], of["b"]])
+    variables = [of[name] for name in trained]
+    sizes = [np.array([0.0, k], "float32") for k in range(1, len(trained) + 1)]
+    with watch(optimizer, per_variable=per_variable) as watched:
+        optimizer.apply([np.ones(2, "float32")] * 2)
+        assert watched.read()["grad_norm"] == 2
+        optimizer.add_variables([of[name] for name in added])
+        optimizer.apply(sizes, variables)
+        logs = watched.read()
+        optimizer.apply([*sizes[1:], sizes[0] * np.nan], variables)
+        assert watched.read()["nonfinite_steps"] == 1
+    np.testing.assert_allclose(logs["grad_norm"], np.linalg.norm(sizes), rtol=1e-6)
+    assert watched.first_nonfinite == variables[-1].path
+    norms = {key: x for key, x in logs.items() if key.startswith("grad_norm/")}
+    expected = {f"grad_norm/{v.path}": k for k, v in enumerate(variables, 1)}
+    assert norms == (expected if per_variable else {})
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
