@@ -104,6 +104,7 @@ class OptimizerMonitor(keras.callbacks.Callback):
         self.first_nonfinite: str | None = None
         self._attached: _Attached | None = None
         self._ending: Any = None
+        self._clip: dict[str, float] = {}
         self._of_epoch: list[Taken] = []
         self._last: list[Taken] = []
         self._skipped, self._scale = 0, math.nan
@@ -125,6 +126,7 @@ class OptimizerMonitor(keras.callbacks.Callback):
         self._attached.begin()
         self._ending = weakref.finalize(self, self._attached.end)
         self._ending.atexit = False
+        self._clip = _clip_by_norm(optimizer)
         self._scale = _loss_scale(model)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -198,15 +200,11 @@ class OptimizerMonitor(keras.callbacks.Callback):
             ImportError: `matplotlib` is not installed:
                 `pip install "keras-textbook-opt[plot]"`.
         """
-        clip = {}
-        if self._attached is not None:
-            optimizer = self._attached.optimizer
-            clip = {
-                name: getattr(optimizer, name)
-                for name in ("clipnorm", "global_clipnorm")
-                if getattr(optimizer, name)
-            }
-        return plotting.training(self.history, clip)
+        return plotting.training(self.history, self._clip)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has what was seen, and watches nothing yet."""
+        return vars(self) | {"_attached": None, "_ending": None}
 
     # Within.
 
@@ -306,6 +304,12 @@ def _ours(optimizer: Any) -> SteppingOptimizer:
             "makes one of a built-in"
         )
     return inner
+
+
+def _clip_by_norm(optimizer: Any) -> dict[str, float]:
+    """The name and the `c` of a clip by norm; empty without one."""
+    names = ("clipnorm", "global_clipnorm")
+    return {name: c for name in names if (c := getattr(optimizer, name)) is not None}
 
 
 _OF_FILES = ("save_own_variables", "load_own_variables")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import gc
+import pickle
 import re
 from typing import Any
 
@@ -216,7 +218,8 @@ def test_a_monitor_of_other_wishes_comes_after_one():
 
 def test_a_monitor_sees_the_variables_that_came_between_two_trainings():
     """What runs eagerly need not be compiled anew for them."""
-    model, monitor = model_with(SGD(0.1), run_eagerly=True), OptimizerMonitor(False, True)
+    model = model_with(SGD(0.1), run_eagerly=True)
+    monitor = OptimizerMonitor(per_variable=True)
     kernel, bias = model.trainable_variables
     model.optimizer.build([kernel])
     bias.trainable = False
@@ -395,14 +398,28 @@ def test_a_plot_has_the_norms_the_line_of_the_clip_and_the_rates():
     with pytest.raises(ValueError, match="has seen steps"):
         monitor.plot()
     fit(model, monitor)
-    figure = monitor.plot()
+    figure = pickle.loads(pickle.dumps(monitor)).plot()
     above, below = figure.axes
     assert above.get_yscale() == "log"
     norms, line = above.get_lines()
     assert list(norms.get_ydata()) == monitor.history["grad_norm"]
     assert list(line.get_ydata()) == [2.5, 2.5]
+    assert line.get_label() == "global_clipnorm = 2.5"
     assert list(below.get_lines()[0].get_ydata()) == monitor.history["learning_rate"]
     pyplot.close(figure)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_a_copy_of_a_monitor_has_what_it_has_seen_and_watches_on(copied):
+    model, monitor = model_with(SGD(0.1, global_clipnorm=2.5)), OptimizerMonitor()
+    fit(model, monitor)
+    twin = copied(monitor)
+    assert twin.history == monitor.history
+    assert twin.suggest_clipnorm() == monitor.suggest_clipnorm()
+    fit(model, twin)
+    assert len(twin.history["grad_norm"]) == 2 * len(monitor.history["grad_norm"])
 
 
 def test_a_plot_without_matplotlib_says_what_to_install(monkeypatch):
