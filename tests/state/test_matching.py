@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_textbook_opt.state.identity import Identity
-from keras_textbook_opt.state.matching import by_contents, by_names, what_fits
+from keras_textbook_opt.state.matching import (
+    by_contents,
+    by_names,
+    same_paths,
+    what_fits,
+)
 
 pytestmark = pytest.mark.once
 
@@ -43,6 +48,16 @@ def test_names_tell_nothing_where_one_that_was_trained_is_missing(layers, data):
     missing = data.draw(st.sampled_from(layers))
     here = [name for name in layers if name != missing]
     assert by_names(variables(layers), variables(here)) is None
+
+
+@given(
+    saved=st.lists(st.sampled_from("abcd"), max_size=6),
+    here=st.lists(st.sampled_from("abcd"), max_size=6),
+)
+def test_a_path_that_is_there_twice_tells_nothing(saved, here):
+    once = {p for p in "abcd" if saved.count(p) == here.count(p) == 1}
+    expected = {here.index(path): saved.index(path) for path in once}
+    assert same_paths(variables(saved), variables(here)) == expected
 
 
 @given(layers=LAYERS, data=st.data())
