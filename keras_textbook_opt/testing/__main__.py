@@ -1,25 +1,31 @@
 """`python -m keras_textbook_opt.testing mypackage.optimizers:MyLion`: the command.
 
-Keras is imported after the backend is chosen, and by the command, so that `--help`
-answers at once.
+A process has one backend of Keras, which is imported with this package: another one
+has a process of its own.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import keras
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from keras_textbook_opt.testing import check_optimizer, registry
+
 PASSED, FAILED, NOT_RUNNABLE = 0, 1, 2
+BACKENDS = ("tensorflow", "jax", "torch")
 STYLES = {"passed": "green", "failed": "red", "skipped": "yellow", "xfail": "blue"}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -56,8 +62,10 @@ def check(
     """
     console = Console()
     try:
-        if backend is not None:
-            os.environ["KERAS_BACKEND"] = backend
+        if backend not in (None, keras.backend.backend()):
+            options = {"--select": select, "--expect": expected}
+            options["--json"] = [str(as_json)] if as_json is not None else []
+            raise typer.Exit(_ended_on(backend, optimizer, options))
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         factory = _imported(optimizer)
         results = _results(console, factory, select, dict(map(_reason, expected or [])))
@@ -72,6 +80,27 @@ def check(
 
 
 _NOT_RUNNABLE = (ImportError, AttributeError, ValueError, OSError)
+
+
+def _ended_on(
+    backend: str, optimizer: str, options: dict[str, list[str] | None]
+) -> int:
+    """What the command ends with on another backend.
+
+    Raises:
+        ValueError: There is no such backend, or it is not installed.
+    """
+    if backend not in BACKENDS or importlib.util.find_spec(backend) is None:
+        raise ValueError(
+            f"Expected a backend that is installed, of {', '.join(BACKENDS)}. "
+            f"Received: {backend!r}"
+        )
+    words = [
+        w for name, given in options.items() for x in given or () for w in (name, x)
+    ]
+    command = [sys.executable, "-m", "keras_textbook_opt.testing", optimizer, *words]
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    return subprocess.run(command, env=environment).returncode
 
 
 def _imported(name: str) -> Any:
@@ -105,8 +134,6 @@ def _reason(given: str) -> tuple[str, str]:
 def _results(
     console: Console, factory: Any, select: list[str] | None, reasons: dict[str, str]
 ) -> list[Any]:
-    from keras_textbook_opt.testing import check_optimizer, registry
-
     total = len(registry.selected(select))
     columns = (
         TextColumn("{task.description:50.50}"),
@@ -131,8 +158,6 @@ def _results(
 
 def _show(console: Console, optimizer: str, results: list[Any]) -> None:
     """A table of what did not pass, and one line with the counts."""
-    import keras
-
     others = [result for result in results if result["status"] != "passed"]
     if others:
         table = Table("check", "status", "what to know", title=optimizer)
@@ -168,8 +193,6 @@ def one_line(result: Any) -> str:
 
 def _written(optimizer: str, results: list[Any]) -> dict[str, Any]:
     """The results as JSON has them, with the versions that they hold for."""
-    import keras
-
     return {
         "optimizer": optimizer,
         "keras": keras.__version__,

@@ -56,6 +56,7 @@ def test_a_failure_that_was_expected_is_none():
             "Expected a part of the name",
         ),
         (["keras.optimizers:SGD", "--expect", "nothing"], "Expected names of checks"),
+        (["keras.optimizers:SGD", "--backend", "theano"], "Expected a backend"),
     ],
 )
 def test_it_ends_with_2_where_it_cannot_run(arguments, said):
@@ -73,3 +74,15 @@ def test_the_results_are_written(tmp_path):
     assert result["check_name"] == HUGE
     assert result["status"] == "failed"
     assert "To see it again" in result["exception"]
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_it_runs_on_the_backend_that_is_named(backend, tmp_path):
+    """Whichever this process has: Keras has one a process, and has been imported."""
+    pytest.importorskip(backend)
+    path = tmp_path / "results.json"
+    words = ["--select", HUGE, "--backend", backend, "--json", str(path)]
+    assert run("keras.optimizers:SGD", *words).exit_code == 1
+    written = json.loads(path.read_text())
+    assert written["backend"] == backend
+    assert [result["status"] for result in written["results"]] == ["failed"]
