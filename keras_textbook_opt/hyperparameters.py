@@ -91,6 +91,8 @@ def scalar(name: str, value: Any) -> Any:
     """`value`, a number or of one element; a `ValueError` if it has more, or none."""
     if isinstance(value, (list, tuple)):
         value = np.asarray(value)
+    if not (hasattr(value, "dtype") or isinstance(value, numbers.Real)):
+        raise ValueError(_message(name, "a number", value))
     shape = getattr(value, "shape", ())
     if getattr(shape, "rank", 0) is None or None in shape:
         return ops.reshape(value, ())

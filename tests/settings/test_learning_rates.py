@@ -180,3 +180,16 @@ def test_the_rate_is_of_32_bits_or_more_whatever_floatx_says(cls, dtype, floatx)
     floatx("float64")
     with of_dtypes(["float64"]):
         assert cls(1e-8).learning_rate.dtype == "float64"
+
+
+@pytest.mark.parametrize("rate", [None, "0.1", 1j, object()], ids=repr)
+@pytest.mark.parametrize("steps", [False, True], ids=["callable", "schedule"])
+def test_a_rate_that_is_no_number_is_refused(rate, steps):
+    class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return rate
+
+    optimizer, θ = SGD(Schedule() if steps else lambda: rate), keras.Variable(1.0)
+    with pytest.raises(ValueError, match="`learning_rate` must be a number"):
+        optimizer.apply([np.ones(())], [θ])
+    assert int(numbers(optimizer.iterations)) == 0 and numbers(θ) == 1
