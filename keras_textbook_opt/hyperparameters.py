@@ -185,6 +185,13 @@ def _message(name: str, expected: str, received: Any) -> str:
 
 def unknown(optimizer: type, names: dict[str, Any], known: Any) -> str:
     """What to say of arguments that `optimizer` does not have: which were meant."""
+    for name in names:
+        if name in known:
+            return (
+                f"`{name}` is an argument of `{optimizer.__name__}` alone: expected "
+                "its constructor to keep it, and not to pass it on to "
+                f"`super().__init__`. Received: {name}={names[name]!r}"
+            )
     wrong = [f"`{name}`{_meant(name, known)}" for name in names]
     received = ", ".join(f"{name}={value!r}" for name, value in names.items())
     return f"`{optimizer.__name__}` has no {', no '.join(wrong)}. Received: {received}"

@@ -224,7 +224,8 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
 
     def _setting(self, name: str) -> str | None:
         """A setting as text; `None` where there is none, or where nobody gave it."""
-        value = getattr(self, {"learning_rate": "_learning_rate"}.get(name, name), None)
+        kept = {"learning_rate": "_learning_rate", "lr": "_learning_rate"}
+        value = getattr(self, kept.get(name, name), None)
         if name == "name" and value is not None:
             made = re.sub("_", "", re.sub(r"_\d+$", "", str(value)))
             if made == re.sub("_", "", type(self).__name__).lower():

@@ -121,7 +121,8 @@ def signature(optimizer: type) -> inspect.Signature:
         rest = inherited.parameters.values() if inherited else _settings()
         for parameter in rest:
             keyword = parameter.replace(kind=parameter.KEYWORD_ONLY)
-            named.setdefault(parameter.name, keyword)
+            if "lr" not in named or parameter.name != "learning_rate":
+                named.setdefault(parameter.name, keyword)
     return inspect.Signature(list(named.values()))
 
 
@@ -142,13 +143,16 @@ P = ParamSpec("P")
 
 
 def accepting_other_names(init: Callable[P, None]) -> Callable[P, None]:
-    """The constructor `init`, which takes `lr` for `learning_rate` as well.
+    """The constructor `init`, which takes `lr` for `learning_rate`, and the reverse.
 
     What a built-in of the same name takes by position, and `init` does not, is passed
     on under the name that it has there, to be refused by that name.
     """
     parameters = list(inspect.signature(init).parameters.values())[1:]
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    own, other = "learning_rate", "lr"
+    if other in (p.name for p in parameters):
+        own, other = other, own
     takes_all = any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
     @functools.wraps(init)
@@ -158,14 +162,14 @@ def accepting_other_names(init: Callable[P, None]) -> Callable[P, None]:
             names = list(inspect.signature(built_in).parameters)[len(positional) :]
             kwargs |= dict(zip(names, args[len(positional) :]))
             args = args[: len(positional)]
-        if "lr" in kwargs:
-            if args or "learning_rate" in kwargs:
-                given = kwargs.get("learning_rate", args[0] if args else None)
+        if other in kwargs:
+            given = dict(zip(positional or [own], args)) | kwargs
+            if own in given:
                 raise ValueError(
-                    "`lr` is another name for `learning_rate`: expected one of the "
-                    f"two. Received: lr={kwargs['lr']!r} and learning_rate={given!r}"
+                    f"`{other}` is another name for `{own}`: expected one of the two. "
+                    f"Received: {other}={kwargs[other]!r} and {own}={given[own]!r}"
                 )
-            kwargs["learning_rate"] = kwargs.pop("lr")
+            kwargs[own] = kwargs.pop(other)
         cast(Any, init)(self, *args, **kwargs)
 
     return cast(Any, accepting)

@@ -87,9 +87,21 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """
 
     def add_slot(self, variable, name: str, initializer="zeros"):
-        """Create the slot `name` beside `variable`, of its shape and compute dtype."""
+        """Create the slot `name` beside `variable`, of its shape and compute dtype.
+
+        Raises:
+            ValueError: It is not one of the variables of `create_slots`, or the name is
+                no string.
+        """
         initializer = keras.initializers.get(initializer)
-        beside = self._state.beside[self._var_key(variable)]
+        beside = None
+        if hasattr(variable, "assign") and isinstance(name, str):
+            beside = self._state.beside.get(self._var_key(variable))
+        if beside is None:
+            raise ValueError(
+                "Expected a variable that `create_slots` was given, and the slot's "
+                f"name. Received: {variable!r} and {name!r}"
+            )
         slot = beside.slots.get(name)
         if slot is None:
             slot = self.add_variable_from_reference(variable, name, initializer)

@@ -312,11 +312,13 @@ def _times(η, factor: float):
 
 
 def _as_tuple(values, count: int) -> tuple:
-    is_one = isinstance(values, Rows) or not isinstance(values, tuple)
-    values = (values,) if is_one else values
-    if len(values) != count:
+    is_one = isinstance(values, Rows) or not isinstance(values, (tuple, list))
+    new = (values,) if is_one else tuple(values)
+    missing = sum(value is None for value in new)
+    if len(new) != count or missing:
+        received = f"{len(new)}{f', of which {missing} is None' if missing else ''}"
         raise ValueError(
             "Expected the equation to return the new variable and then its new slots: "
-            f"{count} in all. Received: {len(values)}"
+            f"{count} in all. Received: {None if values is None else received}"
         )
-    return values
+    return new
