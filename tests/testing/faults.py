@@ -572,6 +572,12 @@ class ForgetsBeta(Forgets):
 
 
 @caught_by("check_every_argument_is_in_the_config")
+class RoundsBeta(Right):
+    def get_config(self):
+        return super().get_config() | {"beta": round(self.beta, 2)}
+
+
+@caught_by("check_every_argument_is_in_the_config")
 class ForgetsSparseUpdate(Right):
     """It can be seen on rows alone, and its choices from a `Literal` alone."""
 

@@ -36,6 +36,8 @@ VALUES: dict[str, list[dict[str, Any]]] = {
     "learning_rate_multipliers": [{"learning_rate_multipliers": {"bias": 0.5}}],
 }
 SKIPPED = {"learning_rate", "name"}
+# In the range of most numbers, with more digits than one writes by hand.
+NUMBER = 0.5432123456789
 
 
 @promise
@@ -151,7 +153,7 @@ def _alternatives(subject: Subject, name: str, default: Any) -> list[dict[str, A
         return [{name: default + 1}, {name: default + 2}]
     if isinstance(default, float):
         factors = (0.5, 0.9, 1.1, 1e4)
-        return [{name: 0.5}, *({name: default * factor} for factor in factors)]
+        return [{name: NUMBER}, *({name: default * factor} for factor in factors)]
     if isinstance(default, str):
         others = [choice for choice in _choices(subject, name) if choice != default]
         return [{name: choice} for choice in others]
