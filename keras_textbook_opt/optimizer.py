@@ -122,9 +122,12 @@ class TextbookOptimizer(SteppingOptimizer, abc.ABC):
     def apply_sparse(self, g: Rows, θ, η, *slots: Any, **_: Any) -> Any:
         """The equation for a gradient that names the rows where it is not zero.
 
-        Here every absent row has `gᵢ = 0` and the equation runs on it all the same.
-        A class that overrides this gets each row once, in any order.
+        Here every absent row has `gᵢ = 0` and the equation runs on it all the same. In
+        a class with `sparse_update = "lazy"`, it runs on the rows named alone, and they
+        alone decay. A class that overrides this gets each row once, in any order.
         """
+        if self.sparse_update == "lazy":
+            return self.row_step(g, θ, η, *slots)
         return self.dense_step(Dense(g.to_dense(θ.shape)), θ, η, *slots)
 
     def get_config(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_textbook_opt import SGD, Adam, Momentum
+from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
 from tests.backends import MODES_IN_TIME, Sparse, in_modes
 from tests.oracle import Oracle
 from tests.programs.own_hooks import OwnEquation, OwnRows
@@ -257,6 +257,37 @@ def test_the_hooks_of_another_class_get_each_row_once(cls, arguments, mode):
     np.testing.assert_allclose(
         optimizer.get_slot(own, "m"), densified.get_slot(twin, "m"), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("mode", MODES_IN_TIME)
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.5}, {"clipnorm": 0.5}])
+def test_a_class_that_says_lazy_leaves_absent_rows_alone(options, mode):
+    class Lazy(TextbookOptimizer):
+        sparse_update = "lazy"
+
+        def create_slots(self, variables):
+            for variable in variables:
+                self.add_slot(variable, "m")
+
+        def apply_dense(self, g, θ, η, m):
+            m = 0.5 * m + g
+            return θ - η * m, m
+
+    θ = keras.Variable(np.ones((4, 1)))
+    optimizer = Lazy(0.25, **options)
+    optimizer.build([θ])
+
+    def step(rows):
+        optimizer.apply([tf.IndexedSlices(tf.ones((2, 1)), rows)], [θ])
+
+    if mode != "eager":
+        step = tf.function(step, jit_compile=mode == "xla")
+    step(tf.constant([0, 1]))
+    before = [θ.numpy(), optimizer.get_slot(θ, "m").numpy()]
+    step(tf.constant([2, 2]))
+    after = [θ.numpy(), optimizer.get_slot(θ, "m").numpy()]
+    for old, new in zip(before, after):
+        assert np.flatnonzero((old != new).ravel()).tolist() == [2]
 
 
 @pytest.mark.parametrize("mode", MODES_IN_TIME)

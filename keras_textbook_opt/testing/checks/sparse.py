@@ -177,7 +177,8 @@ def check_rows_decay(subject: Subject) -> None:
     Why: Where the step is one of all rows and the decay is not, a rare word decays by
     another strength than the one that was set.
 
-    Mend: Leave the decay to `keras.optimizers.Optimizer`, which decays the variable.
+    Mend: Leave the decay to `keras.optimizers.Optimizer`, which decays the variable; a
+    lazy class on `TextbookOptimizer` has `sparse_update = "lazy"`, and then decays so.
     """
     subject.want_rows()
     options = {"weight_decay": 0.1 / subject.rate}
