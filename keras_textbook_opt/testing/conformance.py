@@ -42,7 +42,15 @@ def optimizer_checks_generator(
             one.
         reference: The equation in NumPy, as at `check_optimizer`.
         select: A part of a check's name, a group of checks, or a list of these.
+
+    Raises:
+        ValueError: `factory` is no callable, such as an optimizer that is made already.
     """
+    if not callable(factory):
+        raise ValueError(
+            "Expected a class or a function that makes an optimizer, such as `Adam` or "
+            f"`functools.partial(Adam, beta_1=0.5)`. Received: {factory!r}"
+        )
     for check in registry.selected(select):
         if reference is not None and check is equation.check_follows_the_reference:
             check = functools.partial(check, reference=reference)

@@ -29,9 +29,14 @@ def parametrize_with_checks(
         expected_failed_checks: A function of a factory that returns the names of the
             checks that are known to fail on it, each with the reason.
         select: A part of a check's name, a group of checks, or a list of these.
+
+    Raises:
+        ValueError: `factories` is a single one, or one of them makes no optimizer.
     """
     import pytest
 
+    if callable(factories):
+        raise ValueError(f"Expected a list of optimizers. Received: {factories!r}")
     cases = []
     for factory in factories:
         reasons = expected_failed_checks(factory) if expected_failed_checks else {}

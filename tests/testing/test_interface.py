@@ -150,6 +150,19 @@ def test_arguments_that_mean_nothing_are_refused(wrong):
         check_optimizer(SGD, **wrong)
 
 
+@pytest.mark.parametrize("wrong", [Adam(), "adam", None], ids=repr)
+def test_what_makes_no_optimizer_is_refused_and_passes_for_none(wrong):
+    with pytest.raises(ValueError, match="Expected a class or a function"):
+        check_optimizer(wrong, select=COUNTING, on_skip=None)
+    with pytest.raises(ValueError, match="Expected a class or a function"):
+        parametrize_with_checks([wrong])
+
+
+def test_one_optimizer_is_no_list():
+    with pytest.raises(ValueError, match="Expected a list"):
+        parametrize_with_checks(Adam)
+
+
 def test_a_group_is_selected_by_its_name():
     names = {c.__name__ for _, c in optimizer_checks_generator(SGD, select="contract")}
     assert COUNTING in names
