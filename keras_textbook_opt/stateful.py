@@ -166,11 +166,13 @@ class StatefulOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def build(self, variables) -> None:
         """Create the state of `variables`, a list of floating-point variables.
 
+        One that is listed twice, such as a tied weight, has one state.
+
         Raises:
             ValueError: A variable is not of a floating-point dtype, or a state that was
                 loaded before does not fit the variables. Nothing has changed then.
         """
-        variables = list(variables)
+        variables = list({id(v): v for v in variables}.values())
         if self.built:
             return
         if not variables:

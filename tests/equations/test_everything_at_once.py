@@ -5,6 +5,7 @@ Every backend is compared with float64, and so with every other.
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -85,6 +86,26 @@ def test_a_variable_without_an_element_takes_steps(recipe, dtype, shape):
     subject.run([nothing], [[nothing]] * 4)
     assert numbers(subject.variables[0]).shape == shape
     assert int(numbers(subject.optimizer.iterations)) == 2
+
+
+@pytest.mark.needs("pairs")
+@pytest.mark.parametrize("order", [(0, 0, 1), (0, 1, 0), (1, 0, 0)])
+@pytest.mark.parametrize("optimizer", [SGD, Momentum, Adam])
+def test_a_variable_that_is_listed_twice_has_one_state(optimizer, order):
+    """Its gradients are steps one after the other, as with tied weights."""
+
+    def stepped(built_with):
+        variables = [keras.Variable([1.0, 2.0], name=name) for name in "ab"]
+        made = optimizer(0.1, use_ema=True, learning_rate_multipliers={"b": 0.5})
+        made.build([variables[k] for k in built_with])
+        for size in (1.0, 2.0):
+            gradients = [np.array([size, k], "float32") for k in range(len(order))]
+            made.apply(gradients, [variables[k] for k in order])
+        made.finalize_variable_values(made._trainable_variables)
+        state = [v for v in made.variables if v.shape]
+        return [numbers(v).tolist() for v in (*variables, *state)]
+
+    assert stepped(order) == stepped(sorted(set(order), key=order.index))
 
 
 def assert_features_go_with_the_oracle(recipe, run, factors=()):
