@@ -71,7 +71,7 @@ def make(case: Case) -> Any:
     return Adam(0.001, sparse_update="lazy", global_clipnorm=limit)
 
 
-def summed_with_repeats(self: Any, optimizer: Any, gradients: list, variables: list):
+def summed_with_repeats(self: Any, optimizer: Any, gradients: list) -> list:
     """The sum over replicas as TensorFlow makes it of what it is given."""
     replica: Any = tf.distribute.get_replica_context()
     slices = [g.assignable() for g in gradients]
