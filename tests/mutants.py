@@ -62,6 +62,8 @@ def main(count: int) -> None:
         run("exec", settings_of(stage), session, backend=stage.backend)
         items = survivors(session)
         print(f"{len(items)} of {len(results(session))} survive on {stage.backend}")
+        if not items:
+            break
     for item in items or []:
         print("\n" + results(session)[item.job_id].diff)
 

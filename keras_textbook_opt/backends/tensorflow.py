@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import itertools
 from typing import final
 
 import keras
@@ -48,13 +46,15 @@ class TensorFlow(Backend):
         )
 
     def _run_here(self, optimizer, updates, step):
-        is_large = functools.partial(programs.is_worth_one, optimizer)
-        large = list(itertools.starmap(is_large, updates))
+        large: list = []
+        others: list = []
+        for g, θ in updates:
+            is_large = programs.is_worth_one(optimizer, g, θ)
+            (large if is_large else others).append((g, θ))
         run = super().run
-        if any(large):
-            wide = itertools.compress(updates, large)
-            programs.compiled(lambda: run(optimizer, list(wide), step))
-        run(optimizer, [u for u, is_large in zip(updates, large) if not is_large], step)
+        if large:
+            programs.compiled(lambda: run(optimizer, large, step))
+        run(optimizer, others, step)
 
     def summed(self, optimizer, gradients):
         """Rows travel to the other replicas, and so each is sent once."""
