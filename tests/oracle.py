@@ -32,7 +32,7 @@ class Oracle:
         self.dtypes = [θ.dtype for θ in variables]
         self.variables = [θ.astype(np.float64) for θ in variables]
         names = list(SLOTS[recipe.optimizer.__name__])
-        names += ["v_hat"] if recipe.arguments.get("amsgrad") else []
+        names += ["v_max"] if recipe.arguments.get("amsgrad") else []
         self.slots = [{n: np.zeros(θ.shape) for n in names} for θ in variables]
         self.averages = [θ.copy() for θ in self.variables]
         self.sums: list = [None] * len(variables)

@@ -99,11 +99,13 @@ def assert_follows(trainer: Trainer, oracle: Oracle) -> None:
 
 def kept(optimizer: Any, variable: Any) -> dict[str, keras.Variable]:
     """All that `optimizer` keeps for `variable`, by kind: slots, average, carry, …"""
-    found = optimizer._beside(variable).kept()
-    return {kind.removeprefix("slots/"): v for kind, v in found.items()}
+    found = optimizer._state_of(variable).kept()
+    return {kind.removeprefix("slot."): v for kind, v in found.items()}
 
 
 def whole(optimizer: Any, variable: Any) -> np.ndarray:
     """A variable of 16 bits plus its carry, in float64."""
     carry = kept(optimizer, variable).get("carry")
-    return numbers(variable).astype("float64") + (0 if carry is None else numbers(carry))
+    return numbers(variable).astype("float64") + (
+        0 if carry is None else numbers(carry)
+    )

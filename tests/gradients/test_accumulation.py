@@ -48,7 +48,10 @@ def updates(draw):
     present = st.lists(st.booleans(), min_size=3, max_size=3).filter(any)
     micro = st.lists(present, min_size=n, max_size=n)
     return n, [
-        [[_drawn(rng, k) if there else None for k, there in enumerate(each)] for each in m]
+        [
+            [_drawn(rng, k) if there else None for k, there in enumerate(each)]
+            for each in m
+        ]
         for m in draw(st.lists(micro, min_size=1, max_size=3))
     ]
 
@@ -86,7 +89,9 @@ class Run:
 
     def apply(self, gradients: list) -> None:
         scale = self.optimizer.loss_scale_factor or 1.0
-        self.optimizer.apply([_scaled(g, scale, s) for g, s in zip(gradients, SHAPES)], self.variables)
+        self.optimizer.apply(
+            [_scaled(g, scale, s) for g, s in zip(gradients, SHAPES)], self.variables
+        )
 
     def values(self) -> list[np.ndarray]:
         return [numbers(v) for v in self.variables]
@@ -130,8 +135,12 @@ def test_accumulation_equals_the_large_batch(recipe, run):
 @pytest.mark.parametrize("recipe", [RECIPES[2], RECIPES[9]], ids=str)
 def test_accumulation_equals_the_large_batch_in_a_compiled_step(recipe):
     rng = np.random.default_rng(3)
-    small, large = (Run(recipe.make(**more)) for more in ({"gradient_accumulation_steps": 2}, {}))
-    steps = [step_in(COMPILED[0], run.optimizer, run.variables) for run in (small, large)]
+    small, large = (
+        Run(recipe.make(**more)) for more in ({"gradient_accumulation_steps": 2}, {})
+    )
+    steps = [
+        step_in(COMPILED[0], run.optimizer, run.variables) for run in (small, large)
+    ]
     scale = recipe.arguments.get("loss_scale_factor", 1.0)
     for _ in range(4):
         micro_batches = [[_drawn(rng, k) for k in range(3)] for _ in range(2)]

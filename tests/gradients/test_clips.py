@@ -69,7 +69,9 @@ def test_the_step_is_zero_if_the_squares_overflow(clip):
 def test_a_zero_gradient_leaves_variables_unchanged(clip, mode):
     subject = trainer(Recipe(SGD, {clip: C}), mode, SPECS, TABLES)
     values = [np.ones(shape, dtype) for shape, dtype in SPECS]
-    subject.run(values, [[Sparse(ROWS, np.zeros((4, 2))), *(0 * v for v in values[1:])]])
+    subject.run(
+        values, [[Sparse(ROWS, np.zeros((4, 2))), *(0 * v for v in values[1:])]]
+    )
     for variable, value in zip(subject.variables, values, strict=True):
         np.testing.assert_array_equal(numbers(variable), value)
 
