@@ -26,7 +26,7 @@ def _long(case: Any) -> Any:
     return pytest.param(case, marks=LONG)
 
 
-# `pairs`: each gradient belongs to the variable beside it; Keras's JAX optimizer goes by
+# `pairs`: each gradient belongs to the variable beside it; Keras's JAX optimizer uses
 # the position in the model's list. `dense`: the gradient of an embedding is dense.
 # `float64`: Keras computes in float64 if a variable has it.
 #
@@ -97,7 +97,7 @@ def numbers(x: Any) -> np.ndarray:
 
 
 def gradient(g: Any, shape: tuple, dtype: str) -> Any:
-    """A tensor, or rows in the backend's form; a backend without rows gets their sum."""
+    """A tensor, or the backend's rows; without rows, the dense gradient."""
     if not isinstance(g, Sparse):
         return keras.ops.convert_to_tensor(g, dtype)
     if "rows" not in HAS:

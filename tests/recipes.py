@@ -63,7 +63,7 @@ LAZY = [
     Recipe(Adam, {"sparse_update": "lazy", "weight_decay": 0.1}),
     Recipe(Adam, {"sparse_update": "lazy", "amsgrad": True, "global_clipnorm": 0.75}),
 ]
-# Every optimizer, variant and clip once, for features that do not depend on the equation.
+# Every optimizer, variant and clip once: for features that no equation changes.
 FEW_EXACT = [
     Recipe(SGD, {"clipnorm": 0.5}),
     Recipe(Momentum, {"nesterov": True, "global_clipnorm": 0.75}),

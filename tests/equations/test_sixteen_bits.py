@@ -27,7 +27,7 @@ from tests.backends import (
     step_in,
 )
 from tests.oracle import Oracle
-from tests.recipes import EXACT, LAZY, Recipe
+from tests.recipes import EXACT, LAZY
 from tests.trainer import Trainer, kept, trainer, whole
 
 NARROW = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum
-from tests.backends import HAS, Sparse, few_on_jax, gradient, numbers, step_in, COMPILED
+from tests.backends import COMPILED, HAS, Sparse, few_on_jax, gradient, numbers, step_in
 from tests.recipes import Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist")
@@ -42,7 +42,7 @@ RECIPES = [Recipe(cls, own | more) for cls, own in EQUATIONS for more in OPTIONS
 
 @st.composite
 def updates(draw):
-    """n, and the n micro-batches of each update: rows, an array and a number, or None."""
+    """n, and the n micro-batches of each update: gradients of `SHAPES`, or None."""
     n = draw(st.integers(2, 3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     present = st.lists(st.booleans(), min_size=3, max_size=3).filter(any)
@@ -164,7 +164,7 @@ def test_a_row_whose_sum_is_zero_counts_as_absent_from_a_lazy_step(recipe):
 
 
 def test_a_schedule_counts_micro_batches():
-    """As Keras's schedules do: the rate of an update is that of its last micro-batch."""
+    """As in Keras: the rate of an update is that of its last micro-batch."""
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
         [0, 1, 2], [1.0, 2.0, 4.0, 8.0]
     )

@@ -21,7 +21,7 @@ from tests.backends import (
 )
 from tests.oracle import Oracle
 from tests.recipes import FEW_EXACT as EXACT
-from tests.recipes import FEW_LAZY, Recipe
+from tests.recipes import FEW_LAZY
 
 LAZY = [pytest.param(recipe, marks=pytest.mark.needs("rows")) for recipe in FEW_LAZY]
 EVERY = [*few_on_jax(EXACT, slice(2, None)), *LAZY]
