@@ -37,8 +37,8 @@ SHOWN = [
 PACKAGE = "keras_textbook_opt"
 PUBLIC = (PACKAGE, f"{PACKAGE}.settings", f"{PACKAGE}.testing")
 DOWNLOADS = (
-    "Download [the notebook](chapter.ipynb) and [its data](boston_housing.csv) into one "
-    "folder."
+    "Download [the notebook](chapter.ipynb) and [its data](boston_housing.csv) "
+    "into one folder."
 )
 
 
@@ -84,12 +84,14 @@ def assemble() -> None:
     notebook.write(chapter.parent)
 
 
+TEX = re.compile(r'(<(div|span) class="arithmatex">)\\[\[(](.*?)\\[\])](</\2>)', re.S)
+PICTURE = re.compile(r'<img alt="[^"]*" src="([^"]+\.png)"[^>]*>')
+
+
 def finished(page: str) -> str:
     """Return a page with its formulas as MathML, and each picture a link to itself."""
-    tex = re.compile(r'(<(div|span) class="arithmatex">)\\[\[(](.*?)\\[\])](</\2>)', re.S)
-    page = tex.sub(lambda found: found[1] + mathml(found) + found[4], page)
-    picture = re.compile(r'<img alt="[^"]*" src="([^"]+\.png)"[^>]*>')
-    return picture.sub(lambda found: f'<a href="{found[1]}">{found[0]}</a>', page)
+    page = TEX.sub(lambda found: found[1] + mathml(found) + found[4], page)
+    return PICTURE.sub(lambda found: f'<a href="{found[1]}">{found[0]}</a>', page)
 
 
 def mathml(found: re.Match[str]) -> str:
@@ -114,7 +116,7 @@ def unlisted() -> list[str]:
 
 
 def undocumented() -> list[str]:
-    """Public names that are missing in the reference, as are those without docstring."""
+    """Public names that are missing in the reference, or have no docstring."""
     import griffe
 
     shown = inventory((SITE / "objects.inv").read_bytes())

@@ -1,4 +1,4 @@
-"""The notebook of the chapter: `python docs/notebook.py` runs it, and renews its plots."""
+"""The chapter as a notebook: `python docs/notebook.py` runs it and renews its plots."""
 
 import re
 import shutil
@@ -18,7 +18,9 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 def notebook() -> nbformat.NotebookNode:
     """Return the page as a notebook: without its pictures, which the cells draw."""
     text = re.sub(r"^!\[.*\]\(.*\)\n+", "", PAGE.read_text(), flags=re.M)
-    text = re.sub(r"\[([^]]+)\]\([\w/-]+\.md\)", r"\1", text)  # there are no other pages
+    text = re.sub(
+        r"\[([^]]+)\]\([\w/-]+\.md\)", r"\1", text
+    )  # there are no other pages
     made = jupytext.reads(text, "md")
     for number, cell in enumerate(made.cells):
         cell["id"] = f"cell-{number}"  # the same in every build
@@ -38,8 +40,8 @@ def run(folder: Path) -> nbformat.NotebookNode:
 
     write(folder)
     made = nbformat.read(folder / "chapter.ipynb", as_version=4)
-    client = nbclient.NotebookClient(made, timeout=600)
-    return client.execute(resources={"metadata": {"path": str(folder)}})
+    where = {"metadata": {"path": str(folder)}}
+    return nbclient.NotebookClient(made, timeout=600, resources=where).execute()
 
 
 if __name__ == "__main__":
