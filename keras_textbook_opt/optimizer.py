@@ -360,13 +360,15 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _resolve(self, for_good: bool = False) -> None:
         """Assign a loaded state as far as the variables tell whose it is."""
         loaded, states = self._loaded, self._states
-        if self.built and loaded.is_due(for_good):
+        if not (self.built and loaded.is_due(for_good)):
+            return
+        if all(map(has_value, states.variables)):
             facts = self._facts()
             backends.active.outside_the_step(
                 lambda: loaded.assign(states, facts, for_good)
             )
-            if for_good:
-                loaded.drop()
+        if for_good:
+            loaded.drop()
 
     from_keras = classmethod(moving.from_keras)
     to_keras = moving.to_keras
