@@ -56,5 +56,5 @@ def legend_below(figure: Figure, columns: int = 3) -> None:
     """Draw one legend for all panels, each label once."""
     shown = [zip(*axes.get_legend_handles_labels()) for axes in figure.axes]
     handles = {label: handle for of_axes in shown for handle, label in of_axes}
-    place = {"loc": "outside lower center", "ncols": columns}
-    figure.legend(handles.values(), handles.keys(), **place)
+    labels, artists = list(handles), list(handles.values())
+    figure.legend(artists, labels, loc="outside lower center", ncols=columns)

@@ -48,8 +48,7 @@ def parts(plan: str) -> Parts:
 
 def check(make: Any, select: str | None = None) -> pd.DataFrame:
     """Return the results of all checks of an optimizer, or of the selected ones."""
-    chosen = {} if select is None else {"select": select}
-    found = check_optimizer(make, on_fail=None, on_skip=None, **chosen)
+    found = check_optimizer(make, on_fail=None, on_skip=None, select=select)
     names = [line["check_name"] for line in found]
     return pd.DataFrame(
         {

@@ -91,6 +91,7 @@ def _picture(found: pd.DataFrame) -> Any:
     for axes, (task, title) in zip(grid, TITLES.items()):
         near = f"within {TOLERANCE:.0%}"
         axes.axvspan(-TOLERANCE, TOLERANCE, color=figures.GREEN, alpha=0.15, label=near)
+        row: Any
         for row in rows.find(distances, part=task).itertuples():
             optimizer, _, dtype = row.subject.rpartition(", ")
             y = OPTIMIZERS.index(optimizer) + (0.15 if dtype == "float16" else -0.15)

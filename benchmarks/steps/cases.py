@@ -1,7 +1,6 @@
 """The optimizers that are compared, each as ours and as the built-in.
 
-A case is the name of an optimizer, with `, clipnorm` behind it if it clips. Keras is
-imported when an optimizer is made, so that a backend can be chosen first.
+A case is the name of an optimizer, with `, clipnorm` behind it if it clips.
 """
 
 from typing import Any

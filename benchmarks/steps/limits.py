@@ -10,8 +10,8 @@ import pandas as pd
 
 from benchmarks import rows
 
-FILE = Path(__file__).with_suffix(".csv")
-LIMITS = pd.read_csv(FILE, dtype=str, keep_default_na=False)
+TABLE = Path(__file__).with_suffix(".csv")
+LIMITS = pd.read_csv(TABLE, dtype=str, keep_default_na=False)
 
 
 def check(found: pd.DataFrame) -> str:

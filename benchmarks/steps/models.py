@@ -13,8 +13,8 @@ from benchmarks.boston.data import mlp
 from benchmarks.steps import cases
 from benchmarks.steps.cases import BUILTIN, LAZY, OURS
 from benchmarks.steps.pairs import Pair, compare
-from benchmarks.steps.plans import CHAPTER, MLP, MOBILENET, TOWERS, TRANSFORMER, Plan
-from benchmarks.steps.sizes import TABLE_WIDTH, zipf
+from benchmarks.steps.plans import MLP, MOBILENET, TOWERS, TRANSFORMER, Plan
+from benchmarks.steps.sizes import CHAPTER, TABLE_WIDTH, zipf
 
 CLASSES = 10
 WORDS, LENGTH, WIDTH = 10_000, 64, 128

@@ -39,9 +39,12 @@ def compare(
     """Return the row of two contenders; `names` are the other fields."""
     a, b = np.array(samples[subject]), np.array(samples[other])
     low, ratio, high = np.quantile(b / a, (0.25, 0.5, 0.75)).tolist()
-    contenders = {"subject": subject, "other": other, "unit": unit}
-    medians = {"value": float(np.median(a)), "other_value": float(np.median(b))}
-    return Pair(**names, **contenders, **medians, ratio=ratio, low=low, high=high)
+    figures = float(np.median(a)), float(np.median(b)), ratio, low, high
+    fields: dict[str, Any] = {**names, "subject": subject, "other": other, "unit": unit}
+    return Pair(**fields | dict(zip(FIGURES, figures)))
+
+
+FIGURES = ("value", "other_value", "ratio", "low", "high")
 
 
 class Contender(NamedTuple):

@@ -25,7 +25,7 @@ LISTS = {
     CHAPTER: CHAPTER,
 }
 TICKS = [0.25, 0.5, 1, 2, 4, 8, 16]
-LINES = {
+LINES: dict[str, dict[str, Any]] = {
     BUILTIN: {"color": figures.GREY, "label": "keras.optimizers.Adam"},
     OURS: {"color": figures.BLUE, "label": "ours, exact"},
     LAZY: {"color": figures.SKY, "label": "ours, lazy"},
@@ -81,12 +81,12 @@ def _dots(axes: Axes, found: pd.DataFrame, sizes: Sequence[str]) -> None:
     for (backend, contender), its_rows in found.groupby(names, sort=False):
         name, color = BACKENDS[str(backend)]
         labels = {OURS: name, LAZY: f"{name}, lazy"}
-        look = {"marker": "o"} if contender == OURS else {"marker": "D", "mfc": "white"}
+        look: dict[str, Any] = {"marker": "o", "color": color, "ms": 6}
+        look |= {} if contender == OURS else {"marker": "D", "mfc": "white"}
         label = labels.get(str(contender), str(contender))
         offset = 0.18 * (backends.index(str(backend)) - (len(backends) - 1) / 2)
         places = [sizes.index(size) + offset for size in its_rows["size"]]
-        look |= {"color": color, "label": label, "ms": 6}
-        axes.plot(its_rows["ratio"], places, ls="", **look)
+        axes.plot(its_rows["ratio"], places, ls="", label=label, **look)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(TICKS))
     axes.xaxis.set_minor_locator(NullLocator())

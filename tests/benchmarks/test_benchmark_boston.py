@@ -1,6 +1,8 @@
 """The Boston housing benchmark repeats the chapter's experiments."""
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +34,7 @@ LONGEST_LINE = 80
 def test_a_run_prints_80_columns_and_names_its_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr(setting, "where", lambda: "here")
     short = [replace(it, epochs=2) for it in (EXPERIMENTS[0], EXPERIMENTS[-1])]
-    parts = {each.name: lambda e=each: command.measure(e, [0]) for each in short}
+    parts: Any = {each.name: partial(command.measure, each, [0]) for each in short}
     parts[SAME_PATH] = lambda: rows.frame([spread([1e-15], part=SAME_PATH, case="")])
     suite.carry_out(parts, suite.QUICK, tmp_path)
     printed = pages.publish(tmp_path)

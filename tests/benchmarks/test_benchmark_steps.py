@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 
 import keras
 import numpy as np
@@ -128,5 +129,5 @@ def test_a_quick_run_measures_the_part_on_each_backend(part, tmp_path):
     found = rows.read(tmp_path)
     assert set(found["part"]) == {part} and (found["value"] > 0).all()
     backends = {backend.partition(",")[0] for backend in found["backend"]}
-    assert backends == {it for it in PARTS[part] if command.find_spec(it)}
+    assert backends == {it for it in PARTS[part] if find_spec(it)}
     pages.publish(tmp_path)
