@@ -42,11 +42,12 @@ GROUPS = {check.__name__: check.__module__.rpartition(".")[2] for check in CHECK
 
 def parts(plan: str) -> Parts:
     """Return a part for each optimizer; the quick plan runs few checks."""
-    select = "contract" if plan == QUICK else None
+    quick = [name for name in GROUPS if GROUPS[name] == "contract"]
+    select = quick if plan == QUICK else None
     return {name: partial(check, make, select) for name, make in CONTENDERS.items()}
 
 
-def check(make: Any, select: str | None = None) -> pd.DataFrame:
+def check(make: Any, select: list[str] | None = None) -> pd.DataFrame:
     """Return the results of all checks of an optimizer, or of the selected ones."""
     found = check_optimizer(make, on_fail=None, on_skip=None, select=select)
     names = [line["check_name"] for line in found]

@@ -20,7 +20,6 @@ PART = f"{WORKERS} workers"
 
 
 def parts(plan: str) -> Parts:
-    """Return the one part."""
     rows, exponents = PLANS[plan]
     cases = [Case(who, rows, s) for s in exponents for who in SUBJECTS]
     return {PART: partial(measure, cases)}
