@@ -28,7 +28,7 @@ IN_SOURCE = [
     "SECURITY.md",
     ".github/workflows/tests.yml",
     "benchmarks/results/steps/results.csv",
-    "benchmarks/steps/probe.py",
+    "benchmarks/steps/plans.py",
     "conftest.py",
     "constraints.txt",
     "docs/build.py",

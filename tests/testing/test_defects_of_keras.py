@@ -8,7 +8,6 @@ import pytest
 
 from keras_textbook_opt.testing import CHECKS, CheckFailed, check_optimizer
 from tests.conftest import COMMITTED
-from tests.testing import messages
 
 once, LONG = pytest.mark.once, pytest.mark.long
 OURS, KERAS = "this package", "keras.optimizers"
@@ -86,37 +85,16 @@ def test_the_committed_results_have_the_known_defects(found, kind, name):
 
 
 @once
-def test_what_a_step_on_rows_of_keras_costs_is_said(found):
-    """It is no broken promise to run on the whole table, and it is slow."""
-    name = "check_a_lazy_step_costs_the_rows_named"
-    assert "tensors of all rows" in said_of(found, KERAS, "Adam")["said"][name]
-    assert said_of(found, OURS, "Adam, lazy")["status"][name] == "passed"
-
-
-@once
-def test_the_committed_results_hold_all_checks_on_enough_optimizers(found):
-    from benchmarks import setting, suite
-
+def test_the_committed_results_hold_all_checks(found):
     names = [check.__name__ for check in CHECKS]
     for _, of_one in found.groupby(["house", "optimizer"]):
         assert list(of_one["check"]) == names
-    others = found[~found["house"].isin([OURS, KERAS])]
-    assert len(others.groupby(["house", "optimizer"])) >= 5
-    here = setting.read(COMMITTED / "conformance")[suite.RUN]
-    assert here["versions"]["keras"] and here["checker"]
 
 
 @once
 def test_the_committed_results_accuse_none_of_ours(found):
     ours = found[found["house"] == OURS]
     assert len(ours) and set(ours["status"]) == {"passed", "skipped"}
-
-
-@once
-def test_each_committed_failure_has_its_size_and_two_lines(found):
-    for said in found[found["status"] == "failed"]["said"]:
-        assert messages.has_its_size(said)
-        assert len(messages.lines(said)) == 2
 
 
 @pytest.mark.needs("rows")
