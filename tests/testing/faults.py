@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from keras_textbook_opt import TextbookOptimizer
-from tests.testing.right import Plain, dense
+from tests.testing.right import Plain, dense, is_sparse
 
 
 class Lazy(Plain):
@@ -24,7 +24,7 @@ class Lazy(Plain):
         keras.optimizers.Optimizer.apply(self, grads, trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
-        if not hasattr(gradient, "indices"):
+        if not is_sparse(gradient):
             return super().update_step(gradient, variable, learning_rate)
         import tensorflow as tf
 
@@ -734,7 +734,7 @@ class ChangesRows(Plain):
     """Sparse gradients go through `changed` first."""
 
     def apply(self, grads, trainable_variables=None):
-        grads = [self.changed(g) if hasattr(g, "indices") else g for g in grads]
+        grads = [self.changed(g) if is_sparse(g) else g for g in grads]
         super().apply(grads, trainable_variables)
 
 
@@ -777,7 +777,7 @@ class DecaysRowsOnly(Plain):
     """The step is on all rows."""
 
     def apply(self, grads, trainable_variables=None):
-        self.rows = [g.indices for g in grads if hasattr(g, "indices")]
+        self.rows = [g.indices for g in grads if is_sparse(g)]
         super().apply(grads, trainable_variables)
 
     def _apply_weight_decay(self, variables):
@@ -794,7 +794,7 @@ class MovesAbsentRows(Lazy):
 
     def update_step(self, gradient, variable, learning_rate):
         m, _ = self.slots_of(variable)
-        if hasattr(gradient, "indices"):
+        if is_sparse(gradient):
             variable.assign_sub(0.05 * learning_rate * ops.sign(m))
         super().update_step(gradient, variable, learning_rate)
 
@@ -802,7 +802,7 @@ class MovesAbsentRows(Lazy):
 @caught_by("check_sparse_lazy_cost", only="tensorflow")
 class LazyOnTheWholeTable(Lazy):
     def update_step(self, gradient, variable, learning_rate):
-        if not hasattr(gradient, "indices"):
+        if not is_sparse(gradient):
             return super().update_step(gradient, variable, learning_rate)
         slots = self.slots_of(variable)
         before = [ops.convert_to_tensor(x) for x in (variable, *slots)]
@@ -816,7 +816,7 @@ class LazyOnTheWholeTable(Lazy):
 @caught_by("check_sparse_empty_gradient", only="tensorflow")
 class DividesByTheRows(Plain):
     def apply(self, grads, trainable_variables=None):
-        for rows in [g for g in grads if hasattr(g, "indices")]:
+        for rows in [g for g in grads if is_sparse(g)]:
             count = ops.cast(ops.shape(rows.indices)[0], rows.values.dtype)
             grads = [g if g is rows else g * (count / count) for g in grads]
         super().apply(grads, trainable_variables)

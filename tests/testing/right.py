@@ -9,13 +9,31 @@ import keras
 from keras import ops
 
 
+def is_sparse(gradient):
+    """Whether it is `tf.IndexedSlices`; tensors of PyTorch have `indices` as well."""
+    return hasattr(gradient, "dense_shape")
+
+
 def dense(gradient):
     """A sparse gradient as a tensor of the whole table."""
-    if not hasattr(gradient, "indices"):
+    if not is_sparse(gradient):
         return gradient
     import tensorflow as tf
 
     return tf.convert_to_tensor(gradient)
+
+
+def wide(variable):
+    """The dtype to compute in."""
+    return "float64" if variable.dtype == "float64" else "float32"
+
+
+class Bare(keras.optimizers.Optimizer):
+    """`θ ← θ − η·g`: it has the faults of Keras's class, and no others."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        η, g = (ops.cast(x, variable.dtype) for x in (learning_rate, dense(gradient)))
+        self.assign_sub(variable, η * g)
 
 
 class Plain(keras.optimizers.Optimizer):
@@ -31,11 +49,13 @@ class Plain(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        self.m, self.v = ([self._slot(v, name) for v in variables] for name in "mv")
+        self.m, self.v = (
+            [self._slot(v, f"{name}_{k}") for k, v in enumerate(variables)]
+            for name in "mv"
+        )
 
     def _slot(self, variable, name):
-        dtype = "float64" if variable.dtype == "float64" else "float32"
-        return self.add_variable(variable.shape, "zeros", dtype, name=name)
+        return self.add_variable(variable.shape, "zeros", wide(variable), name=name)
 
     def slots_of(self, variable):
         k = self._get_variable_index(variable)
@@ -87,32 +107,20 @@ class WarmsUp(Plain):
 
 
 class FindsItsRate(Plain):
-    """As Prodigy and D-adaptation, the rate grows from 1e-6 while steps agree."""
-
-    def build(self, variables):
-        if not self.built:
-            super().build(variables)
-            start = keras.initializers.Constant(1e-6)
-            self.d = self.add_variable((), start, name="d")
-
-    def apply(self, grads, trainable_variables=None):
-        super().apply(grads, trainable_variables)
-        self.assign(self.d, ops.minimum(self.d * 1.5, 0.1))
+    """As in Prodigy and D-adaptation, the rate grows from a millionth by itself."""
 
     def formula(self, g, θ, η, m, v):
-        return super().formula(g, θ, η * ops.cast(self.d, θ.dtype), m, v)
+        d = 1e-6 * 1.5 ** ops.cast(ops.minimum(self.iterations, 30), θ.dtype)
+        return super().formula(g, θ, η * d, m, v)
 
 
 class DividesByTheGlobalNorm(Plain):
     """The norm of all gradients together scales the steps of each variable."""
 
-    def apply(self, grads, trainable_variables=None):
-        grads = list(map(dense, grads))
-        total = sum(
-            ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads if g is not None
-        )
-        self.norm = ops.sqrt(total) + 1e-3
-        super().apply(grads, trainable_variables)
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads]
+        self.norm = ops.sqrt(sum(squares)) + 1e-3
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
 
     def formula(self, g, θ, η, m, v):
         m = self.beta * m + (1 - self.beta) * g
@@ -144,7 +152,7 @@ class OneNumberForEachVariable(Plain):
     """The largest gradient of a variable so far, a scalar, divides its steps."""
 
     def _slot(self, variable, name):
-        return self.add_variable((), "zeros", "float32", name=name)
+        return self.add_variable((), "zeros", wide(variable), name=name)
 
     def formula(self, g, θ, η, m, v):
         size = ops.max(ops.abs(g)) if 0 not in g.shape else 0.0
@@ -174,17 +182,21 @@ class Whitening(keras.optimizers.Optimizer):
             return
         super().build(variables)
         rows = [v.shape[0] if len(v.shape) == 2 else 1 for v in variables]
-        self.sums = [self.add_variable((n, n), dtype="float32", name="L") for n in rows]
+        self.sums = [
+            self.add_variable((n, n), dtype=wide(v), name=f"L_{k}")
+            for k, (n, v) in enumerate(zip(rows, variables))
+        ]
 
     def update_step(self, gradient, variable, learning_rate):
-        g = ops.reshape(ops.cast(dense(gradient), "float32"), variable.shape)
+        dtype = wide(variable)
+        g = ops.reshape(ops.cast(dense(gradient), dtype), variable.shape)
         if len(variable.shape) == 2 and 0 not in variable.shape:
             L = self.sums[self._get_variable_index(variable)]
             self.assign_add(L, ops.matmul(g, ops.transpose(g)))
-            λ, Q = ops.eigh(ops.convert_to_tensor(L) + 0.1 * ops.eye(variable.shape[0]))
-            turned = ops.matmul(ops.transpose(Q), g) / ops.sqrt(λ)[:, None]
-            g = ops.matmul(Q, turned)
-        step = ops.cast(learning_rate, "float32") * g
+            λ, Q = ops.eigh(ops.convert_to_tensor(L))
+            roots = ops.sqrt(ops.maximum(λ, 0) + 0.1)
+            g = ops.matmul(Q, ops.matmul(ops.transpose(Q), g) / roots[:, None])
+        step = ops.cast(learning_rate, dtype) * g
         self.assign_sub(variable, ops.cast(step, variable.dtype))
 
 

@@ -25,10 +25,7 @@ if "rows" in HAS:
         functools.partial(Adam, sparse_update="lazy"),
         faults.Ours,
     ]
-BASELINES = [
-    keras.optimizers.SGD,
-    functools.partial(keras.optimizers.SGD, momentum=0.9),
-]
+BASELINES = [right.Bare, functools.partial(keras.optimizers.SGD, momentum=0.9)]
 CALIBRATION = ["check_learning_rate_moves_variables", "check_fifty_steps_reduce_loss"]
 
 

@@ -8,8 +8,8 @@ from keras_textbook_opt.testing import backend, problem
 from keras_textbook_opt.testing.comparing import (
     assert_close,
     distance,
-    failure,
     farthest,
+    percent,
 )
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
@@ -145,12 +145,13 @@ def check_float16_small_gradients(subject: Subject) -> None:
     for name, value, expected in zip(problem.NAMES, run.numbers, wide.numbers):
         off = distance([value], [expected])
         if not off <= allowed:
-            raise failure(
+            size = percent(off, movement)
+            raise CheckFailed(
                 f"Expected four steps on gradients of size 2⁻¹⁴ to move a float16 "
                 f"`{name}` to {expected.ravel()[:3].tolist()}…, as in float32, within "
-                f"{allowed:.2g}; got {value.ravel()[:3].tolist()}…",
-                off,
-                movement,
+                f"{allowed:.2g}; got {value.ravel()[:3].tolist()}… (off by {size} of "
+                "the movement).",
+                [f"float16{'' if np.isfinite(value).all() else ' is not finite'}"],
             )
 
 
@@ -169,13 +170,13 @@ def _assert_follows(subject: Subject, dtype: str) -> None:
         off = np.abs(value.astype("float64") - expected)
         if not off.max() <= allowed:
             place = farthest(off)
-            raise failure(
+            size = percent(off[place], movement)
+            raise CheckFailed(
                 f"Expected {STEPS} small steps to move a {dtype} variable "
                 f"({name}{list(map(int, place))}) from {start[place]:.5g} to "
                 f"{expected[place]:.5g}, as in float32, within {allowed:.2g}; got "
-                f"{value[place]:.5g}",
-                off[place],
-                movement,
+                f"{value[place]:.5g} (off by {size} of the movement).",
+                [f"{dtype}{'' if np.isfinite(value).all() else ' is not finite'}"],
             )
 
 
