@@ -28,13 +28,14 @@ class Lazy(Plain):
             return super().update_step(gradient, variable, learning_rate)
         import tensorflow as tf
 
-        rows, places = tf.unique(gradient.indices)
-        g = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+        rows, repeats = tf.unique(gradient.indices)
+        g = tf.math.unsorted_segment_sum(gradient.values, repeats, tf.size(rows))
         slots = self.slots_of(variable)
-        old = [tf.gather(x.value, rows) for x in (variable, *slots)]
+        places = [x if callable(x.value) else x.value for x in (variable, *slots)]
+        old = [tf.gather(place, rows) for place in places]
         new = self.formula(g, old[0], learning_rate, *old[1:])
-        for place, values in zip((variable, *slots), new):
-            place.value.scatter_update(tf.IndexedSlices(values, rows))
+        for place, values in zip(places, new):
+            place.scatter_update(tf.IndexedSlices(values, rows))
 
 
 class Ours(TextbookOptimizer):
@@ -738,7 +739,7 @@ class ChangesRows(Plain):
         super().apply(grads, trainable_variables)
 
 
-@caught_by("check_sparse_repeated_rows", "check_sparse_ema", only="tensorflow")
+@caught_by("check_sparse_repeated_rows", only="tensorflow")
 class KeepsTheLastRepeat(ChangesRows):
     def changed(self, g):
         return _without_repeats(g)
@@ -781,7 +782,7 @@ class DecaysRowsOnly(Plain):
         super().apply(grads, trainable_variables)
 
     def _apply_weight_decay(self, variables):
-        before = ops.convert_to_tensor(variables[-1])
+        before = 1 * variables[-1]
         super()._apply_weight_decay(variables)
         for rows in self.rows:
             present = ops.any(ops.equal(ops.arange(6)[:, None], rows), 1)[:, None]
