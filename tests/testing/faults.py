@@ -155,8 +155,8 @@ class BuildsAgain(Plain):
 @caught_by("check_slots_are_separate")
 class SharesSlotsOfAShape(Plain):
     def slots_of(self, variable):
-        shapes = [v.shape for v in self._trainable_variables]
-        k = shapes.index(variable.shape)
+        keys = [v.shape for v in self._trainable_variables]
+        k = keys.index(keys[self._get_variable_index(variable)])
         return self.m[k], self.v[k]
 
 
@@ -164,7 +164,7 @@ class SharesSlotsOfAShape(Plain):
 class SharesSlotsOfANameAndShape(Plain):
     def slots_of(self, variable):
         keys = [(v.name, v.shape) for v in self._trainable_variables]
-        k = keys.index((variable.name, variable.shape))
+        k = keys.index(keys[self._get_variable_index(variable)])
         return self.m[k], self.v[k]
 
 
@@ -173,12 +173,14 @@ class UsesTheOrderOfTheCall(Plain):
     """Each variable has half of the rate of the one before it in the call."""
 
     def apply(self, grads, trainable_variables=None):
+        if not self.built:
+            self.build(trainable_variables)
         given = trainable_variables or self._trainable_variables
-        self.called = [id(v) for v in given]
+        self.called = [self._get_variable_index(v) for v in given]
         super().apply(grads, trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
-        before = self.called.index(id(variable))
+        before = self.called.index(self._get_variable_index(variable))
         super().update_step(gradient, variable, learning_rate * 0.5**before)
 
 

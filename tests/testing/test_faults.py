@@ -1,7 +1,5 @@
 """The checker finds faults: each is caught by the check that is meant for it."""
 
-import re
-
 import pytest
 
 from keras_textbook_opt.testing import CHECKS, CheckFailed
@@ -27,12 +25,8 @@ def test_fault_fails_its_check_and_can_be_reproduced(fault, name):
     assert isinstance(failure, CheckFailed), failure
     assert failure.fix
     again = messages.outcome(messages.run_again, failure)
-    assert without_numbers(again) == without_numbers(failure)
-
-
-def without_numbers(failure):
-    """Layers are counted, and a process has another number each time."""
-    return re.sub(r"[\d.e+-]+|nan|inf", "#", str(failure))
+    assert isinstance(again, CheckFailed), again
+    assert again.reasons == failure.reasons
 
 
 RIGHT = {
