@@ -1,7 +1,7 @@
-"""Steps on two replicas and on one device: `python -m … FOLDER`.
+"""A saved model is trained on; steps on two replicas and one: `python -m … FOLDER`.
 
-One process takes all cases, since TensorFlow takes long to start; a case that fails
-leaves its error behind and not its numbers.
+One process does both, since TensorFlow takes long to start. A part that fails leaves
+its error in `errors.json`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_textbook_opt.testing import by_hand, children, problem
+from keras_textbook_opt.testing import backend, by_hand, children, problem
+from keras_textbook_opt.testing.linear import LAYERS, train
 from keras_textbook_opt.testing.problem import TABLE, Rows
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.verdicts import telling_line
@@ -65,6 +66,7 @@ def together(
     strategy: Any, factory: Any, rate: float, options: dict, steps: list
 ) -> list[np.ndarray]:
     """Two replicas, each with its own gradients."""
+    tf = backend.tensorflow()
     with strategy.scope():
         run = Run(factory(learning_rate=rate, **options)).build()
 
@@ -89,6 +91,7 @@ def together(
 
 def _stacked(pair: list[list]) -> list[Any]:
     """Each gradient of both replicas in one tensor; last, the indices of the rows."""
+    tf = backend.tensorflow()
     stacked = [
         tf.stack([g.values if isinstance(g, Rows) else g for g in both])
         for both in zip(*pair)
@@ -97,29 +100,54 @@ def _stacked(pair: list[list]) -> list[Any]:
     return stacked + ([tf.stack([g.indices for g in rows])] if rows else [])
 
 
-def main(folder: Path) -> None:
-    """Read `subject.pickle`; write two lists of arrays for each case, or its error."""
-    factory, rate = pickle.loads((folder / "subject.pickle").read_bytes())
-    [cpu] = tf.config.list_physical_devices("CPU")
-    device = tf.config.LogicalDeviceConfiguration()
-    tf.config.set_logical_device_configuration(cpu, [device] * REPLICAS)
-    strategy = tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(REPLICAS)])
+def trained_on(folder: Path, kind: type) -> None:
+    """Load `model.keras`, and write the weights after three more steps."""
+    model = keras.models.load_model(
+        folder / "model.keras", custom_objects={kind.__name__: kind}
+    )
+    train(model, problem.gradients(6, LAYERS)[3:])
+    children.write(folder, "fresh.npz", model.get_weights())
+
+
+def compared(folder: Path, factory: Any, rate: float, strategy: Any) -> dict[str, str]:
+    """Write the variables of each case; return the errors."""
     errors = {}
-    cases = {**CASES, "rows": {}}
-    for name, options in cases.items():
+    for name, options in {**CASES, "rows": {}}.items():
         steps = shares(rows=name == "rows")
+        part = "alone: "
         try:
             one = alone(factory, rate, options, steps)
-        except Exception as error:
-            errors[name] = f"alone: {telling_line(error)}"
-            continue
-        try:
+            part = ""
             two = together(strategy, factory, rate, options, steps)
         except Exception as error:
-            errors[name] = telling_line(error)
+            errors[name] = f"{part}{telling_line(error)}"
             continue
         children.write(folder, f"{name}_alone.npz", one)
         children.write(folder, f"{name}_together.npz", two)
+    return errors
+
+
+def replicas() -> Any:
+    """A strategy with two replicas on one CPU; before anything else runs."""
+    tf = backend.tensorflow()
+    [cpu] = tf.config.list_physical_devices("CPU")
+    device = tf.config.LogicalDeviceConfiguration()
+    tf.config.set_logical_device_configuration(cpu, [device] * REPLICAS)
+    return tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(REPLICAS)])
+
+
+def main(folder: Path) -> None:
+    """Read `subject.pickle` and `model.keras`; write arrays and `errors.json`."""
+    kind, factory, rate = pickle.loads((folder / "subject.pickle").read_bytes())
+    has_replicas = "replicas" in backend.TRAITS[backend.NAME]
+    strategy = replicas() if has_replicas else None
+    errors = {}
+    try:
+        trained_on(folder, kind)
+    except Exception as error:
+        errors["fresh"] = telling_line(error)
+    if strategy is not None:
+        errors |= compared(folder, factory, rate, strategy)
     (folder / "errors.json").write_text(json.dumps(errors))
 
 
