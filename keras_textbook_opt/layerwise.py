@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras.src.models import Functional
 
-from keras_textbook_opt.hyperparameters import real
+from keras_textbook_opt.settings import Real
 from keras_textbook_opt.variables import path_of
 
 
@@ -65,7 +65,7 @@ def layerwise_decay(model: keras.Model, decay: float) -> dict[str, float]:
             "`model` must be a `keras.Model` that is built: call `model.build`, or the "
             f"model on some data. Received: model={model!r}"
         )
-    decay = real("decay", decay, above=0, at_most=1)
+    decay = Real(above=0, at_most=1).checked("decay", decay)
     depths: dict[Any, int] = {}
     _measure(model, 0, depths)
     levels = sorted(set(depths.values()))  # a layer used twice leaves one empty

@@ -1,4 +1,4 @@
-"""An optimizer's hyperparameters and state, moved to its counterpart in Keras or back.
+"""An optimizer moved to its counterpart in Keras, or back, with its state.
 
 A counterpart has the same equation and keeps the same variables in the same order.
 """
@@ -6,121 +6,147 @@ A counterpart has the same equation and keeps the same variables in the same ord
 from __future__ import annotations
 
 import inspect
-import re
 from typing import Any
 
 import keras
 from keras import ops
-
-from keras_textbook_opt.variables import path_of
 
 COUNTERPARTS = {
     "keras_textbook_opt>SGD": (keras.optimizers.SGD,),
     "keras_textbook_opt>Momentum": (keras.optimizers.SGD,),
     "keras_textbook_opt>Adam": (keras.optimizers.Adam, keras.optimizers.AdamW),
 }
-# These say how a state is kept, not what a step is: Keras has none of them.
-ASIDE = {"compensate", "exclude_from_weight_decay"}
+# They say how a state is kept or shown, and not what a step is: Keras has none of them.
+ASIDE = {"compensate", "monitor", "exclude_from_weight_decay", "learning_rate"}
 
 
-def counterparts(optimizer: type) -> tuple[type, ...]:
-    """The built-ins to make an `optimizer` of; the first is what it can become."""
-    return COUNTERPARTS.get(keras.saving.get_registered_name(optimizer), ())
+def from_keras(source: Any, target: type) -> Any:
+    """An instance of `target` with the hyperparameters and the state of a built-in.
 
-
-def built_in_class(optimizer: Any) -> type | None:
-    """The public class of a built-in; `None` for a class of somebody else.
-
-    On PyTorch, an instance of `keras.optimizers.Adam` is one of a private subclass.
+    Raises:
+        ValueError: `source` is no counterpart of `target`.
     """
-    kind = type(optimizer)
-    if kind.__module__.split(".")[0] != "keras":
-        return None
-    public = (c for c in kind.__mro__ if getattr(keras.optimizers, c.__name__, 0) is c)
-    return next(public, None)
-
-
-def moved(source: Any, target: type) -> Any:
-    """A `target` with the hyperparameters and the state of `source`."""
-    kind = built_in_class(source) or type(source)
-    given = _arguments(source.get_config(), kind, target)
-    rate = source._learning_rate
-    if isinstance(rate, keras.Variable):
-        rate = float(ops.convert_to_numpy(rate))
-    optimizer = target(**given | {"learning_rate": rate})
-    _move_exclusions(source, optimizer)
+    counterparts = _counterparts(target)
+    if not isinstance(source, counterparts):
+        names = " or ".join(f"keras.optimizers.{c.__name__}" for c in counterparts)
+        raise ValueError(
+            f"`{target.__name__}.from_keras` takes an instance of "
+            f"{names or 'a counterpart, and this class has none'}. Received: {source!r}"
+        )
+    kind = next(c for c in reversed(counterparts) if isinstance(source, c))
+    optimizer = target(**_arguments(source, kind, target))
+    variables = source._trainable_variables
+    if _excludes(source):
+        if not source.built:
+            raise ValueError(
+                "Build the optimizer first: variables are excluded from its weight "
+                "decay, and Keras searches names for its patterns, not paths."
+            )
+        undecayed = [v for v in variables if not _decays(source, v)]
+        optimizer.exclude_from_weight_decay(undecayed)
     if source.built:
-        optimizer.build(source._trainable_variables)
-        _move_state(source, optimizer)
+        optimizer.build(variables)
+    _copy(source.variables, _in_order_of_keras(optimizer))
+    if optimizer.use_ema:
+        # Keras takes an average for started after the first step.
+        optimizer._states.average_count.assign(ops.copy(source.iterations))
     return optimizer
 
 
-def _move_exclusions(source: Any, target: Any) -> None:
-    undecayed: set = getattr(source, "_exclude_from_weight_decay", set())
-    pattern = getattr(source, "_exclude_from_weight_decay_pattern", None)
-    variables = [
-        v for v in source._trainable_variables if source._var_key(v) in undecayed
-    ]
-    of_keras = built_in_class(source) is not None
-    if len(variables) < len(undecayed) or (
-        pattern and not source.built and not of_keras
-    ):
+def to_keras(source: Any) -> Any:
+    """The built-in with the hyperparameters and the state of an optimizer of ours.
+
+    Raises:
+        ValueError: A hyperparameter or a part of the state has no counterpart.
+    """
+    counterparts = _counterparts(type(source))
+    if not counterparts:
+        raise ValueError(f"Keras has no counterpart of `{type(source).__name__}`.")
+    if source.learning_rate_multipliers:
         raise ValueError(
-            "Expected an optimizer that is built, since variables are excluded from "
-            "its weight decay, and Keras searches names alone, not paths. Received: "
-            f"{source!r}"
+            "Keras has one learning rate for all variables. Received: an optimizer with "
+            f"learning_rate_multipliers={source.learning_rate_multipliers}"
         )
-    if not of_keras:  # TensorFlow's names, which Keras searches in a step, are longer
-        everything = source._trainable_variables
-        variables = [v for v in everything if not source._use_weight_decay(v)]
-    if undecayed or pattern:
-        names = [pattern.pattern] if pattern else []
-        if pattern and of_keras and not _is_of_names(pattern, source):
-            # found there as before: from where no `/` follows
-            names = [f"(?=[^/]*$)(?:{pattern.pattern})"]
-        target.exclude_from_weight_decay(variables, names)
+    states = list(source._states)
+    if any(state.carry is not None for state in states):
+        raise ValueError(
+            "Keras has no place for the carries of 16-bit variables. Make the optimizer "
+            "with `compensate=False`, or keep it."
+        )
+    kind = counterparts[0]
+    optimizer = kind(**_arguments(source, type(source), kind))
+    undecayed = [state.variable for state in states if not state.decays]
+    if undecayed or source.undecayed_patterns:
+        if not source.built:
+            raise ValueError("Build the optimizer first: it excludes from weight decay.")
+        optimizer.exclude_from_weight_decay(undecayed)
+    if source.built:
+        optimizer.build([state.variable for state in states])
+    _copy(_in_order_of_keras(source), optimizer.variables)
+    return optimizer
 
 
-def _is_of_names(pattern: re.Pattern[str], source: Any) -> bool:
-    """Whether it is known that `pattern` is found in a path only with the name."""
-    variables = source._trainable_variables
-    return source.built and all(
-        bool(pattern.search(path_of(v))) == bool(pattern.search(v.name))
-        for v in variables
-    )
+def _counterparts(optimizer: type) -> tuple[type, ...]:
+    return COUNTERPARTS.get(keras.saving.get_registered_name(optimizer), ())
 
 
-def _arguments(config: dict[str, Any], source: type, target: type) -> dict[str, Any]:
-    """What to construct a `target` with, so that it means what `config` does.
+def _excludes(source: Any) -> bool:
+    names = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
+    return any(getattr(source, name, None) for name in names)
+
+
+def _decays(source: Any, variable: Any) -> bool:
+    """Whether weight decay of a built-in acts on `variable`.
+
+    With TensorFlow, Keras asks for the native variable, whose name is longer.
+    """
+    native = keras.backend.backend() == "tensorflow"
+    return source._use_weight_decay(variable.value if native else variable)
+
+
+def _arguments(source: Any, kind: type, target: type) -> dict[str, Any]:
+    """What to construct a `target` with, so that it means what `source` does.
 
     A hyperparameter that the target does not have stays among them, for its constructor
     to refuse, unless it is at its default, where it has no effect.
     """
-    defaults, known = _defaults(source), _defaults(target)
-    return {
+    defaults, known = _defaults(kind), _defaults(target)
+    arguments = {
         name: value
-        for name, value in config.items()
+        for name, value in source.get_config().items()
         if name not in ASIDE and (name in known or value != defaults.get(name))
     }
+    rate = source._learning_rate
+    if isinstance(rate, keras.Variable):
+        rate = float(ops.convert_to_numpy(rate))
+    return arguments | {"learning_rate": rate}
 
 
-def _move_state(source: Any, target: Any) -> None:
-    """Assign the variables of `source` to those of `target`.
-
-    With a momentum of zero, the slots of the one stand for nothing in the other.
-    """
-    old, new = _kept(source), _kept(target)
-    if getattr(source, "momentum", None) == 0:
-        old, new = old[: len(new)], new[: len(old)]
-    for variable, value in zip(new, old, strict=True):
-        variable.assign(value)
-
-
-def _kept(optimizer: Any) -> list:
-    """Its own variables, without what is there for somebody who watches."""
-    return [*optimizer._variables]
-
-
-def _defaults(optimizer: Any) -> dict[str, Any]:
+def _defaults(optimizer: type) -> dict[str, Any]:
     parameters = inspect.signature(optimizer).parameters
     return {name: p.default for name, p in parameters.items()}
+
+
+def _in_order_of_keras(optimizer: Any) -> list:
+    """The state of an optimizer of ours, as its counterpart lists it."""
+    states = list(optimizer._states)
+    rate = optimizer._learning_rate
+    slots = [(n, slot) for state in states for n, slot in state.slots.items()]
+    found = [
+        optimizer._iterations,
+        rate if isinstance(rate, keras.Variable) else None,
+        *(state.average for state in states),
+        *(state.accumulator for state in states),
+        *(slot for name, slot in slots if name != "v_max"),
+        *(slot for name, slot in slots if name == "v_max"),
+    ]
+    return [variable for variable in found if variable is not None]
+
+
+def _copy(sources: list, targets: list) -> None:
+    """Assign copies, since JAX would share the arrays.
+
+    With a momentum of zero, Keras has no slots, and ours are zero.
+    """
+    for source, target in zip(sources, targets):
+        target.assign(ops.copy(ops.convert_to_tensor(source)))

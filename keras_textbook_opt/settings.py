@@ -1,33 +1,24 @@
-"""What the constructor of every optimizer takes: each setting with its range, once."""
+"""What a constructor takes: each setting is checked whenever it is set.
+
+A class names its settings as attributes, with their types and ranges:
+
+    class Lion(TextbookOptimizer):
+        beta_1 = Real(at_least=0, below=1)
+
+and `self.beta_1 = beta_1` in its constructor then raises a `ValueError` for a value that
+does not fit, as does `optimizer.beta_1 = 2` later.
+"""
 
 from __future__ import annotations
 
-import functools
+import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import (
-    Any,
-    Literal,
-    NamedTuple,
-    ParamSpec,
-    SupportsFloat,
-    TypedDict,
-    cast,
-    get_type_hints,
-)
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, SupportsFloat, TypedDict, final, get_type_hints
 
-import keras
-
-from keras_textbook_opt.hyperparameters import (
-    boolean,
-    integer,
-    multipliers,
-    optional,
-    real,
-    shown,
-    text,
-    unknown,
-)
+import numpy as np
 
 LearningRate = SupportsFloat | Callable[[], Any] | Callable[[Any], Any]
 SparseUpdate = Literal["exact", "lazy"]
@@ -35,141 +26,302 @@ Factors = Mapping[str, float] | Sequence[Sequence[Any]]
 
 
 class Settings(TypedDict, total=False):
-    """The settings that all optimizers have; `TextbookOptimizer` says what they do."""
+    """The settings of every optimizer; `TextbookOptimizer` documents them."""
 
     clipnorm: float | None
     global_clipnorm: float | None
     clipvalue: float | None
     weight_decay: float | None
+    exclude_from_weight_decay: Iterable[str] | None
     use_ema: bool
     ema_momentum: float
     ema_overwrite_frequency: int | None
     loss_scale_factor: float | None
     gradient_accumulation_steps: int | None
     learning_rate_multipliers: Factors | None
+    sparse_update: SparseUpdate
     compensate: bool
+    monitor: bool
     name: str | None
     lr: LearningRate
 
 
-class Setting(NamedTuple):
-    """A default, and `check(name, value)`, which returns the value or raises."""
-
-    default: Any
-    check: Callable[[str, Any], Any]
-
-
-_POSITIVE = functools.partial(optional, real, above=0)
-SETTINGS = {
-    "clipnorm": Setting(None, _POSITIVE),
-    "global_clipnorm": Setting(None, _POSITIVE),
-    "clipvalue": Setting(None, _POSITIVE),
-    "weight_decay": Setting(None, functools.partial(optional, real, at_least=0)),
-    "use_ema": Setting(False, boolean),
-    "ema_momentum": Setting(0.99, functools.partial(real, at_least=0, at_most=1)),
-    "ema_overwrite_frequency": Setting(
-        None, functools.partial(optional, integer, at_least=1)
-    ),
-    "loss_scale_factor": Setting(None, _POSITIVE),
-    "gradient_accumulation_steps": Setting(
-        None, functools.partial(optional, integer, at_least=2)
-    ),
-    "learning_rate_multipliers": Setting(
-        None, functools.partial(optional, multipliers)
-    ),
-    "compensate": Setting(True, boolean),
-    "name": Setting(None, functools.partial(optional, text)),
+DEFAULTS: dict[str, Any] = {
+    "clipnorm": None,
+    "global_clipnorm": None,
+    "clipvalue": None,
+    "weight_decay": None,
+    "exclude_from_weight_decay": None,
+    "use_ema": False,
+    "ema_momentum": 0.99,
+    "ema_overwrite_frequency": None,
+    "loss_scale_factor": None,
+    "gradient_accumulation_steps": None,
+    "learning_rate_multipliers": None,
+    "sparse_update": "exact",
+    "compensate": True,
+    "monitor": False,
+    "name": None,
+}
+# Those that Keras's own constructor does not take.
+OWN = {
+    "exclude_from_weight_decay",
+    "learning_rate_multipliers",
+    "sparse_update",
+    "compensate",
+    "monitor",
 }
 
 
-def checked(optimizer: type, rate: Any, settings: Settings) -> dict[str, Any]:
-    """All settings, each in its range: those given, and the defaults of the others.
+class Setting:
+    """An attribute of an optimizer that is checked at every assignment.
+
+    Args:
+        fixed: Whether the state depends on it, so that it cannot change after `build`.
+    """
+
+    expected = "anything"
+
+    def __init__(self, fixed: bool = False):
+        self.fixed = fixed
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, optimizer: Any, owner: type | None = None) -> Any:
+        if optimizer is None:
+            return self
+        try:
+            return vars(optimizer)[self.name]
+        except KeyError:
+            raise AttributeError(self.name) from None
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        value = self.checked(self.name, value)
+        old = vars(optimizer).get(self.name, value)
+        if old != value:
+            optimizer.setting_changes(self)
+        vars(optimizer)[self.name] = value
+
+    def checked(self, name: str, value: Any) -> Any:
+        """`value` as it is kept; a `ValueError` if it does not fit."""
+        if not self.fits(value):
+            raise ValueError(message(name, self.expected, value))
+        return value
+
+    def fits(self, value: Any) -> bool:
+        return True
+
+
+@final
+class Real(Setting):
+    """A finite number in a range, which it must be in float32 as well: steps use that.
+
+    Args:
+        above, at_least, below, at_most: The limits of the range.
+        fixed: See `Setting`.
+    """
+
+    def __init__(
+        self,
+        *,
+        above: float = -math.inf,
+        at_least: float = -math.inf,
+        below: float = math.inf,
+        at_most: float = math.inf,
+        fixed: bool = False,
+    ):
+        super().__init__(fixed)
+        self.above, self.at_least = above, at_least
+        self.below, self.at_most = below, at_most
+        limits = {">": above, ">=": at_least, "<": below, "<=": at_most}
+        known = [f"{sign} {x:g}" for sign, x in limits.items() if math.isfinite(x)]
+        self.expected = " and ".join(["a finite number", *known])
+
+    def checked(self, name: str, value: Any) -> float:
+        number = _number(value)
+        if not self._contains(number):
+            raise ValueError(message(name, self.expected, value))
+        if not self._contains(_in_float32(number)):
+            raise ValueError(message(name, f"{self.expected} in float32", value))
+        return number
+
+    def _contains(self, number: float) -> bool:
+        in_range = self.above < number < self.below
+        in_range = in_range and self.at_least <= number <= self.at_most
+        return in_range and math.isfinite(number)
+
+
+@final
+class Integer(Setting):
+    """An integer, at least `at_least`."""
+
+    def __init__(self, *, at_least: int, fixed: bool = False):
+        super().__init__(fixed)
+        self.at_least = at_least
+        self.expected = f"an integer >= {at_least}"
+
+    def checked(self, name: str, value: Any) -> int:
+        return int(super().checked(name, value))
+
+    def fits(self, value: Any) -> bool:
+        is_integer = isinstance(value, numbers.Integral) and not _is_boolean(value)
+        return is_integer and int(value) >= self.at_least
+
+
+@final
+class Boolean(Setting):
+    """`True` or `False`."""
+
+    expected = "True or False"
+
+    def checked(self, name: str, value: Any) -> bool:
+        return bool(super().checked(name, value))
+
+    def fits(self, value: Any) -> bool:
+        return _is_boolean(value)
+
+
+@final
+class Text(Setting):
+    """A string."""
+
+    expected = "a string"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+
+@final
+class Choice(Setting):
+    """One of several strings."""
+
+    def __init__(self, *choices: str, fixed: bool = False):
+        super().__init__(fixed)
+        self.choices = choices
+        self.expected = " or ".join(map(repr, choices))
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str) and value in self.choices
+
+
+@final
+class Optional(Setting):
+    """`None`, or what another setting takes."""
+
+    def __init__(self, setting: Setting):
+        super().__init__(setting.fixed)
+        self.setting = setting
+
+    def checked(self, name: str, value: Any) -> Any:
+        return None if value is None else self.setting.checked(name, value)
+
+
+# Beyond this range, c² is zero or infinite in float32.
+CLIP_VALUE = Real(at_least=1e-18, at_most=1e18)
+
+
+@final
+class Clip(Setting):
+    """`c` > 0 or `None`; of the three clips an optimizer has one at most."""
+
+    names = ("clipnorm", "global_clipnorm", "clipvalue")
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        others = [name for name in self.names if name != self.name]
+        given = [n for n in others if vars(optimizer).get(n) is not None]
+        if value is not None and given:
+            raise ValueError(
+                f"Only one clip can be set. Received: {self.name}={value!r}, and the "
+                f"optimizer has {given[0]}={getattr(optimizer, given[0])!r}. Set "
+                f"`{given[0]}` to None first."
+            )
+        super().__set__(optimizer, value)
+
+    def checked(self, name: str, value: Any) -> float | None:
+        return None if value is None else CLIP_VALUE.checked(name, value)
+
+
+def _number(value: Any) -> float:
+    """`value` as a float; NaN unless it is a real number, or holds a single one."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(())[()]
+    if not isinstance(value, numbers.Real) or _is_boolean(value):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_))
+
+
+def _in_float32(number: float) -> float:
+    """`number` in float32, where kernels take subnormal numbers for zero."""
+    with np.errstate(over="ignore"):
+        rounded = float(np.float32(number))
+    return rounded if abs(rounded) >= np.finfo(np.float32).tiny else 0.0
+
+
+def message(name: str, expected: str, received: Any) -> str:
+    """An error that says what was expected and what was received."""
+    return f"`{name}` must be {expected}. Received: {name}={received!r}"
+
+
+def split(optimizer: type, settings: dict[str, Any]) -> tuple[dict, dict]:
+    """The settings of this package with their defaults, and those that Keras takes.
 
     Raises:
-        ValueError: A setting is out of its range or of another type, or not one of
-            those that `optimizer` takes.
+        ValueError: `optimizer` has no argument of such a name.
     """
-    others = {name: value for name, value in settings.items() if name not in SETTINGS}
-    if others:
-        raise ValueError(_refusal(optimizer, rate, others))
-    return {
-        name: setting.check(name, settings.get(name, setting.default))
-        for name, setting in SETTINGS.items()
-    }
+    for name, value in settings.items():
+        if name not in DEFAULTS:
+            raise ValueError(_unknown(optimizer, name, value))
+    given = DEFAULTS | settings
+    own = {name: value for name, value in given.items() if name in OWN}
+    return own, {name: value for name, value in given.items() if name not in OWN}
 
 
-def _refusal(optimizer: type, rate: Any, others: dict[str, Any]) -> str:
-    if optimizer.__name__ == "SGD" and others.keys() <= {"momentum", "nesterov"}:
-        named = [f"{name}={value!r}" for name, value in others.items()]
+def _unknown(optimizer: type, name: str, value: Any) -> str:
+    title = optimizer.__name__
+    names = list(inspect.signature(optimizer).parameters)
+    if name in names:
         return (
-            "`SGD` has neither `momentum` nor `nesterov`: expected "
-            f"`keras_textbook_opt.Momentum({', '.join([shown(rate), *named])})`. "
-            f"Received: {others}"
+            f"`{title}` must keep its argument `{name}` and not pass it on to "
+            f"`super().__init__`. Received: {name}={value!r}"
         )
-    return unknown(optimizer, others, list(inspect.signature(optimizer).parameters))
+    if title == "SGD" and name in ("momentum", "nesterov"):
+        hint = "Use `keras_textbook_opt.Momentum`."
+    else:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"Did you mean `{close[0]}`?" if close else f"It has: {', '.join(names)}."
+    return f"`{title}` has no argument `{name}`. {hint} Received: {name}={value!r}"
 
 
 def signature(optimizer: type) -> inspect.Signature:
-    """That of the constructor, with what `**settings` stands for written out."""
+    """The constructor's arguments, with `**settings` written out."""
     constructor = next(c for c in optimizer.__mro__ if "__init__" in vars(c))
-    of_init = inspect.signature(vars(constructor)["__init__"])
-    _, *own = of_init.parameters.values()
-    named = {p.name: p for p in own if p.kind is not p.VAR_KEYWORD}
-    if len(named) < len(own):
+    of_init = inspect.signature(vars(constructor)["__init__"]).parameters.values()
+    named = {p.name: p for p in of_init if p.name != "self"}
+    rest = [p.name for p in named.values() if p.kind is p.VAR_KEYWORD]
+    if rest:
+        del named[rest[0]]
         parent = constructor.__mro__[1]
         inherited = getattr(parent, "__signature__", None)
-        rest = inherited.parameters.values() if inherited else _settings()
-        for parameter in rest:
+        more = inherited.parameters.values() if inherited else _parameters()
+        for parameter in more:
             keyword = parameter.replace(kind=parameter.KEYWORD_ONLY)
-            if "lr" not in named or parameter.name != "learning_rate":
-                named.setdefault(parameter.name, keyword)
+            named.setdefault(parameter.name, keyword)
     return inspect.Signature(list(named.values()))
 
 
-def _settings() -> list[inspect.Parameter]:
+def _parameters() -> list[inspect.Parameter]:
     types = get_type_hints(Settings)
     return [
         inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=setting.default,
-            annotation=types[name],
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[name]
         )
-        for name, setting in SETTINGS.items()
+        for name, default in DEFAULTS.items()
     ]
-
-
-P = ParamSpec("P")
-
-
-def accepting_other_names(init: Callable[P, None]) -> Callable[P, None]:
-    """The constructor `init`, which takes `lr` for `learning_rate`, and the reverse.
-
-    What a built-in of the same name takes by position, and `init` does not, is passed
-    on under the name that it has there, to be refused by that name.
-    """
-    parameters = list(inspect.signature(init).parameters.values())[1:]
-    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    own, other = "learning_rate", "lr"
-    if other in (p.name for p in parameters):
-        own, other = other, own
-    takes_all = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-
-    @functools.wraps(init)
-    def accepting(self: Any, *args: Any, **kwargs: Any) -> None:
-        if len(args) > len(positional) and not takes_all:
-            built_in = getattr(keras.optimizers, type(self).__name__, type(self))
-            names = list(inspect.signature(built_in).parameters)[len(positional) :]
-            kwargs |= dict(zip(names, args[len(positional) :]))
-            args = args[: len(positional)]
-        if other in kwargs:
-            given = dict(zip(positional or [own], args)) | kwargs
-            if own in given:
-                raise ValueError(
-                    f"`{other}` is another name for `{own}`: expected one of the two. "
-                    f"Received: {other}={kwargs[other]!r} and {own}={given[own]!r}"
-                )
-            kwargs[own] = kwargs.pop(other)
-        cast(Any, init)(self, *args, **kwargs)
-
-    return cast(Any, accepting)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import keras
 
-from keras_textbook_opt.backends import equation
 from keras_textbook_opt.optimizer import TextbookOptimizer
-from keras_textbook_opt.rows import Rows, linear
 from keras_textbook_opt.settings import LearningRate, Settings
 
 if TYPE_CHECKING:
@@ -25,17 +23,15 @@ class SGD(TextbookOptimizer):
         g ← clip(∇J(θ))
         θ ← θ − η·g
 
-    The clips are `clipnorm`, `global_clipnorm` and `clipvalue`; with `clipnorm=c` it is
-    `clip(g) = g·c/max(‖g‖₂, c)`. A sparse gradient moves the rows that it names; the
-    rest of the table stays, but for weight decay.
+    The clips are `clipnorm`, `global_clipnorm` and `clipvalue`; `clipnorm=c` clips to
+    `g·c/max(‖g‖₂, c)`.
 
     Args:
-        learning_rate: `η` >= 0: a float, a schedule or a callable without arguments.
-        **settings: Those of every optimizer, by name: see `TextbookOptimizer`.
+        learning_rate: `η` >= 0: a float, a schedule, or a callable without arguments.
+        **settings: The settings of every optimizer; see `TextbookOptimizer`.
 
     Raises:
-        ValueError: An argument is unknown, out of its range or of another type, or two
-            clips are given.
+        ValueError: An argument is unknown, out of its range or of another type.
 
     Example:
         >>> import keras, keras_textbook_opt
@@ -46,9 +42,10 @@ class SGD(TextbookOptimizer):
         [2.94, 3.92]
 
     Reference:
-        Robbins & Monro 1951, "A Stochastic Approximation Method"; the clip: Pascanu,
-        Mikolov & Bengio 2013, "On the difficulty of training recurrent neural
-        networks", section 3.2.
+        Robbins & Monro 1951, "A Stochastic Approximation Method"
+        (https://doi.org/10.1214/aoms/1177729586). Clipping by norm: Pascanu, Mikolov &
+        Bengio 2013, "On the difficulty of training recurrent neural networks", section
+        3.2 (https://arxiv.org/abs/1211.5063).
     """
 
     def __init__(
@@ -56,18 +53,10 @@ class SGD(TextbookOptimizer):
     ):
         super().__init__(learning_rate, **settings)
 
-    def create_slots(self, variables: list) -> None:
-        """None: `θ` is all the state there is."""
-
-    @equation("sgd")
     def apply_dense(self, g, θ, η):
         # θ ← θ − η·g
         return θ - η * g
 
-    @linear
-    def apply_sparse(self, g: Rows, θ, η):
-        # θᵢ ← θᵢ − η·gᵢ for the rows i that g names; elsewhere gᵢ = 0 and θᵢ stays.
-        return self.row_step(g, θ, η)
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config()
+    def apply_sparse(self, g, θ, η):
+        # θᵢ ← θᵢ − η·gᵢ for the rows i in the batch; elsewhere gᵢ = 0 and θᵢ stays.
+        return self.on_rows(g, θ, η)

@@ -1,16 +1,15 @@
-"""What each backend does in its own way: all of it, and nothing else.
+"""Everything that differs between backends.
 
-`active` is the one that Keras runs on. What it can be asked is written in `plain.py`.
+`active` is the backend that Keras runs on; `plain.py` says what it is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import keras
 
-from keras_textbook_opt.backends.plain import Backend, Plain
+from keras_textbook_opt.backends.plain import Backend, Plain, Update
+
+__all__ = ["Backend", "Update", "active"]
 
 
 def _of_keras() -> Backend:
@@ -32,13 +31,3 @@ def _of_keras() -> Backend:
 
 
 active = _of_keras()
-
-
-def equation(name: str) -> Callable[..., Any]:
-    """Say that a backend's kernels of this name compute the decorated `apply_dense`."""
-
-    def named(apply_dense: Callable[..., Any]) -> Callable[..., Any]:
-        vars(apply_dense)["equation"] = name
-        return apply_dense
-
-    return named

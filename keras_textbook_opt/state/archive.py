@@ -1,255 +1,317 @@
-"""A saved state: names and arrays in a file, and the list of what they are.
+"""The file of an optimizer's state: format 1.
 
-An entry stands under a name such as `m/dense/kernel`. Under `names` stands the list:
-the `Identity` of each variable, and the kinds of the entries beside it. A file of a
-built-in has no list: its entries are numbered.
+Under `document` stands one JSON document that lists what the file has:
+
+    {"format": 1, "class": "keras_textbook_opt>Adam",
+     "own": {"iteration": checksum, …}, "patterns": {…},
+     "variables": [{"path", "shape", "dtype", "decays", "factor", "checksum",
+                    "kinds": {"slot.m": checksum, …}}, …]}
+
+and beside it the arrays, under `own.iteration`, `0.slot.m` and so on. A checksum is the
+CRC-32 of an array's bytes. What a file says is checked before it costs anything: its
+lengths and shapes before an array is read, and the document before it is used.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
+import math
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import keras
 import numpy as np
 
-from keras_textbook_opt.state.identity import Identity, unique
-from keras_textbook_opt.state.slots import ACCUMULATOR, AVERAGE, CARRY, SLOT, name_of
+from keras_textbook_opt import patterns
+from keras_textbook_opt.state.slots import States
+from keras_textbook_opt.variables import dtype_of, path_of
 
-LIST = "names"
-ZLIB = b"\x78"
+FORMAT = 1
+DOCUMENT = "document"
+LARGEST_DOCUMENT = 2**26  # bytes
+# HDF5 may compress zeros by about so much; a file that promises more is a trap.
+LARGEST_RATIO = 1100
 
 
 @final
 class Entry:
-    """One array of a file, of which only shape and dtype are read at first."""
-
-    def __init__(self, store: Any, key: str):
-        self._store, self._key = store, key
-        group: Any = getattr(store, "_h5_entry_group", {})  # the store would read it
-        header = group[key] if key in group else store[key]
-        self.shape = tuple(header.shape)
-        self.dtype = str(getattr(header, "attrs", {}).get("dtype", header.dtype))
-
-    def read(self) -> np.ndarray:
-        return np.asarray(self._store[self._key])
-
-
-@final
-class Held:
-    """An entry that was read, and waits in a variable for the one it belongs to."""
-
-    def __init__(self, entry: Entry, name: str):
-        self.shape, self.dtype = entry.shape, entry.dtype
-        name = name.replace("/", "_")
-        self.variable = keras.Variable(
-            entry.read(), dtype=self.dtype, trainable=False, name=name
-        )
-
-    def read(self) -> np.ndarray:
-        return keras.ops.convert_to_numpy(self.variable)
-
-
-@final
-@dataclass(frozen=True)
-class Saved:
-    """What was saved.
+    """An array, read when it is asked for.
 
     Args:
-        own: Entries that are beside no variable, such as the count of steps, by name.
-        variables: The variables, in their order.
-        beside: Entries by kind (`slots/m`, `average`, …) for each of the variables.
-        numbered: The entries of a built-in, in their order, in place of all the others.
-        appended: Whether variables were appended to the list, so that the order of the
-            variables is not that of their model.
-        by_kind: The places of the entries beside variables, variable after variable, in
-            the order in which a built-in numbers them; none if that is not known.
-        unlisted: Keys that the list does not have.
+        name: What an error calls it.
+        read: Returns the array.
+        checksum: That of the array; `None` if it is not known.
     """
 
-    own: dict[str, Any] = field(default_factory=dict)
-    variables: tuple[Identity, ...] = ()
-    beside: tuple[dict[str, Any], ...] = ()
-    numbered: tuple[Any, ...] = ()
-    appended: bool = False
-    by_kind: tuple[int, ...] = ()
-    unlisted: tuple[str, ...] = ()
+    def __init__(
+        self, name: str, read: Callable[[], np.ndarray], checksum: int | None = None
+    ):
+        self._name, self._read, self._checksum = name, read, checksum
 
-    def __bool__(self) -> bool:
-        return bool(self.own or self.variables or self.numbered or self.unlisted)
+    def read(self) -> np.ndarray:
+        """The array; a `ValueError` if it is not the one that was saved."""
+        array = np.asarray(self._read())
+        if self._checksum not in (None, checksum(array)):
+            raise corrupted(self._name)
+        return array
 
-    def without_own(self, count: int) -> Saved:
-        """What is beside variables; `count` is how many entries are not."""
-        return replace(self, own={}, numbered=self.numbered[count:], unlisted=())
-
-    def only(self, places: list[int]) -> Saved:
-        """What is beside the variables at these places."""
-        variables = tuple(self.variables[s] for s in places)
-        return Saved(variables=variables, beside=tuple(self.beside[s] for s in places))
-
-    def entries(self) -> list[Any]:
-        """Those beside variables, in the order in which a built-in numbers them.
-
-        What is beside a variable that was frozen is not among them, if that is known.
-        """
-        found = [entry for kept in self.beside for entry in kept.values()]
-        if 0 < len(self.by_kind) <= len(found):
-            found = [found[k] for k in self.by_kind]
-        return [*self.numbered, *found]
-
-    def names(self) -> list[str]:
-        """The name of each entry beside a variable, in the order of `beside`."""
-        return _names(self.variables, self.beside)
-
-    def held(self) -> Saved:
-        """The same, with every entry read."""
-        names = iter(self.names())
-        return replace(
-            self,
-            beside=tuple(
-                {kind: Held(entry, next(names)) for kind, entry in kept.items()}
-                for kept in self.beside
-            ),
-            numbered=tuple(Held(e, str(k)) for k, e in enumerate(self.numbered)),
-        )
+    def kept(self) -> Entry:
+        """The same entry, in memory."""
+        array = self.read()
+        return Entry(self._name, lambda: array)
 
 
-def _names(variables: Iterable[Identity], beside: Iterable[Iterable[str]]) -> list[str]:
-    labels = unique(variable.path for variable in variables)
-    pairs = zip(labels, beside)
-    return unique(name_of(kind, label) for label, kinds in pairs for kind in kinds)
+@final
+@dataclass
+class SavedVariable:
+    """A variable that was saved: who it was, and its state by kind."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    checksum: int | None
+    factor: float = 1.0
+    decays: bool = True
+    entries: dict[str, Entry] = field(default_factory=dict)
 
 
-def save(saved: Saved, store: Any) -> None:
-    """Write to `store`; an entry here is a variable, or waits in one."""
-    beside = [entry for kept in saved.beside for entry in kept.values()]
-    names = [*saved.own, *saved.names()]
-    if saved.numbered:
-        names = [str(k) for k in range(len(saved.own) + len(saved.numbered))]
-    keys = _keys(names)
-    for key, entry in zip(keys, [*saved.own.values(), *saved.numbered, *beside]):
-        store[key] = keras.ops.convert_to_numpy(getattr(entry, "variable", entry))
-    if saved.numbered:
-        return
-    content = {
-        "own": list(saved.own),
-        "variables": [variable.to_json() for variable in saved.variables],
-        "kinds": [list(kept) for kept in saved.beside],
-        "appended": saved.appended,
-        "by_kind": list(saved.by_kind),
-    }
-    text = json.dumps(content, separators=(",", ":")).encode()
-    store[LIST] = np.frombuffer(zlib.compress(text), np.uint8)
+@final
+@dataclass
+class Saved:
+    """A saved state.
 
-
-def _keys(names: Iterable[str]) -> list[str]:
-    """Where each name is stored, such that no two are one, or one the other's folder.
-
-    A bare `%`, which no escaped part ends with, marks the name of a folder, and two of
-    them a folder with the name of the list.
+    Args:
+        class_name: The registered name of the optimizer's class.
+        own: Entries that belong to no variable, such as the count of steps, by name.
+        patterns: The patterns of the optimizer.
+        variables: The variables, each with its state.
+        numbered: In place of these, the state of all variables in its order, from a
+            format that has nothing but arrays.
+        is_foreign: Whether it is of an optimizer of another class.
     """
-    escaped = ["/".join(map(_escaped, name.split("/"))) for name in names]
-    escaped = [re.sub(f"^{LIST}/", f"{LIST}%%/", key) for key in escaped]
-    folders = {LIST}
-    for key in escaped:
-        parts = key.split("/")
-        folders.update("/".join(parts[:k]) for k in range(1, len(parts)))
-    return [f"{key}%" if key in folders else key for key in escaped]
+
+    class_name: str
+    own: dict[str, Entry]
+    patterns: dict[str, Any] = field(default_factory=dict)
+    variables: list[SavedVariable] = field(default_factory=list)
+    numbered: list[np.ndarray] | None = None
+    is_foreign: bool = False
+
+    def entries(self) -> list[Entry]:
+        """Those of the variables."""
+        return [e for saved in self.variables for e in saved.entries.values()]
+
+    def verify(self) -> None:
+        """Raise a `ValueError` unless every entry is as it was saved."""
+        for entry in self.entries():
+            entry.read()
+
+    def keep(self) -> None:
+        """Verify every entry, and keep it in memory."""
+        for saved in self.variables:
+            saved.entries = {kind: e.kept() for kind, e in saved.entries.items()}
 
 
-def _escaped(part: str) -> str:
-    if not part.strip("."):
-        return part.replace(".", "%2E") or "%"
-    return part.replace("%", "%25")
+def checksum(array: np.ndarray) -> int:
+    """The CRC-32 of the array's bytes."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return zlib.crc32(flat.view(np.uint8) if flat.size else b"")
 
 
-def read(store: Any) -> Saved:
-    """What `store` has, of which the entries are not read yet.
-
-    Raises:
-        ValueError: The file that `store` reads from is damaged.
-    """
-    _check_archive(store)
-    keys = list(store.keys())
-    if keys and all(key.isdigit() for key in keys):
-        return Saved(numbered=tuple(Entry(store, key) for key in sorted(keys, key=int)))
-    if LIST not in keys:
-        return _by_their_names(store, keys)
-    listed = np.asarray(store[LIST]).tobytes()
-    if not listed.startswith(ZLIB):  # as version 0.1 wrote it
-        return _by_their_names(store, listed.decode().split("\n"))
-    return _listed(store, json.loads(zlib.decompress(listed)))
+def identity(variable: Any) -> SavedVariable:
+    """Who `variable` is now; reads all of it."""
+    try:
+        contents = checksum(keras.ops.convert_to_numpy(variable))
+    except RuntimeError:  # JAX: some of it is on other machines
+        contents = None
+    shape = tuple(variable.shape)
+    return SavedVariable(path_of(variable), shape, dtype_of(variable), contents)
 
 
-def _listed(store: Any, content: dict[str, Any]) -> Saved:
-    own, kinds = content["own"], content["kinds"]
-    variables = tuple(map(Identity.from_json, content["variables"]))
-    keys = _keys([*own, *_names(variables, kinds)])
-    listed = {LIST, *keys, *(key.split("/")[0] for key in keys)}
-    following = iter(keys)
-    return Saved(
-        _entries(store, {name: next(following) for name in own}),
-        variables,
-        tuple(_entries(store, {k: next(following) for k in kept}) for kept in kinds),
-        appended=content["appended"],
-        by_kind=tuple(content.get("by_kind", ())),
-        unlisted=tuple(key for key in [*store.keys()] if key not in listed),
+def corrupted(name: str) -> ValueError:
+    return ValueError(
+        f"The file is corrupted: entry {name!r} of the optimizer. Nothing of its state "
+        "was loaded."
     )
 
 
-def _entries(store: Any, keys: Mapping[str, str]) -> dict[str, Entry]:
-    """Those entries that are there."""
-    found = {}
-    for name, key in keys.items():
-        with contextlib.suppress(KeyError):
-            found[name] = Entry(store, key)
-    return found
+# Writing.
 
 
-def _by_their_names(store: Any, names: list[str]) -> Saved:
-    """Entries without a list: the first part of a name is its kind, the rest a path."""
-    entries = _entries(store, {name: name for name in names})
-    own = {name: entry for name, entry in entries.items() if "/" not in name}
-    paths: dict[str, dict[str, Entry]] = {}
-    for name in (name for name in entries if name not in own):
-        kind, _, path = name.partition("/")
-        kind = kind if kind in (AVERAGE, ACCUMULATOR, CARRY) else SLOT + kind
-        paths.setdefault(path, {})[kind] = entries[name]
+def saved_of(
+    class_name: str, own: Mapping[str, Any], rules: dict[str, Any], states: States
+) -> Saved:
+    """The state as it is now."""
+    variables = []
+    for state in states:
+        saved = identity(state.variable)
+        saved.factor, saved.decays = state.factor, state.decays
+        saved.entries = {kind: _of(v) for kind, v in state.kept().items()}
+        variables.append(saved)
+    return Saved(class_name, {n: _of(v) for n, v in own.items()}, rules, variables)
+
+
+def _of(variable: Any) -> Entry:
+    return Entry(variable.name, lambda: keras.ops.convert_to_numpy(variable))
+
+
+def write(saved: Saved, store: Any) -> None:
+    """Write to `store`, one array after the other."""
+
+    def put(key: str, entry: Entry) -> int:
+        array = entry.read()
+        store[key] = array
+        return checksum(array)
+
+    document = {
+        "format": FORMAT,
+        "class": saved.class_name,
+        "own": {name: put(f"own.{name}", e) for name, e in saved.own.items()},
+        "patterns": saved.patterns,
+        "variables": [
+            {
+                "path": variable.path,
+                "shape": list(variable.shape),
+                "dtype": variable.dtype,
+                "decays": variable.decays,
+                "factor": variable.factor,
+                "checksum": variable.checksum,
+                "kinds": {
+                    kind: put(f"{k}.{kind}", entry)
+                    for kind, entry in variable.entries.items()
+                },
+            }
+            for k, variable in enumerate(saved.variables)
+        ],
+    }
+    store[DOCUMENT] = np.frombuffer(json.dumps(document).encode(), np.uint8)
+
+
+# Reading.
+
+
+def read(store: Any) -> Saved | None:
+    """What `store` has, of which no array is read yet; `None` if it has no state.
+
+    Raises:
+        ValueError: The file is corrupted, or of a newer format.
+    """
+    keys = set(store.keys())
+    if not keys:
+        return None
+    _check_archive(store)
+    if DOCUMENT not in keys:
+        return Saved("", {})
+    header = _header(store, DOCUMENT)
+    if len(header.shape) != 1 or not header.shape[0] <= LARGEST_DOCUMENT:
+        raise corrupted(DOCUMENT)
+    try:
+        document = json.loads(np.asarray(store[DOCUMENT]).tobytes())
+        number = document["format"]
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
+        raise corrupted(DOCUMENT) from None
+    if number != FORMAT:
+        raise ValueError(
+            f"The file has an optimizer state of format {number!r}, and this version "
+            f"reads format {FORMAT}. Upgrade keras_textbook_opt, or load the model with "
+            "`compile=False`."
+        )
+    try:
+        return _saved(store, keys, document)
+    except (KeyError, TypeError, AttributeError, OverflowError):
+        raise corrupted(DOCUMENT) from None
+
+
+def _saved(store: Any, keys: set[str], document: Any) -> Saved:
+    class_name = _typed(document["class"], str)
+    own = {
+        name: _entry(store, keys, f"own.{name}", None, crc)
+        for name, crc in document["own"].items()
+    }
     variables = [
-        Identity(path, next(iter(kept.values())).shape) for path, kept in paths.items()
+        _variable(store, keys, k, item) for k, item in enumerate(document["variables"])
     ]
-    return Saved(own, tuple(variables), tuple(paths.values()))
+    return Saved(class_name, own, _typed(document["patterns"], dict), variables)
 
 
-def narrowed(value: np.ndarray, dtype: str) -> np.ndarray:
-    """A float64 as `dtype`, for an integer only if it is one."""
-    if value.dtype != "float64":
-        return value
-    with np.errstate(invalid="ignore"):
-        new = value.astype(dtype)
-    is_float = keras.backend.is_float_dtype(dtype)
-    return new if is_float or np.array_equal(new, value) else value
+def _variable(store: Any, keys: set[str], k: int, item: Any) -> SavedVariable:
+    shape = tuple(_typed(n, int) for n in item["shape"])
+    contents = item["checksum"]
+    return SavedVariable(
+        _typed(item["path"], str),
+        shape,
+        _typed(item["dtype"], str),
+        None if contents is None else _typed(contents, int),
+        patterns.FACTOR.checked("factor", item["factor"]),
+        _typed(item["decays"], bool),
+        {
+            kind: _entry(store, keys, f"{k}.{kind}", shape, crc)
+            for kind, crc in item["kinds"].items()
+        },
+    )
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(value)
+    return value
+
+
+def _entry(store: Any, keys: set[str], key: str, shape: Any, crc: Any) -> Entry:
+    if key not in keys:
+        raise corrupted(key)
+    header = _header(store, key)
+    if shape is not None and tuple(header.shape) != shape:
+        raise corrupted(key)
+
+    def array() -> np.ndarray:
+        try:
+            return store[key]
+        except (OSError, ValueError, KeyError, zlib.error):
+            raise corrupted(key) from None
+
+    return Entry(key, array, _typed(crc, int))
+
+
+def _header(store: Any, key: str) -> Any:
+    """Something with the shape and the dtype of an array, which is not read.
+
+    HDF5 has links to other files, arrays that are stored in other files, and arrays
+    that are declared and not stored. None of these is followed.
+    """
+    group = getattr(store, "_h5_entry_group", None)
+    if not hasattr(group, "get") or isinstance(group, dict) or key not in group.keys():
+        return store[key]
+    if type(group.get(key, getlink=True)).__name__ != "HardLink":
+        raise corrupted(key)
+    try:
+        dataset = group[key]
+        declared = math.prod(dataset.shape) * dataset.dtype.itemsize
+        stored = dataset.id.get_storage_size()
+        elsewhere = dataset.is_virtual or dataset.external
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError):
+        raise corrupted(key) from None
+    if elsewhere or declared > LARGEST_RATIO * stored or dataset.dtype.kind not in "iuf":
+        raise corrupted(key)
+    return dataset
 
 
 def _check_archive(store: Any) -> None:
-    """Keras reads on in an archive whose checksum was wrong at the first reading."""
+    """Raise a `ValueError` if the archive `.keras` around the file is damaged.
+
+    Keras goes on reading after a wrong checksum.
+    """
     archive = getattr(store, "archive", None)
     if archive is None:
         return
     if archive.filename is None:
         damaged = archive.testzip()
     else:
-        # Keras has a member of its own archive open, which a test would read on in.
+        # Keras has a member of its own archive open, which a test would continue.
         with zipfile.ZipFile(archive.filename) as opened_again:
             damaged = opened_again.testzip()
     if damaged is not None:
-        raise ValueError(
-            f"Expected a file as it was saved. Received: one that is damaged in "
-            f"{damaged!r}"
-        )
+        raise ValueError(f"The file is corrupted: {damaged!r}")

@@ -1,62 +1,207 @@
-"""What an optimizer keeps beside each variable, found by the variable."""
+"""The state of an optimizer: what it keeps for each variable."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, final
 
 import keras
 from keras import ops
 
-from keras_textbook_opt import backends
+from keras_textbook_opt import backends, patterns
+from keras_textbook_opt.gradients import Dense, Rows, rows_of
+from keras_textbook_opt.variables import compute_dtype, dtype_of, is_narrow, path_of
 
 AVERAGE, ACCUMULATOR, CARRY = "average", "gradient_accumulator", "carry"
-SLOT = "slots/"  # in front of the name that the optimizer gave to a slot
+SLOT = "slot."  # in front of the name that the optimizer gave to a slot
 
 
 @final
 @dataclass(eq=False)
-class Beside:
-    """All that is kept beside one variable."""
+class VariableState:
+    """All that an optimizer keeps for one variable, in float32 or wider.
 
+    Args:
+        variable: The variable.
+        slots: By name, in the order in which `apply_dense` receives them.
+        initializers: What each slot starts with.
+        average: The moving average of the variable, with `use_ema`.
+        accumulator: The sum of the gradients since the last update.
+        carry: What a variable of 16 bits has no bits for (Kahan 1965).
+        factor: What the learning rate is multiplied by.
+        decays: Whether weight decay acts on the variable.
+        is_listed: Whether the variable itself was excluded from it, not by a pattern.
+        is_sparse: Whether a gradient of the variable has been sparse.
+    """
+
+    variable: Any
     slots: dict[str, keras.Variable] = field(default_factory=dict)
     initializers: dict[str, Any] = field(default_factory=dict)
     average: keras.Variable | None = None
     accumulator: keras.Variable | None = None
     carry: keras.Variable | None = None
-    factor: float = 1.0  # of the learning rate
+    factor: float = 1.0
+    decays: bool = True
+    is_listed: bool = False
+    is_sparse: bool = False
+
+    def __post_init__(self) -> None:
+        self.path = path_of(self.variable)
+        self.dtype = compute_dtype(self.variable)
+        flag = getattr(self.variable, "overwrite_with_gradient", False)
+        self.is_overwritten = bool(flag)
+
+    @property
+    def group(self) -> tuple[float, bool, str]:
+        """Variables of one group share the scalars of a step."""
+        return self.factor, self.decays, self.dtype
 
     def kept(self) -> dict[str, keras.Variable]:
-        """Each variable by its kind: `slots/m`, `average`, `carry` and so on."""
+        """Each variable of this state by its kind: `slot.m`, `average` and so on."""
+        slots = {SLOT + name: slot for name, slot in self.slots.items()}
         others = {
             AVERAGE: self.average,
             ACCUMULATOR: self.accumulator,
             CARRY: self.carry,
         }
-        slots = {SLOT + name: slot for name, slot in self.slots.items()}
         return slots | {kind: v for kind, v in others.items() if v is not None}
 
-    def initial(self, kind: str) -> Callable[[], Any]:
-        """What makes the value that `kind` starts with."""
-        variable = self.kept()[kind]
-        initializer = self.initializers.get(kind)
-        if initializer is None:
-            return zeros(variable)
-        return lambda: initializer(variable.shape, dtype=variable.dtype)
+    def add(self, kind: str, initializer: Any = "zeros") -> keras.Variable:
+        """Create the variable of this kind."""
+        name = kind.removeprefix(SLOT)
+        initializer = keras.initializers.get(initializer)
+        return backends.active.new_variable(
+            name, self.variable, initializer, self.dtype
+        )
+
+    def mean(self, n: int, lazy: bool) -> Dense | Rows:
+        """The mean of the accumulated gradients of `n` micro-batches."""
+        total = ops.convert_to_tensor(self.accumulator)
+        if self.is_sparse and lazy:
+            return rows_of(total) * (1 / n)
+        return Dense(total, 1 / n)
+
+    def clear_accumulator(self) -> None:
+        zeros = ops.zeros(tuple(self.accumulator.shape), self.accumulator.dtype)
+        backends.active.assign(
+            self.accumulator, backends.active.placed(zeros, self.accumulator)
+        )
 
     def reset(self) -> None:
-        """Every slot as its initializer makes it, and zeros for the rest."""
+        """Every slot as its initializer makes it, zeros elsewhere, the average at `θ`."""
         for kind, variable in self.kept().items():
-            initial = self.initial(kind)()
-            variable.assign(backends.active.placed(initial, variable))
+            initializer = self.initializers.get(kind, keras.initializers.Zeros())
+            value = initializer(tuple(variable.shape), dtype=variable.dtype)
+            variable.assign(backends.active.placed(value, variable))
+        self.start_average()
+
+    def start_average(self) -> None:
+        """`average ← θ`."""
+        if self.average is not None:
+            self.average.assign(ops.copy(self.read(self.variable)))
+
+    # The variable with what 16 bits have no room for. Below, `θ` is `variable`, or the
+    # copy of it on one replica.
+
+    def read(self, θ: Any, rows: Any = None) -> Any:
+        """`θ` in its compute dtype, with its carry; only these rows of it if given.
+
+        The carry counts only while `θ` holds what the optimizer left there, and not
+        after an assignment from outside.
+        """
+        held = ops.convert_to_tensor(θ) if rows is None else rows.take(θ)
+        if not is_narrow(held):
+            return held
+        wide = ops.cast(held, "float32")
+        if self.carry is None:
+            return wide
+        carry = self.carry if rows is None else rows.take(self.carry)
+        exact = wide + carry
+        is_ours = ops.equal(backends.active.rounded(exact, dtype_of(θ)), wide)
+        return ops.where(is_ours, exact, wide)
+
+    def write(self, θ: Any, value: Any, rows: Any = None) -> None:
+        """`θ ← value`, and what `θ` has no bits for into its carry."""
+        if self.carry is not None:
+            held = backends.active.rounded(value, dtype_of(θ))
+            rest = ops.where(ops.isfinite(held), value - held, ops.zeros_like(held))
+            assign(self.carry, rest, rows)
+            value = held
+        assign(θ, value, rows)
 
 
-def zeros(variable: keras.Variable) -> Callable[[], Any]:
-    """What makes zeros like `variable`."""
-    return lambda: ops.zeros(variable.shape, variable.dtype)
+def assign(place: Any, value: Any, rows: Any = None) -> None:
+    """`place ← value`, or these rows of it."""
+    if rows is not None:
+        value = rows.with_values(value).assignable()
+    backends.active.assign(place, value)
 
 
-def name_of(kind: str, label: str) -> str:
-    """What a person calls it: `m/dense/kernel`."""
-    return f"{kind.removeprefix(SLOT)}/{label}"
+@final
+class States:
+    """The states of all variables, in the optimizer's order.
+
+    Attributes:
+        average_count: The number of updates that the averages have seen, with
+            `use_ema`: while it is 0, an average is its variable.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[Any, VariableState] = {}
+        self.average_count: keras.Variable | None = None
+
+    def __iter__(self) -> Iterator[VariableState]:
+        return iter(self._of.values())
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self._of
+
+    def __getitem__(self, key: Any) -> VariableState:
+        return self._of[key]
+
+    @property
+    def variables(self) -> list:
+        """The variables that are trained."""
+        return [state.variable for state in self]
+
+    def kept(self) -> list[keras.Variable]:
+        """All variables of all states: kind by kind, in the order of the variables."""
+        kinds = dict.fromkeys(kind for state in self for kind in state.kept())
+        order = [k for k in kinds if k.startswith(SLOT)]
+        order = [AVERAGE, ACCUMULATOR, *order, CARRY]
+        everything = [state.kept() for state in self]
+        return [kept[kind] for kind in order for kept in everything if kind in kept]
+
+    def items(self) -> Iterable[tuple[Any, VariableState]]:
+        return self._of.items()
+
+    def paths(self) -> list[str]:
+        return [state.path for state in self]
+
+    def widest_dtype(self) -> str:
+        return max(state.dtype for state in self)
+
+    def following(self, variables: dict[Any, Any]) -> States:
+        """The states of these variables: known ones stay, the others are new."""
+        states = States()
+        states.average_count = self.average_count
+        states._of = {
+            key: self._of.get(key) or VariableState(variable)
+            for key, variable in variables.items()
+        }
+        return states
+
+    def apply_patterns(
+        self, factors: Any, excluded: Iterable[str] | None, listed: set
+    ) -> None:
+        """Set the factor of each variable, and whether it decays."""
+        for key, state in self._of.items():
+            path = state.path
+            state.factor = patterns.factor_of(path, factors)
+            state.is_listed = key in listed
+            is_excluded = state.is_listed or patterns.is_excluded(path, excluded)
+            state.decays = not is_excluded

@@ -1,0 +1,75 @@
+"""The learning rate: a number, a schedule, or a callable."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_textbook_opt.settings import Real, message
+
+RATE = Real(at_least=0)
+
+
+def checked(rate: Any) -> Any:
+    """A schedule or callable as it is; a number as a float.
+
+    A tensor whose number is not known while a function is traced stays a tensor.
+
+    Raises:
+        ValueError: `rate` is none of these, or out of its range.
+    """
+    if isinstance(rate, keras.Variable):
+        raise ValueError(
+            "`learning_rate` must be a number, a schedule or a callable without "
+            "arguments. Received: a keras.Variable. Pass its number, and assign "
+            "`optimizer.learning_rate` to change it"
+        )
+    if callable(rate):
+        return rate
+    if ops.is_tensor(rate):
+        rate = scalar(rate)
+        try:
+            rate = ops.convert_to_numpy(rate)
+        except (NotImplementedError, TypeError):
+            return rate
+    return RATE.checked("learning_rate", rate)
+
+
+def scalar(rate: Any) -> Any:
+    """`rate`, of which a schedule or callable may have made a tensor of one element."""
+    shape = getattr(rate, "shape", ())
+    if not (hasattr(rate, "dtype") or isinstance(rate, (int, float))):
+        expected = "a number, also what a schedule or callable returns"
+        raise ValueError(message("learning_rate", expected, rate))
+    if getattr(shape, "rank", 0) is None or None in shape:
+        return ops.reshape(rate, ())
+    if math.prod(shape) != 1:
+        expected = f"a scalar. Its shape is {tuple(shape)}"
+        raise ValueError(message("learning_rate", expected, rate))
+    return ops.reshape(rate, ()) if len(shape) else rate
+
+
+def kept_dtype() -> str:
+    """The dtype of a rate that is kept: 16 bits would take 1e-8 for zero."""
+    return "float64" if keras.config.floatx() == "float64" else "float32"
+
+
+def given(optimizer: type, learning_rate: Any, lr: Any) -> Any:
+    """The rate, which may be given under its name in the textbook, `lr`.
+
+    Raises:
+        ValueError: Both are given.
+    """
+    if lr is None:
+        return checked(learning_rate)
+    parameter = inspect.signature(optimizer).parameters.get("learning_rate")
+    if parameter is not None and learning_rate is not parameter.default:
+        raise ValueError(
+            "`lr` is another name for `learning_rate`: give one of the two. Received: "
+            f"lr={lr!r} and learning_rate={learning_rate!r}"
+        )
+    return checked(lr)

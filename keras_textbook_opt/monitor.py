@@ -1,0 +1,144 @@
+"""Gradient norms, and how often the clip acts, in Keras's logs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, final
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_textbook_opt import backends
+
+FIELDS = (
+    "finite_steps",
+    "nonfinite_steps",
+    "norm_sum",
+    "norm_max",
+    "clipped_sum",
+    "learning_rate",
+)
+
+
+@final
+class Statistics:
+    """What the steps add up for a monitor, in one small variable of the optimizer."""
+
+    def __init__(self) -> None:
+        self.variable = keras.Variable(
+            np.zeros(len(FIELDS)),
+            dtype="float32",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="statistics",
+        )
+
+    def record(self, square: Any, clipped: Any, rate: Any) -> None:
+        """Add a step.
+
+        Args:
+            square: `‖g‖₂²` over the gradients of all variables, before the clip.
+            clipped: The part of the gradients that the clip changed; `None` without one.
+            rate: The learning rate of the step.
+        """
+        norm = ops.sqrt(ops.cast(square, "float32"))
+        finite = ops.isfinite(norm)
+        norm = ops.where(finite, norm, 0.0)
+        clipped = 0.0 if clipped is None else ops.where(finite, clipped, 0.0)
+        old = ops.convert_to_tensor(self.variable)
+        one = ops.cast(finite, "float32")
+        new = [
+            old[0] + one,
+            old[1] + 1 - one,
+            old[2] + norm,
+            ops.maximum(old[3], norm),
+            old[4] + clipped,
+            rate,
+        ]
+        new = [ops.cast(ops.convert_to_tensor(x), "float32") for x in new]
+        self.variable.assign(ops.stack(new))
+
+    def result(self, has_clip: bool) -> dict[str, float]:
+        """The numbers of the steps since the last reset, by their names in the logs."""
+        values = dict(zip(FIELDS, ops.convert_to_numpy(self.variable).tolist()))
+        finite = values["finite_steps"]
+        result = {
+            "grad_norm": values["norm_sum"] / finite if finite else math.nan,
+            "grad_norm_max": values["norm_max"] if finite else math.nan,
+            "learning_rate": values["learning_rate"],
+            "nonfinite_steps": values["nonfinite_steps"],
+        }
+        if has_clip:
+            result["clip_fraction"] = values["clipped_sum"] / finite if finite else math.nan
+        return result
+
+    def reset(self) -> None:
+        """Start anew."""
+        self.variable.assign(np.zeros(len(FIELDS)))
+
+
+@final
+class OptimizerMonitor(keras.callbacks.Callback):
+    """Shows in Keras's logs what an optimizer with `monitor=True` records.
+
+    The progress bar, `History`, `CSVLogger`, `TensorBoard` and whatever else reads logs
+    show, over the steps of the epoch so far:
+
+    - `grad_norm`: the mean of `‖g‖₂` over the gradients of all variables, after the sum
+      over replicas and before the clip;
+    - `grad_norm_max`: the largest of these norms;
+    - `clip_fraction`, if there is a clip: the part of the steps that it changed, and with
+      `clipnorm` the part of the gradients;
+    - `learning_rate`: `η` of the last step, schedules included;
+    - `nonfinite_steps`: how many steps had a gradient with a NaN or an infinity. The
+      other numbers leave these out. A `LossScaleOptimizer` skips such steps before they
+      reach the optimizer.
+
+    With `gradient_accumulation_steps`, a step is an update. On JAX, where Keras keeps
+    the state of the steps to itself within an epoch, the numbers are in the logs of the
+    epochs only. Callbacks before this one in the list do not see its numbers.
+
+    Raises:
+        ValueError: At the start of `fit`, if the model's optimizer has no
+            `monitor=True`.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_textbook_opt import SGD, OptimizerMonitor
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        >>> model.compile(SGD(0.1, global_clipnorm=1e-3, monitor=True), "mse")
+        >>> x = np.ones((4, 1))
+        >>> history = model.fit(
+        ...     x, 9 * x, epochs=2, verbose=0, callbacks=[OptimizerMonitor()]
+        ... )
+        >>> history.history["clip_fraction"]
+        [1.0, 1.0]
+    """
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if not getattr(self._optimizer, "monitor", False):
+            raise ValueError(
+                "`OptimizerMonitor` needs an optimizer of keras_textbook_opt that was "
+                "made with `monitor=True`, such as `Adam(1e-3, monitor=True)`. "
+                f"Received: {self._optimizer!r}"
+            )
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._optimizer.reset_statistics()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if logs is not None and not backends.active.trains_on_values:
+            logs |= self._optimizer.statistics()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if logs is not None:
+            if backends.active.trains_on_values:
+                self.model.jax_state_sync()
+            logs |= self._optimizer.statistics()
+
+    @property
+    def _optimizer(self) -> Any:
+        optimizer = self.model.optimizer
+        return getattr(optimizer, "inner_optimizer", optimizer)

@@ -1,0 +1,16 @@
+"""Scalars that a plain formula in float32 would spoil."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def one_minus_power(β: float, t):
+    """`1 − βᵗ` to the last digit; the plain difference loses digits when `t` is small.
+
+    `β` is rounded to the dtype of `t` first, as it is in the moments.
+    """
+    β = float(np.asarray(β, keras.backend.standardize_dtype(t.dtype)))
+    return -ops.expm1(t * math.log(β)) if β > 0 else ops.ones_like(t)

@@ -1,0 +1,261 @@
+"""A saved state goes to the variables that received the weights it was saved with."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_textbook_opt import backends
+from keras_textbook_opt.settings import Real
+from keras_textbook_opt.state.archive import Entry, Saved, SavedVariable, identity
+from keras_textbook_opt.state.slots import SLOT, States, VariableState
+
+Match = dict[int, int]
+
+
+def matched(
+    saved: Sequence[SavedVariable], here: Sequence[SavedVariable]
+) -> tuple[Match, bool]:
+    """For each variable here, the saved one that it is; and whether contents say so.
+
+    1. A variable that holds what exactly one saved variable held is that variable.
+    2. Else the one with the same path, if all paths here are among the saved ones.
+    3. Else the one at the same position, if all paths agree in their order except for
+       the numbers that Keras generates and a leading model name.
+
+    If 2 and 3 disagree, nothing is guessed. A variable that no rule finds is missing in
+    the result.
+    """
+    by_contents = _by_contents(saved, here)
+    if len(by_contents) == len(here):
+        return by_contents, True
+    by_path, by_position = _by_path(saved, here), _by_position(saved, here)
+    claimed = set(by_contents.values())
+    found = dict(by_contents)
+    for h, variable in enumerate(here):
+        candidates = {m[h] for m in (by_path, by_position) if h in m}
+        if h not in found and len(candidates) == 1:
+            (s,) = candidates
+            if s not in claimed and saved[s].shape == variable.shape:
+                found[h] = s
+    return found, False
+
+
+def _by_contents(saved: Sequence[SavedVariable], here: Sequence[SavedVariable]) -> Match:
+    of_saved, of_here = [
+        _places([(v.shape, v.dtype, v.checksum) for v in variables])
+        for variables in (saved, here)
+    ]
+    return {
+        of_here[key]: s
+        for key, s in of_saved.items()
+        if key in of_here and key[2] is not None
+    }
+
+
+def _places(keys: list) -> dict[Any, int]:
+    """The place of each key that is there once."""
+    count = Counter(keys)
+    return {key: k for k, key in enumerate(keys) if count[key] == 1}
+
+
+def _by_path(saved: Sequence[SavedVariable], here: Sequence[SavedVariable]) -> Match:
+    of_saved = _places([variable.path for variable in saved])
+    of_here = _places([variable.path for variable in here])
+    if len(of_here) < len(here) or not of_here.keys() <= of_saved.keys():
+        return {}
+    return {h: of_saved[path] for path, h in of_here.items()}
+
+
+def _by_position(
+    saved: Sequence[SavedVariable], here: Sequence[SavedVariable]
+) -> Match:
+    if len(saved) != len(here):
+        return {}
+    agree = _bare_paths(saved) == _bare_paths(here)
+    return {h: h for h in range(len(here))} if agree else {}
+
+
+def _bare_paths(variables: Sequence[SavedVariable]) -> list[list[str]]:
+    """The parts of each path, without Keras's numbers and the name of the model.
+
+    A name that all paths begin with is the model's, if a layer's follows.
+    """
+    paths = [[re.sub(r"_\d+$", "", part) for part in v.path.split("/")] for v in variables]
+    is_named = len({path[0] for path in paths}) == 1 and min(map(len, paths)) > 2
+    return [path[1:] for path in paths] if is_named else paths
+
+
+def match(saved: Saved, states: States) -> tuple[Match, bool]:
+    """See `matched`; `saved.numbered` fits by position, or not at all."""
+    return matched(saved.variables, [identity(v) for v in states.variables])
+
+
+def assign(saved: Saved, states: States, found: Match, rules: Any) -> list[str]:
+    """Assign the state of each variable; return the paths of those that start fresh.
+
+    Args:
+        saved: The saved state, every entry of which was verified.
+        states: Where it goes.
+        found: For each variable, its place among the saved ones.
+        rules: The patterns of this optimizer. If they are those that were saved, the
+            factor and the exclusion of a variable follow its weights.
+    """
+    if saved.numbered is not None:
+        return _assign_in_order(saved.numbered, states)
+    fresh = []
+    for h, state in enumerate(states):
+        source = saved.variables[found[h]] if h in found else None
+        if source is None or _slots(source.entries) != _slots(state.kept()):
+            state.reset()
+            fresh.append(state.path)
+            continue
+        _assign_one(source.entries, state)
+        if saved.patterns == rules:
+            state.factor = source.factor
+            state.decays = source.decays and not state.is_listed
+    return fresh
+
+
+def _slots(kinds: Any) -> set[str]:
+    return {kind for kind in kinds if kind.startswith(SLOT)}
+
+
+def _assign_one(entries: dict[str, Entry], state: VariableState) -> None:
+    """The entries that are there; what is not starts as in a new state."""
+    kept = state.kept()
+    if not kept.keys() <= entries.keys():
+        state.reset()
+    for kind, variable in kept.items():
+        if kind in entries:
+            _put(variable, entries[kind].read())
+
+
+def _assign_in_order(values: list[np.ndarray], states: States) -> list[str]:
+    kept = states.kept()
+    # The statistics of a monitor come last, and are not restored.
+    shapes = [value.shape for value in values[: len(kept)]]
+    is_longer = len(values) > len(kept) + 1
+    if is_longer or shapes != [tuple(variable.shape) for variable in kept]:
+        for state in states:
+            state.reset()
+        return [state.path for state in states]
+    for variable, value in zip(kept, values):
+        _put(variable, value)
+    return []
+
+
+def check_positions(listed: Sequence[SavedVariable], states: States) -> list[str]:
+    """Reset the states that position has given to another variable; return their paths.
+
+    An empty list is that of an optimizer that was not built.
+    """
+    found, _ = matched(listed, [identity(v) for v in states.variables])
+    wrong = [state for h, state in enumerate(states) if found.get(h) != h]
+    for state in wrong:
+        state.reset()
+    return [state.path for state in wrong]
+
+
+def _put(variable: Any, value: np.ndarray) -> None:
+    value = value.astype(variable.dtype, copy=False)
+    variable.assign(backends.active.placed(value, variable))
+
+
+def numbered(values: Sequence[Any], class_name: str, own: dict[str, Any]) -> Saved:
+    """What a format saved that has nothing but arrays, those of no variable first."""
+    arrays = [np.asarray(value) for value in values]
+    first = {name: _held(name, x) for name, x in zip(own, arrays)}
+    return Saved(class_name, first, numbered=arrays[len(own) :])
+
+
+def _held(name: str, array: np.ndarray) -> Entry:
+    return Entry(name, lambda: array)
+
+
+def assign_all(variables: Sequence[Any], values: Sequence[Any]) -> None:
+    """Assign `values` in their order.
+
+    Raises:
+        ValueError: A value is missing or of another shape. Nothing has changed.
+    """
+    arrays = [np.asarray(value) for value in values]
+    here = [tuple(variable.shape) for variable in variables]
+    if [array.shape for array in arrays] != here:
+        raise ValueError(
+            f"Expected values of the shapes of `optimizer.variables`: {here}. "
+            f"Received: {[array.shape for array in arrays]}"
+        )
+    for variable, array in zip(variables, arrays):
+        _put(variable, array)
+
+
+def plan_own(
+    saved: Saved, own: dict[str, Any]
+) -> tuple[list[Callable[[], None]], list[str]]:
+    """What to assign of the state that belongs to no variable, and what to warn of.
+
+    Everything is read here, so that a corrupted file changes nothing.
+    """
+    assignments, missing = [], []
+    for name, variable in own.items():
+        value = _own_value(saved, name)
+        if value is not None and value.shape == tuple(variable.shape):
+            assignments.append(lambda v=variable, x=value: _put(v, x))
+        elif name == AVERAGE_COUNT:
+            assignments.append(lambda v=variable: v.assign(0))
+        elif not saved.is_foreign:
+            missing.append(name)
+    return assignments, _problems(saved, own, missing)
+
+
+def _own_value(saved: Saved, name: str) -> np.ndarray | None:
+    """What the file has under this name, if it may be used."""
+    if name not in saved.own or (saved.is_foreign and name not in (COUNT, RATE)):
+        return None
+    value = saved.own[name].read()
+    if name in (COUNT, RATE):
+        limit = Real(at_least=0)
+        limit.checked(f"{name} of the file", value.astype("float64"))
+    return value
+
+
+def _problems(saved: Saved, own: dict[str, Any], missing: list[str]) -> list[str]:
+    problems = []
+    if saved.is_foreign:
+        problems.append(
+            f"The file has the state of a {saved.class_name.split('>')[-1]}: only its "
+            "step count and its learning rate are restored, and all variables start "
+            "with a fresh state."
+        )
+    if RATE in missing or (RATE in saved.own) > (RATE in own):
+        problems.append(
+            "The learning rate is a number in the file and a schedule here, or the "
+            "reverse. It is not restored; the rest is."
+        )
+    missing = [name for name in missing if name != RATE]
+    if missing:
+        problems.append(f"The file has nothing for {missing}, which stay as they are.")
+    return problems
+
+
+COUNT, RATE, AVERAGE_COUNT = "iteration", "learning_rate", "average_count"
+FROM_KERAS = (
+    "The file has the state of a built-in optimizer, which is not restored. To keep it, "
+    "load it into the built-in first, then move it:\n"
+    "    model.compile(keras.optimizers.Adam(), …); model.load_weights(path)\n"
+    "    model.compile(keras_textbook_opt.Adam.from_keras(model.optimizer), …)"
+)
+
+
+def fresh_message(paths: Sequence[str]) -> str:
+    """What to say of the variables that start with a fresh state."""
+    return (
+        "The loaded optimizer state has nothing for these variables, which start with a "
+        f"fresh state: {', '.join(paths)}. If their weights were to be loaded as well, "
+        "check that the model is the one that was saved; else this is as it should be."
+    )
