@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.backends import numbers
 
-SHAPES = {"a": (2, 3), "b": (3,), "c": ()}
+SHAPES = {"alpha": (2, 3), "beta": (3,), "gamma": ()}
 START = 3  # steps before a save, in the middle of an accumulation of two
 
 
@@ -26,10 +26,12 @@ def named(path: str, value: Any, dtype: str = "float32") -> keras.Variable:
         return named(rest, value, dtype)
 
 
-def variables(dtype: str = "float32", names: str = "abc") -> list[keras.Variable]:
+def variables(dtype: str = "float32") -> list[keras.Variable]:
     """No two of them have the same values."""
     rng = np.random.default_rng(0)
-    return [named(name, rng.normal(size=SHAPES[name]), dtype) for name in names]
+    return [
+        named(name, rng.normal(size=shape), dtype) for name, shape in SHAPES.items()
+    ]
 
 
 def step(optimizer: Any, θ: list[Any], steps: range | int = START) -> None:
@@ -93,15 +95,15 @@ def fit(of: Any, epochs: int = 1) -> Any:
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """An error where the body takes longer: a load must not hang."""
+    """An error if the body takes more processor time: a load must not hang."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError(f"not done after {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)

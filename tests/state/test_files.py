@@ -10,6 +10,7 @@ import contextlib
 import copy
 import json
 import random
+import re
 import tracemalloc
 import warnings
 import zipfile
@@ -43,9 +44,8 @@ from tests.state.stores import (
 MEGABYTE = 2**20
 FEW_OR_MANY = [10, pytest.param(300, marks=LONG)]
 SETTINGS: dict[str, Any] = {
-    "use_ema": True,
     "weight_decay": 0.1,
-    "learning_rate_multipliers": {"^a": 0.5},
+    "learning_rate_multipliers": {"a": 0.5},
     "exclude_from_weight_decay": ["b"],
 }
 Store = dict[str, Any]
@@ -72,13 +72,16 @@ def bounded(megabytes: float = 64, seconds: float = 20) -> Iterator[None]:
     assert peak < megabytes, f"{peak:.0f} MB"
 
 
-def refusal(optimizer: Any, store: Any) -> str:
+def refusal(store: Any, build: bool = True) -> str:
     """The error of a load, after which nothing has changed."""
+    optimizer, θ = new(), variables()
+    if build:
+        optimizer.build(θ)
     before = values(optimizer.variables)
     with pytest.raises(ValueError) as error, bounded():
         optimizer.load_own_variables(store)
     assert_same(values(optimizer.variables), before)
-    step(optimizer, θ := variables())
+    step(optimizer, θ)
     step(other := new(), expected := variables())
     assert_same(values(θ), values(expected))
     assert_same(values(optimizer.variables), values(other.variables))
@@ -102,41 +105,32 @@ def in_variable(**changes: Any) -> Callable[[Store], Store]:
     return in_document(lambda content: content["variables"][0].update(changes))
 
 
-def array_of(store: Store) -> str:
-    """The entry of one slot of the first variable."""
-    return next(name for name in sorted(store) if name.startswith("0.slot"))
+AN_ARRAY = "0.slot.m"
+
+
+def without(name: str) -> Callable[[Store], Store]:
+    return lambda store: {k: v for k, v in store.items() if k != name}
 
 
 def put(value: Callable[[np.ndarray], Any]) -> Callable[[Store], Store]:
-    return lambda store: store | {array_of(store): value(store[array_of(store)])}
+    return lambda store: store | {AN_ARRAY: value(store[AN_ARRAY])}
 
 
 DAMAGES: dict[str, Callable[[Store], Store]] = (
     {
-        "a missing array": lambda store: {
-            k: v for k, v in store.items() if k != array_of(store)
-        },
-        "a missing count": lambda store: {
-            k: v
-            for k, v in store.items()
-            if not (k.startswith("own.") and v.dtype.kind in "iu")
-        },
+        "a missing array": without(AN_ARRAY),
+        "a missing count": without("own.iteration"),
         "another shape": put(lambda array: np.zeros((7, *array.shape), array.dtype)),
         "another dtype": put(lambda array: array.astype("int8")),
         "text": put(lambda array: np.full(array.shape, "x")),
-        "objects": put(lambda array: np.full(array.shape, None)),
         "no JSON": in_document(lambda content: b"{"),
         "no text": in_document(lambda content: b"\xff\xfe"),
-        "no document": lambda store: {
-            k: v for k, v in store.items() if k != "document"
-        },
+        "no document": without("document"),
         "a document of floats": lambda store: store | {"document": np.zeros(3)},
         "a list": in_document(lambda content: [content]),
         "a number": in_document(lambda content: 1),
         "deep nesting": in_document(lambda content: b"[" * 100_000),
-        "no list of variables": in_document(
-            lambda content: content | {"variables": {}}
-        ),
+        "no list of variables": in_document(lambda content: content | {"variables": 1}),
         "a variable that is a number": in_document(
             lambda content: content | {"variables": [1]}
         ),
@@ -144,7 +138,6 @@ DAMAGES: dict[str, Callable[[Store], Store]] = (
         "a negative shape": in_variable(shape=[-2, -3]),
         "a huge shape": in_variable(shape=[2**40, 2**40]),
         "a shape of text": in_variable(shape=["2", "3"]),
-        "an unknown dtype": in_variable(dtype="float77"),
         "a negative factor": in_variable(factor=-5),
         "a factor that is not a number": in_variable(factor=float("nan")),
         "a factor of text": in_variable(factor="x"),
@@ -153,11 +146,6 @@ DAMAGES: dict[str, Callable[[Store], Store]] = (
         "a checksum that is a list": in_variable(checksum=[1]),
         "kinds that are text": in_variable(kinds="m"),
         "a kind of another variable": in_variable(kinds=["../1/m"]),
-        "a kind that is listed twice": in_document(
-            lambda content: content["variables"][0]["kinds"].append(
-                content["variables"][0]["kinds"][0]
-            )
-        ),
     }
     | {
         f"no {key}": in_document(lambda content, key=key: content.pop(key) and content)
@@ -175,15 +163,15 @@ DAMAGES: dict[str, Callable[[Store], Store]] = (
 @pytest.mark.parametrize("build", [True, False], ids=["built", "not built"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_state_is_refused_and_nothing_changes(damage: str, build: bool):
-    optimizer = built(new()) if build else new()
-    assert "corrupted" in refusal(optimizer, DAMAGES[damage](store_of(new())))
+    said = refusal(DAMAGES[damage](store_of(new())), build)
+    assert "corrupted" in said or "`factor`" in said
 
 
 @pytest.mark.parametrize("number", [2, 99, 10**30])
 def test_a_newer_format_is_named(number: int):
     newer = in_document(lambda content: {"format": number, "unknown": 1})
-    said = refusal(built(new()), newer(store_of(new())))
-    assert f"format {number}" in said and "newer" in said
+    said = refusal(newer(store_of(new())))
+    assert f"format {number}" in said and "Upgrade" in said
 
 
 @pytest.mark.parametrize("count", FEW_OR_MANY)
@@ -204,7 +192,7 @@ def test_a_mutated_document_is_an_error_or_right_or_named(count: int):
                 optimizer.build(θ)
                 saved(optimizer)
         except ValueError as error:
-            assert "corrupted" in str(error) or "newer" in str(error), said
+            assert re.search("corrupted|`factor`|Upgrade", str(error)), said
             assert_same(values(optimizer.variables), at, said)
             continue
         with recorded() as at_first_step:
@@ -254,45 +242,36 @@ def weights_file(folder: Path, edit: Callable[[h5py.Group], Any]) -> Path:
     return path
 
 
-def an_array(group: h5py.Group) -> str:
-    [first, *_] = sorted(group["0"])
-    return f"0/{first}"
-
-
 def damaged_chunk(group: h5py.Group) -> None:
-    name = an_array(group)
-    old = group[name][...]
-    del group[name]
-    new = group.create_dataset(name, data=old, chunks=old.shape, compression="gzip")
+    old = group[AN_ARRAY][...]
+    del group[AN_ARRAY]
+    new = group.create_dataset(AN_ARRAY, data=old, chunks=old.shape, compression="gzip")
     new.id.write_direct_chunk((0,) * old.ndim, b"damaged")
 
 
 def external_link(group: h5py.Group) -> None:
     """The other file has what is expected."""
-    name = an_array(group)
     other = Path(group.file.filename).with_name("other.h5")
     with h5py.File(other, "w") as file:
-        file["there"] = group[name][...]
-    del group[name]
-    group[name] = h5py.ExternalLink(other.name, "there")
+        file["there"] = group[AN_ARRAY][...]
+    del group[AN_ARRAY]
+    group[AN_ARRAY] = h5py.ExternalLink(other.name, "there")
 
 
 def external_storage(group: h5py.Group) -> None:
-    name = an_array(group)
-    old = group[name][...]
+    old = group[AN_ARRAY][...]
     other = Path(group.file.filename).with_name("raw")
     other.write_bytes(old.tobytes())
-    del group[name]
+    del group[AN_ARRAY]
     group.create_dataset(
-        name, old.shape, old.dtype, external=[(str(other), 0, old.nbytes)]
+        AN_ARRAY, old.shape, old.dtype, external=[(str(other), 0, old.nbytes)]
     )
 
 
 def declared(group: h5py.Group) -> None:
     """2 GB that are not there."""
-    name = an_array(group)
-    del group[name]
-    group.create_dataset(name, (500_000_000,), "float32", chunks=(1024,))
+    del group[AN_ARRAY]
+    group.create_dataset(AN_ARRAY, (500_000_000,), "float32", chunks=(1024,))
 
 
 def bomb(group: h5py.Group) -> None:
@@ -304,14 +283,15 @@ def bomb(group: h5py.Group) -> None:
 
 
 def many(key: str) -> Callable[[h5py.Group], None]:
-    """The same variable, or kind, 200,000 times."""
+    """20,000 times the same variable, or as many kinds of one."""
 
     def edit(group: h5py.Group) -> None:
         content = document({"document": group["document"][...]})
         if key == "variables":
-            content["variables"] = content["variables"][:1] * 200_000
+            content["variables"] = content["variables"][:1] * 20_000
         else:
-            content["variables"][0]["kinds"] *= 200_000
+            kinds = content["variables"][0]["kinds"]
+            kinds |= {f"slot.{k}": 0 for k in range(20_000)}
         del group["document"]
         group["document"] = np.frombuffer(json.dumps(content).encode(), "uint8")
 
@@ -324,15 +304,15 @@ HOSTILE = {
     "storage in another file": external_storage,
     "an array of 2 GB that is declared": declared,
     "a document of 1 GB": bomb,
-    "one variable 200,000 times": many("variables"),
-    "one kind 200,000 times": many("kinds"),
+    "one variable 20,000 times": many("variables"),
+    "20,000 kinds of one variable": many("kinds"),
     "a group in place of an array": lambda group: (
-        group.pop(name := an_array(group)),
-        group.create_group(name),
+        group.pop(AN_ARRAY),
+        group.create_group(AN_ARRAY),
     ),
     "a link in a circle": lambda group: (
-        group.pop(name := an_array(group)),
-        group.__setitem__(name, h5py.SoftLink(f"{group.name}/{name}")),
+        group.pop(AN_ARRAY),
+        group.__setitem__(AN_ARRAY, h5py.SoftLink(f"{group.name}/{AN_ARRAY}")),
     ),
 }
 
@@ -407,6 +387,7 @@ def mutations(count: int) -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize("count", [40, pytest.param(10_000, marks=LONG)])
 def test_a_mutated_config_is_a_value_error_or_an_optimizer_that_trains(count: int):
+    problems = []
     for key, junk in mutations(count):
         config = config_of()
         config["config"][key] = junk
@@ -414,12 +395,12 @@ def test_a_mutated_config_is_a_value_error_or_an_optimizer_that_trains(count: in
             warnings.simplefilter("ignore")
             try:
                 optimizer = keras.optimizers.deserialize(config)
-                optimizer.build(variables())
-            except ValueError as error:
-                assert key in str(error), f"{key}={junk!r}: {error}"
-                continue
-            json.dumps(keras.optimizers.serialize(optimizer))
-            step(optimizer, variables())
+                step(optimizer, variables())
+                json.dumps(keras.optimizers.serialize(optimizer))
+            except Exception as error:
+                if type(error) is not ValueError or f"`{key}`" not in str(error):
+                    problems.append(f"{key}={junk!r}: {type(error)} {error}")
+    assert not problems, "\n\n".join(problems)
 
 
 HANGING = ["(a+)+$", "(a|aa)+$", "*a" * 25 + "*b", "a*" * 25 + "$"]

@@ -134,7 +134,7 @@ def test_exclusions_from_weight_decay_are_copied(move, excluded: str):
     if excluded == "list":
         optimizer.exclude_from_weight_decay(var_list=[θ[0], θ[2]])
     else:
-        optimizer.exclude_from_weight_decay(var_names=["a", "c"])
+        optimizer.exclude_from_weight_decay(var_names=["alpha", "gamma"])
     assert_moves(move, trained(optimizer, θ), θ)
 
 
@@ -225,8 +225,8 @@ def unbuilt_with_a_state() -> Adam:
     ("make", "said"),
     [
         (lambda: Momentum(0.1, sparse_update="lazy"), "sparse_update"),
-        (lambda: built(Adam(0.1), variables("bfloat16")), "16 bits|bfloat16"),
-        (lambda: Adam(0.1, learning_rate_multipliers={"a": 0.5}), "multipliers"),
+        (lambda: built(Adam(0.1), variables("bfloat16")), "16-bit"),
+        (lambda: Adam(0.1, learning_rate_multipliers={"alpha": 0.5}), "multipliers"),
         (unbuilt_with_a_state, "build"),
         (lambda: SignDescent(0.1), "SignDescent"),
     ],

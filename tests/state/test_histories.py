@@ -29,7 +29,7 @@ CASES = [
     (".keras", History(kind="nested", names="own", options="patterns")),
     (".keras", History("subclass", same_order=False, options="patterns", place=1)),
     (".keras", History("functional", event="refrozen", options="decay of a list")),
-    (".h5", History(event="frozen and set", options="decay of a list", place=1)),
+    (".h5", History(event="frozen and set", options="patterns", place=1)),
     (".weights.h5, built", History("subclass", same_order=False, options="EMA")),
     (".weights.h5, built", History("early optimizer", "own", same_order=False)),
     (NOT_BUILT, History("early optimizer", event="unfrozen", optimizer="Momentum")),

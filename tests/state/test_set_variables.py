@@ -33,7 +33,9 @@ RECIPES = {
 }
 of_every_recipe = pytest.mark.parametrize("recipe", RECIPES)
 LISTS = st.lists(
-    st.lists(st.sampled_from("abc"), min_size=1, unique=True), min_size=2, max_size=4
+    st.lists(st.sampled_from([*SHAPES]), min_size=1, unique=True),
+    min_size=2,
+    max_size=4,
 )
 
 
@@ -44,14 +46,14 @@ def test_each_variable_is_stepped_as_since_it_came(recipe: str, lists, dtype: st
     make, arguments = RECIPES[recipe], {"weight_decay": 0.5}
     θ, twins = ({v.name: v for v in variables(dtype)} for _ in range(2))
     optimizer = make(**arguments)
-    optimizer.exclude_from_weight_decay(var_list=[θ["b"]])
+    optimizer.exclude_from_weight_decay(var_list=[θ["beta"]])
     alone: dict[str, Any] = {}
     for k, names in enumerate(lists):
         here = [θ[name] for name in names]
         optimizer.set_variables(here) if k else optimizer.build(here)
         for name in names:
             if name not in alone:
-                alone[name] = make(**({} if name == "b" else arguments))
+                alone[name] = make(**({} if name == "beta" else arguments))
                 built(alone[name], [twins[name]])
                 assign_counts(alone[name], counts_of(optimizer))
         alone = {name: alone[name] for name in names}
@@ -90,7 +92,7 @@ def test_add_variables_is_deprecated_and_takes_the_whole_list():
         second.add_variables(θ[1:])
     own, expected = ([v.name for v in o.variables] for o in (second, first))
     assert own == expected
-    assert second.get_slot(θ[1], "m").shape == SHAPES["b"]
+    assert second.get_slot(θ[1], "m").shape == SHAPES["beta"]
 
 
 # What is refused.
