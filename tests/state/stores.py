@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.backends import numbers
 
-SHAPES = {"alpha": (2, 3), "beta": (3,), "gamma": ()}
+SHAPES = {"alpha": (2, 3), "beta": (3,), "gamma": (1, 2, 2)}
 START = 3  # steps before a save, in the middle of an accumulation of two
 
 

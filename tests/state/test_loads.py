@@ -200,7 +200,7 @@ def test_a_scaled_optimizer_in_a_legacy_file_starts_fresh_and_is_named(tmp_path)
 @pytest.mark.needs("fit")
 def test_weights_in_shards_restore_the_state(tmp_path):
     first = fit(model(Adam(0.1, amsgrad=True)))
-    first.save_weights(tmp_path / "of.weights.json", max_shard_size=1500 / 1024**3)
+    first.save_weights(tmp_path / "of.weights.json", max_shard_size=1200 / 1024**3)
     assert len(list(tmp_path.glob("*.h5"))) > 1
     other = model(Adam(0.1, amsgrad=True), seed=2)
     other.load_weights(tmp_path / "of.weights.json")

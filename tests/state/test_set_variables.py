@@ -204,6 +204,3 @@ def test_a_list_that_jax_was_not_given_is_an_error_that_names_set_variables():
     here.compile(here.optimizer, here.loss)
     with pytest.raises(ValueError, match=r"set_variables"):
         fit(here)
-    here.optimizer.set_variables(here.trainable_variables)
-    here.compile(here.optimizer, here.loss)
-    fit(here)
