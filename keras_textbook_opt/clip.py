@@ -6,41 +6,61 @@ scalar. Where `Σg²` overflows (`‖g‖₂` above 1.8e19 in float32), that sca
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras import ops
 
 from keras_textbook_opt import backends
+from keras_textbook_opt.monitor import Statistics
 
 
-def by_norm(gradients: list, squares: list, c: float) -> list:
-    """`g ← g·c/max(‖g‖₂, c)` for each gradient `g`."""
+class Clips(NamedTuple):
+    """The `c` of the three clips, of which one at most is set."""
+
+    norm: float | None
+    global_norm: float | None
+    value: float | None
+
+
+def clipped(grads: list, clips: Clips, statistics: Statistics | None, η: Any) -> list:
+    """The gradients, clipped; `statistics`, if any, record their norms and the rate."""
+    squares: list = []
+    if statistics or clips.norm is not None or clips.global_norm is not None:
+        squares = backends.active.squares(grads)
+    if statistics:
+        part = fraction(grads, squares, clips)
+        statistics.record(backends.active.total(squares), part, η)
+    if clips.norm is not None:
+        return by_norm(grads, squares, clips.norm)
+    if clips.global_norm is not None:
+        return by_global_norm(grads, squares, clips.global_norm)
+    if clips.value is not None:
+        return backends.active.clipped_by_value(grads, clips.value)
+    return grads
+
+
+def by_norm(grads: list, squares: list, c: float) -> list:
+    """`g ← g·c/max(‖g‖₂, c)` for each gradient `g`, of the given `‖g‖₂²`."""
     scales = backends.active.clip_scales(squares, c)
-    return [g * scale for g, scale in zip(gradients, scales)]
+    return [g * scale for g, scale in zip(grads, scales)]
 
 
-def by_global_norm(gradients: list, squares: list, c: float) -> list:
+def by_global_norm(grads: list, squares: list, c: float) -> list:
     """`g ← g·c/max(‖(g, g′, …)‖₂, c)` for each gradient `g`."""
     (scale,) = backends.active.clip_scales([backends.active.total(squares)], c)
-    return [g * scale for g in gradients]
+    return [g * scale for g in grads]
 
 
-def by_value(gradients: list, c: float) -> list:
-    """`g ← min(max(g, −c), c)` for each gradient `g`."""
-    return backends.active.clipped_by_value(gradients, c)
-
-
-def fraction(gradients: list, squares: list, optimizer: Any) -> Any:
-    """The part of the gradients that the optimizer's clip changes; `None` without one."""
-    if optimizer.clipnorm is not None:
-        c = optimizer.clipnorm
-        clipped = [ops.cast(s > c * c, "float32") for s in squares]
-        return sum(clipped) / len(clipped)
-    if optimizer.global_clipnorm is not None:
-        c = optimizer.global_clipnorm
-        return ops.cast(backends.active.total(squares) > c * c, "float32")
-    if optimizer.clipvalue is not None:
-        largest = [ops.max(ops.abs(g.values), initial=0.0) for g in gradients]
-        clipped = [ops.cast(x > optimizer.clipvalue, "float32") for x in largest]
-        return ops.max(ops.stack(clipped))
+def fraction(grads: list, squares: list, clips: Clips) -> Any:
+    """The part of the gradients that the clip changes; `None` without one."""
+    if clips.norm is not None:
+        parts = [ops.cast(s > clips.norm**2, "float32") for s in squares]
+        return sum(parts) / len(parts)
+    if clips.global_norm is not None:
+        total = backends.active.total(squares)
+        return ops.cast(total > clips.global_norm**2, "float32")
+    if clips.value is not None:
+        largest = [ops.max(ops.abs(g.values), initial=0.0) for g in grads]
+        parts = [ops.cast(x > clips.value, "float32") for x in largest]
+        return ops.max(ops.stack(parts))
     return None

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_textbook_opt import backends
-from keras_textbook_opt.variables import compute_dtype, path_of
+from keras_textbook_opt.variables import compute_dtype, dtype_of, path_of
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
@@ -40,7 +40,9 @@ class Dense(NamedTuple):
         return Dense(values)
 
     def __mul__(self, factor: Any) -> Dense:
-        return Dense(self.unscaled, factor if self.scale is None else factor * self.scale)
+        return Dense(
+            self.unscaled, factor if self.scale is None else factor * self.scale
+        )
 
     def merged(self) -> Dense:
         return self
@@ -197,6 +199,22 @@ def check_variables(variables: list) -> None:
                 "Expected variables of a floating-point dtype. Received: "
                 f"{_label(variable)} of dtype {dtype}"
             )
+
+
+def check_values(values: list, variables: list) -> None:
+    """Raise a `ValueError` unless each value is like its variable."""
+
+    def kinds(tensors: list) -> list:
+        return [(tuple(x.shape), dtype_of(x)) for x in tensors]
+
+    if kinds(values) != kinds(variables):
+        raise ValueError(
+            f"Expected values of the variables {[path_of(v) for v in variables]}, of "
+            f"shapes and dtypes {kinds(variables)}. Received: {kinds(values)}. If the "
+            "model has other trainable variables now, call `optimizer.set_variables("
+            "model.trainable_variables)` and compile it again. An optimizer serves one "
+            "model: make a new one for another model."
+        )
 
 
 def _checked(gradient: Any, variable: Any) -> Dense | Rows:

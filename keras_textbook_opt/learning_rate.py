@@ -53,9 +53,16 @@ def scalar(rate: Any) -> Any:
     return ops.reshape(rate, ()) if len(shape) else rate
 
 
-def kept_dtype() -> str:
-    """The dtype of a rate that is kept: 16 bits would take 1e-8 for zero."""
-    return "float64" if keras.config.floatx() == "float64" else "float32"
+def new_variable(optimizer: Any, rate: float) -> keras.Variable:
+    """A variable for a rate; 16 bits would take 1e-8 for zero."""
+    dtype = "float64" if keras.config.floatx() == "float64" else "float32"
+    return optimizer.add_variable(
+        (),
+        keras.initializers.Constant(rate),
+        dtype,
+        "only_first_replica",
+        name="learning_rate",
+    )
 
 
 def given(optimizer: type, learning_rate: Any, lr: Any) -> Any:
@@ -73,3 +80,13 @@ def given(optimizer: type, learning_rate: Any, lr: Any) -> Any:
             f"lr={lr!r} and learning_rate={learning_rate!r}"
         )
     return checked(lr)
+
+
+def check_replaceable(old: Any, new: Any) -> None:
+    """Raise a `TypeError` if `new`, a number, is to replace a schedule."""
+    if callable(old) and not callable(new):
+        raise TypeError(
+            "`learning_rate` is a schedule or a callable, which a number does not "
+            "replace. Use a float rate, such as `Adam(1e-3)`, to assign the rate later "
+            f"or to use `ReduceLROnPlateau`. Received: {new!r}"
+        )

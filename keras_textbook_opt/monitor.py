@@ -26,6 +26,7 @@ class Statistics:
     """What the steps add up for a monitor, in one small variable of the optimizer."""
 
     def __init__(self) -> None:
+        self._has_clip = False
         self.variable = keras.Variable(
             np.zeros(len(FIELDS)),
             dtype="float32",
@@ -45,6 +46,7 @@ class Statistics:
         norm = ops.sqrt(ops.cast(square, "float32"))
         finite = ops.isfinite(norm)
         norm = ops.where(finite, norm, 0.0)
+        self._has_clip = clipped is not None
         clipped = 0.0 if clipped is None else ops.where(finite, clipped, 0.0)
         old = ops.convert_to_tensor(self.variable)
         one = ops.cast(finite, "float32")
@@ -59,8 +61,8 @@ class Statistics:
         new = [ops.cast(ops.convert_to_tensor(x), "float32") for x in new]
         self.variable.assign(ops.stack(new))
 
-    def result(self, has_clip: bool) -> dict[str, float]:
-        """The numbers of the steps since the last reset, by their names in the logs."""
+    def result(self) -> dict[str, float]:
+        """The numbers of the steps since the last reset: see `OptimizerMonitor`."""
         values = dict(zip(FIELDS, ops.convert_to_numpy(self.variable).tolist()))
         finite = values["finite_steps"]
         result = {
@@ -69,8 +71,9 @@ class Statistics:
             "learning_rate": values["learning_rate"],
             "nonfinite_steps": values["nonfinite_steps"],
         }
-        if has_clip:
-            result["clip_fraction"] = values["clipped_sum"] / finite if finite else math.nan
+        if self._has_clip:
+            clipped = values["clipped_sum"]
+            result["clip_fraction"] = clipped / finite if finite else math.nan
         return result
 
     def reset(self) -> None:
@@ -118,27 +121,28 @@ class OptimizerMonitor(keras.callbacks.Callback):
     """
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if not getattr(self._optimizer, "monitor", False):
+        if self._statistics is None:
             raise ValueError(
                 "`OptimizerMonitor` needs an optimizer of keras_textbook_opt that was "
                 "made with `monitor=True`, such as `Adam(1e-3, monitor=True)`. "
-                f"Received: {self._optimizer!r}"
+                f"Received: {self.model.optimizer!r}"
             )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._optimizer.reset_statistics()
+        self._statistics.reset()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if logs is not None and not backends.active.trains_on_values:
-            logs |= self._optimizer.statistics()
+            logs |= self._statistics.result()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if logs is not None:
             if backends.active.trains_on_values:
                 self.model.jax_state_sync()
-            logs |= self._optimizer.statistics()
+            logs |= self._statistics.result()
 
     @property
-    def _optimizer(self) -> Any:
+    def _statistics(self) -> Any:
         optimizer = self.model.optimizer
-        return getattr(optimizer, "inner_optimizer", optimizer)
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        return getattr(inner, "statistics", None)

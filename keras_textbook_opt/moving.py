@@ -20,12 +20,19 @@ COUNTERPARTS = {
 ASIDE = {"compensate", "monitor", "exclude_from_weight_decay", "learning_rate"}
 
 
-def from_keras(source: Any, target: type) -> Any:
-    """An instance of `target` with the hyperparameters and the state of a built-in.
+def from_keras(cls, optimizer):
+    """Make one of a built-in: its hyperparameters, its step count and its slots.
+
+    The next step is the one that `optimizer` would take, to the rounding of float32.
+
+    Args:
+        optimizer: An instance of `keras.optimizers.SGD` for `SGD` and `Momentum`, of
+            `Adam` or `AdamW` for `Adam`.
 
     Raises:
-        ValueError: `source` is no counterpart of `target`.
+        ValueError: It is of another class, or a hyperparameter has no counterpart.
     """
+    source, target = optimizer, cls
     counterparts = _counterparts(target)
     if not isinstance(source, counterparts):
         names = " or ".join(f"keras.optimizers.{c.__name__}" for c in counterparts)
@@ -53,12 +60,14 @@ def from_keras(source: Any, target: type) -> Any:
     return optimizer
 
 
-def to_keras(source: Any) -> Any:
-    """The built-in with the hyperparameters and the state of an optimizer of ours.
+def to_keras(self):
+    """The built-in optimizer that takes the next step that this one would take.
 
     Raises:
-        ValueError: A hyperparameter or a part of the state has no counterpart.
+        ValueError: A hyperparameter or a part of the state has no counterpart there.
     """
+    source = self
+    source._resolve()
     counterparts = _counterparts(type(source))
     if not counterparts:
         raise ValueError(f"Keras has no counterpart of `{type(source).__name__}`.")
@@ -78,7 +87,9 @@ def to_keras(source: Any) -> Any:
     undecayed = [state.variable for state in states if not state.decays]
     if undecayed or source.undecayed_patterns:
         if not source.built:
-            raise ValueError("Build the optimizer first: it excludes from weight decay.")
+            raise ValueError(
+                "Build the optimizer first: it excludes from weight decay."
+            )
         optimizer.exclude_from_weight_decay(undecayed)
     if source.built:
         optimizer.build([state.variable for state in states])

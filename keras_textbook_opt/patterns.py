@@ -21,13 +21,17 @@ def found(pattern: str, path: str) -> bool:
     """Whether `pattern` is found in `path`; in a time linear in their lengths."""
     start = "" if pattern.startswith("^") else "*"
     end = "" if pattern.endswith("$") else "*"
-    return fnmatch.fnmatchcase(path, f"{start}{pattern.removeprefix('^').removesuffix('$')}{end}")
+    return fnmatch.fnmatchcase(
+        path, f"{start}{pattern.removeprefix('^').removesuffix('$')}{end}"
+    )
 
 
 def checked(name: str, pattern: Any) -> str:
     """`pattern`; a `ValueError` unless it is one."""
     if not isinstance(pattern, str) or not pattern.strip("^$*"):
-        raise ValueError(message(name, "a pattern, such as 'bias' or '^head/'", pattern))
+        raise ValueError(
+            message(name, "a pattern, such as 'bias' or '^head/'", pattern)
+        )
     if OF_REGULAR_EXPRESSIONS & set(pattern):
         raise ValueError(
             f"`{name}` takes no regular expressions. A pattern is text to find in a "

@@ -26,7 +26,46 @@ Factors = Mapping[str, float] | Sequence[Sequence[Any]]
 
 
 class Settings(TypedDict, total=False):
-    """The settings of every optimizer; `TextbookOptimizer` documents them."""
+    """The settings of every optimizer, by name.
+
+    Args:
+        clipnorm: `c` or `None`. Each variable's gradient becomes `g·c/max(‖g‖₂, c)`.
+        global_clipnorm: `c` or `None`. The same, with one norm over all gradients.
+        clipvalue: `c` or `None`. Each element of a gradient is clipped to `[−c, c]`.
+            Only one of the three clips can be set, to a `c` in `[1e-18, 1e18]`.
+        weight_decay: `λ` >= 0 or `None`: `θ ← θ − η·λ·θ` before each update
+            (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization").
+        exclude_from_weight_decay: A list of patterns, such as `["bias", "norm"]`. A
+            variable in whose path one of them is found does not decay. A pattern is
+            text, in which `*` stands for any characters, `^` for the start and `$` for
+            the end of the path.
+        use_ema: Whether to keep an exponential moving average of each variable, which
+            replaces the variable at the end of training. An average starts at its
+            variable's value.
+        ema_momentum: The decay rate of the average, in `[0, 1]`.
+        ema_overwrite_frequency: The number of updates, >= 1, after which the average
+            replaces the variable during training; `None` for never.
+        loss_scale_factor: > 0 or `None`. The loss is multiplied by it, the gradients
+            are divided by it.
+        gradient_accumulation_steps: An integer `n` >= 2 or `None`. Variables are updated
+            once in `n` micro-batches, with the mean of their gradients: as with one
+            batch `n` times as large. Schedules count micro-batches. Those left over at
+            the end of an epoch count for the first update of the next.
+        learning_rate_multipliers: A dict of patterns, each with a factor of `η` >= 0,
+            or a list of its pairs. The first pattern found in a variable's path counts;
+            1 if none is. The weight decay is scaled as well. A factor of 0 leaves the
+            variable and its slots unchanged.
+        sparse_update: How to treat rows of an embedding that the batch did not use.
+            `"exact"`: their gradient is zero, so that moments decay and `θ` still moves.
+            `"lazy"`: they are left unchanged, and a step costs only the rows in use.
+            Only TensorFlow has sparse gradients; elsewhere `"lazy"` equals `"exact"`.
+        compensate: Whether a variable of 16 bits carries what it rounds off to the next
+            step (Kahan 1965, "Further remarks on reducing truncation errors"), for 4
+            bytes an element. Without it, small steps are lost.
+        monitor: Whether to record what `OptimizerMonitor` shows.
+        name: The optimizer's name.
+        lr: Another name for `learning_rate`.
+    """
 
     clipnorm: float | None
     global_clipnorm: float | None
@@ -296,8 +335,28 @@ def _unknown(optimizer: type, name: str, value: Any) -> str:
         hint = "Use `keras_textbook_opt.Momentum`."
     else:
         close = difflib.get_close_matches(name, names, n=1)
-        hint = f"Did you mean `{close[0]}`?" if close else f"It has: {', '.join(names)}."
+        hint = (
+            f"Did you mean `{close[0]}`?" if close else f"It has: {', '.join(names)}."
+        )
     return f"`{title}` has no argument `{name}`. {hint} Received: {name}={value!r}"
+
+
+def config(optimizer: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments: `known` ones, and attributes of the same names.
+
+    Raises:
+        ValueError: An argument is neither.
+    """
+    arguments = {}
+    for name in inspect.signature(type(optimizer)).parameters:
+        if name not in known and not hasattr(optimizer, name):
+            raise ValueError(
+                f"`{type(optimizer).__name__}` takes the argument `{name}` and has no "
+                f"attribute `{name}`: set it in the constructor, or override "
+                "`get_config`."
+            )
+        arguments[name] = known[name] if name in known else getattr(optimizer, name)
+    return arguments
 
 
 def signature(optimizer: type) -> inspect.Signature:
@@ -321,7 +380,10 @@ def _parameters() -> list[inspect.Parameter]:
     types = get_type_hints(Settings)
     return [
         inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[name]
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=types[name],
         )
         for name, default in DEFAULTS.items()
     ]

@@ -24,7 +24,7 @@ def is_narrow(x: Any) -> bool:
 
 def has_value(variable: Any) -> bool:
     """Whether `variable` has a value: if `fit` fails on JAX, Keras has taken it."""
-    return getattr(variable, "value", variable) is not None
+    return getattr(variable, "_value", variable) is not None
 
 
 def path_of(variable: Any) -> str:

@@ -141,6 +141,15 @@ def corrupted(name: str) -> ValueError:
 # Writing.
 
 
+def by_name(variables: list) -> dict[str, Any]:
+    """Variables by their names, of which one that is there again gets a number."""
+    named: dict[str, Any] = {}
+    for k, variable in enumerate(variables):
+        name = variable.name
+        named[name if name not in named else f"{name}.{k}"] = variable
+    return named
+
+
 def saved_of(
     class_name: str, own: Mapping[str, Any], rules: dict[str, Any], states: States
 ) -> Saved:
@@ -294,7 +303,11 @@ def _header(store: Any, key: str) -> Any:
         elsewhere = dataset.is_virtual or dataset.external
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError):
         raise corrupted(key) from None
-    if elsewhere or declared > LARGEST_RATIO * stored or dataset.dtype.kind not in "iuf":
+    if (
+        elsewhere
+        or declared > LARGEST_RATIO * stored
+        or dataset.dtype.kind not in "iuf"
+    ):
         raise corrupted(key)
     return dataset
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from keras_textbook_opt.state import archive, restore
 from keras_textbook_opt.state.archive import Saved, SavedVariable
@@ -21,6 +21,20 @@ def written_list(states: States) -> str:
     """Who the variables are, as a checkpoint of TensorFlow keeps it."""
     variables = [archive.identity(variable) for variable in states.variables]
     return json.dumps([[v.path, v.shape, v.dtype, v.checksum] for v in variables])
+
+
+class Facts(NamedTuple):
+    """What an optimizer tells of itself for a file.
+
+    Args:
+        class_name: Its registered name.
+        own: What belongs to no variable, by name.
+        rules: Its patterns.
+    """
+
+    class_name: str
+    own: dict[str, Any]
+    rules: dict[str, Any]
 
 
 @final
@@ -38,28 +52,30 @@ class LoadedState:
         self.listed: list[SavedVariable] | None = None
         self._fresh: list[str] = []
 
-    def load(
-        self, saved: Saved, class_name: str, own: dict[str, Any], states: States, rules: Any
-    ) -> None:
+    def load(self, saved: Saved | None, states: States, facts: Facts) -> None:
         """Assign what can be assigned now, and keep the rest.
 
         Args:
             saved: The state, of which no array is read yet.
-            class_name: That of the optimizer.
-            own: What belongs to no variable, by name: assigned now.
             states: The states of the variables; none if they are not known yet.
-            rules: The patterns of the optimizer.
+            facts: Of the optimizer.
 
         Raises:
             ValueError: The file is corrupted. Nothing has changed.
         """
-        saved.is_foreign = saved.class_name != class_name
+        if saved is None:
+            warnings.warn(restore.NO_STATE, stacklevel=4)
+            return
+        if not saved.class_name:
+            warnings.warn(restore.FROM_KERAS, stacklevel=4)
+            return
+        saved.is_foreign = saved.class_name != facts.class_name
         if saved.is_foreign:
             saved.variables = []
         found, is_certain = {}, False
         if len(states) and saved.numbered is None:
             found, is_certain = restore.match(saved, states)
-        assignments, problems = restore.plan_own(saved, own)
+        assignments, problems = restore.plan_own(saved, facts.own)
         if is_certain:
             saved.verify()
         else:
@@ -70,14 +86,29 @@ class LoadedState:
             warnings.warn("\n".join(problems), stacklevel=4)
         self.saved, self._fresh = saved, []
         if is_certain:
-            self._fresh = restore.assign(saved, states, found, rules)
+            self._fresh = restore.assign(saved, states, found, facts.rules)
             self.drop()
 
-    def assign(self, states: States, rules: Any, for_good: bool) -> None:
-        """Assign what the variables tell now."""
+    def set_weights(
+        self, values: Any, variables: list, states: States, facts: Facts
+    ) -> None:
+        """Assign `values` to `variables`; keep them if there are none yet."""
+        if variables:
+            restore.assign_all(variables, values)
+            self.saved = None
+        else:
+            saved = restore.numbered(values, facts.class_name, facts.own)
+            self.load(saved, states, facts)
+
+    def is_due(self, for_good: bool) -> bool:
+        """Whether something was loaded that can be assigned."""
+        return self.saved is not None or (for_good and self.listed is not None)
+
+    def assign(self, states: States, facts: Facts, for_good: bool) -> None:
+        """Assign what the variables tell now; another replica may have done so."""
         if self.saved is not None:
             found, _ = restore.match(self.saved, states)
-            self._fresh = restore.assign(self.saved, states, found, rules)
+            self._fresh = restore.assign(self.saved, states, found, facts.rules)
         elif for_good and self.listed is not None:
             self._fresh = restore.check_positions(self.listed, states)
             self.listed = None
@@ -96,8 +127,15 @@ class LoadedState:
             warnings.warn(restore.fresh_message(self._fresh), stacklevel=4)
         self.saved, self._fresh = None, []
 
-    def to_write(self, now: Saved) -> Saved:
+    def to_write(self, now: Saved, lists_variables: bool) -> Saved:
         """What to save while the variables are not known: the same entries again."""
+        if lists_variables:
+            warnings.warn(
+                "Variables that `exclude_from_weight_decay(var_list=…)` lists are saved "
+                "with the state, which is not built: call `build(variables)` first, or "
+                "exclude them with patterns.",
+                stacklevel=4,
+            )
         if self.saved is not None:
             now.class_name, now.variables = self.saved.class_name, self.saved.variables
         return now

@@ -45,7 +45,9 @@ def matched(
     return found, False
 
 
-def _by_contents(saved: Sequence[SavedVariable], here: Sequence[SavedVariable]) -> Match:
+def _by_contents(
+    saved: Sequence[SavedVariable], here: Sequence[SavedVariable]
+) -> Match:
     of_saved, of_here = [
         _places([(v.shape, v.dtype, v.checksum) for v in variables])
         for variables in (saved, here)
@@ -85,7 +87,9 @@ def _bare_paths(variables: Sequence[SavedVariable]) -> list[list[str]]:
 
     A name that all paths begin with is the model's, if a layer's follows.
     """
-    paths = [[re.sub(r"_\d+$", "", part) for part in v.path.split("/")] for v in variables]
+    paths = [
+        [re.sub(r"_\d+$", "", part) for part in v.path.split("/")] for v in variables
+    ]
     is_named = len({path[0] for path in paths}) == 1 and min(map(len, paths)) > 2
     return [path[1:] for path in paths] if is_named else paths
 
@@ -244,6 +248,10 @@ def _problems(saved: Saved, own: dict[str, Any], missing: list[str]) -> list[str
 
 
 COUNT, RATE, AVERAGE_COUNT = "iteration", "learning_rate", "average_count"
+NO_STATE = (
+    "The file has no state for the optimizer, which keeps its own. Save the model with "
+    "its optimizer to resume training."
+)
 FROM_KERAS = (
     "The file has the state of a built-in optimizer, which is not restored. To keep it, "
     "load it into the built-in first, then move it:\n"

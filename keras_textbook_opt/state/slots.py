@@ -75,6 +75,21 @@ class VariableState:
             name, self.variable, initializer, self.dtype
         )
 
+    def add_slot(self, name: str, initializer: Any) -> keras.Variable:
+        """Create the slot of this name, if it is not there."""
+        kind = SLOT + name
+        if name not in self.slots:
+            self.initializers[kind] = keras.initializers.get(initializer)
+            self.slots[name] = self.add(kind, self.initializers[kind])
+        return self.slots[name]
+
+    def slot(self, name: str) -> keras.Variable:
+        """The slot of this name; a `ValueError` if there is none."""
+        if name not in self.slots:
+            names = ", ".join(map(repr, self.slots)) or "none"
+            raise ValueError(f"'{self.path}' has no slot {name!r}. Its slots: {names}")
+        return self.slots[name]
+
     def mean(self, n: int, lazy: bool) -> Dense | Rows:
         """The mean of the accumulated gradients of `n` micro-batches."""
         total = ops.convert_to_tensor(self.accumulator)
@@ -160,7 +175,15 @@ class States:
     def __contains__(self, key: Any) -> bool:
         return key in self._of
 
-    def __getitem__(self, key: Any) -> VariableState:
+    def of(self, key: Any, variable: Any) -> VariableState:
+        """The state of `variable`, known by its `key`; a `ValueError` if unknown."""
+        if key not in self._of:
+            raise ValueError(
+                f"Unknown variable '{path_of(variable)}'. If you unfroze a layer or "
+                "enabled LoRA, call `optimizer.set_variables(model.trainable_variables)`"
+                " and compile the model again. An optimizer serves one model: make a "
+                "new one for another model."
+            )
         return self._of[key]
 
     @property
@@ -175,9 +198,6 @@ class States:
         order = [AVERAGE, ACCUMULATOR, *order, CARRY]
         everything = [state.kept() for state in self]
         return [kept[kind] for kind in order for kept in everything if kind in kept]
-
-    def items(self) -> Iterable[tuple[Any, VariableState]]:
-        return self._of.items()
 
     def paths(self) -> list[str]:
         return [state.path for state in self]
@@ -195,10 +215,35 @@ class States:
         }
         return states
 
+    def create(self, averages: bool, carries: bool, accumulators: bool) -> None:
+        """Create what is missing beside the slots."""
+        for state in self:
+            steps = not state.is_overwritten
+            if averages and steps and state.average is None:
+                state.average = state.add(AVERAGE)
+                state.start_average()
+            if carries and steps and state.carry is None and is_narrow(state.variable):
+                state.carry = state.add(CARRY)
+            if accumulators and state.accumulator is None:
+                state.accumulator = state.add(ACCUMULATOR)
+
+    def has_averages(self) -> bool:
+        """Whether the averages have seen an update."""
+        count = self.average_count
+        return count is not None and int(ops.convert_to_numpy(count)) > 0
+
+    def reset(self) -> None:
+        """Everything as it was created, with averages that start at the variables."""
+        if self.average_count is not None:
+            self.average_count.assign(0)
+        for state in self:
+            state.reset()
+
     def apply_patterns(
         self, factors: Any, excluded: Iterable[str] | None, listed: set
     ) -> None:
         """Set the factor of each variable, and whether it decays."""
+        patterns.warn_if_unused(factors, self.paths())
         for key, state in self._of.items():
             path = state.path
             state.factor = patterns.factor_of(path, factors)

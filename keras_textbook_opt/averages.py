@@ -1,0 +1,57 @@
+"""Moving averages of the variables (`use_ema`).
+
+An average starts at its variable's value: in the first update that it sees, it becomes
+the variable, and before that it replaces nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from keras_textbook_opt import backends
+from keras_textbook_opt.state.slots import States, VariableState
+from keras_textbook_opt.variables import is_narrow
+
+
+def update(states: list[VariableState], count: Any, μ: float) -> None:
+    """`average ← μ·average + (1 − μ)·θ`, and `average ← θ` in the first update.
+
+    Args:
+        states: Those of all variables.
+        count: A variable, the number of updates so far.
+        μ: The decay rate.
+    """
+    # average ← average + (1 − μ)·(θ − average)
+    rest = ops.where(ops.equal(count, 0), 1.0, 1 - μ)
+    averaged = [state for state in states if state.average is not None]
+    backends.active.average(averaged, rest)
+    count.assign_add(1)
+
+
+def overwrite(states: list[VariableState]) -> None:
+    """`θ ← average`."""
+    for state in states:
+        if state.average is not None:
+            state.write(state.variable, ops.copy(state.average))
+
+
+def swappable(states: States) -> list:
+    """The averages, for Keras's callback, which swaps them with the variables.
+
+    Raises:
+        ValueError: A variable has 16 bits, of which some would be lost, or is frozen.
+    """
+    if any(is_narrow(state.variable) for state in states):
+        raise ValueError("Variables of 16 bits cannot be swapped with their averages.")
+    frozen = [s.path for s in states if not getattr(s.variable, "trainable", True)]
+    if frozen:
+        raise ValueError(
+            f"Variables were frozen, and the optimizer still averages them: {frozen}. "
+            "Call `optimizer.set_variables(model.trainable_variables)`."
+        )
+    if not states.has_averages():
+        for state in states:
+            state.start_average()
+    return [state.average for state in states]

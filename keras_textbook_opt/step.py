@@ -1,0 +1,106 @@
+"""Parts of a step that need no optimizer: data in, data out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_textbook_opt import backends
+from keras_textbook_opt.backends import Update
+from keras_textbook_opt.gradients import Rows
+from keras_textbook_opt.state.slots import VariableState, assign
+
+
+def overwritten(
+    grads: list, states: list[VariableState], n: int | None, count: Any
+) -> tuple[list, list]:
+    """Assign the gradients that are new values (scales of float8); return the others.
+
+    With accumulation over `n` micro-batches, of which `count` have passed, the new value
+    is the largest of them, as in Keras.
+    """
+    if not any(state.is_overwritten for state in states):
+        return grads, states
+    others = []
+    for g, state in zip(grads, states):
+        if not state.is_overwritten:
+            others.append((g, state))
+        elif n is None:
+            state.variable.assign(g.values)
+        else:
+            is_last = ops.equal((count + 1) % n, 0)
+            largest = ops.maximum(g.values, state.accumulator)
+            state.variable.assign(ops.where(is_last, largest, state.variable))
+            state.accumulator.assign(ops.where(is_last, 0.0, largest))
+    return [g for g, _ in others], [state for _, state in others]
+
+
+def accumulate(grads: list, states: list[VariableState]) -> None:
+    """`Σg ← Σg + g` for each variable."""
+    for g, state in zip(grads, states):
+        state.is_sparse = state.is_sparse or isinstance(g, Rows)
+    backends.active.add_to([state.accumulator for state in states], grads)
+
+
+def scalars(
+    states: list[VariableState], η: Any, t: Any, λ: float | None, step_size: Callable
+) -> dict[Any, tuple]:
+    """`η`, `η·λ` and the step size, for each factor and dtype of the variables."""
+    found = {}
+    for group in dict.fromkeys(state.group for state in states):
+        factor, decays, dtype = group
+        rate = ops.cast(η, dtype)
+        rate = rate if factor == 1 else rate * factor
+        decay = rate * λ if λ and decays else None
+        found[group] = rate, decay, step_size(rate, ops.cast(t, dtype))
+    return found
+
+
+def take(update: Update, apply_dense: Callable) -> None:
+    """The equation on a dense gradient."""
+    state = update.state
+    old = state.read(update.θ)
+    if update.decay is not None:
+        # θ ← θ − η·λ·θ
+        old = old - update.decay * old
+    slots = [ops.convert_to_tensor(slot) for slot in state.slots.values()]
+    write(update, apply_dense(update.g.values, old, update.step_size, *slots))
+
+
+def take_rows(update: Update, apply_sparse: Callable, is_lazy: bool) -> None:
+    """The equation on a sparse gradient; `is_lazy` if only its rows decay."""
+    θ, g, state = update.θ, update.g, update.state
+    if update.decay is not None:
+        rows = g if is_lazy else None
+        old = state.read(θ, rows)
+        # θ ← θ − η·λ·θ
+        state.write(θ, old - update.decay * old, rows)
+    write(update, apply_sparse(g, θ, update.step_size, *state.slots.values()))
+
+
+def write(update: Update, new: Any) -> None:
+    """Assign what an equation returned: the variable, then its slots."""
+    slots = update.state.slots.values()
+    first, *others = as_tuple(new, 1 + len(slots))
+    update.state.write(update.θ, *_values_and_rows(first))
+    for slot, value in zip(slots, others):
+        assign(slot, *_values_and_rows(value))
+
+
+def _values_and_rows(value: Any) -> tuple[Any, Rows | None]:
+    return (value.values, value) if isinstance(value, Rows) else (value, None)
+
+
+def as_tuple(new: Any, count: int) -> tuple:
+    """What an equation returned, as a tuple of `count` values."""
+    values = tuple(new) if isinstance(new, (tuple, list)) else (new,)
+    missing = sum(value is None for value in values)
+    if len(values) != count or missing:
+        received = f"{len(values)} values, of which {missing} are None"
+        raise ValueError(
+            "`apply_dense` must return the new variable and then its new slots, "
+            f"{count} in all. Received: {received}"
+        )
+    return values
