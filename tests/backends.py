@@ -1,7 +1,7 @@
-"""What each backend of Keras has, and how the tests reach the one of this process.
+"""The backends of Keras, and how tests run a step on the backend of this process.
 
-`KERAS_BACKEND` names it. A test that wants more than a backend with variables says so:
-`pytest.mark.needs("rows")`. Where that is not there, the test is not collected.
+`KERAS_BACKEND` names it. A test that needs more than variables and operations says so:
+`pytest.mark.needs("rows")`. It is not collected on a backend that lacks this.
 """
 
 from __future__ import annotations
@@ -26,50 +26,50 @@ def _long(case: Any) -> Any:
     return pytest.param(case, marks=LONG)
 
 
-# `pairs`: a gradient belongs to a variable, where Keras's JAX goes by the position in
-# the model's list. `dense`: so is the gradient of an embedding. `float64`: Keras
-# computes in it what is of it.
-# What a backend has, and the ways to run a step on it: each operation by itself, a
-# `tf.function`, one that XLA compiles, `jax.jit` of `stateless_apply` as in `fit`.
+# `pairs`: each gradient belongs to the variable beside it; Keras's JAX optimizer uses
+# the position in the model's list. `dense`: the gradient of an embedding is dense.
+# `float64`: Keras computes in float64 if a variable has it.
+#
+# The modes are the ways to run a step: each operation by itself, a `tf.function`, one
+# that XLA compiles, and `jax.jit` of `stateless_apply` as in `fit`.
 TABLE = {
     "tensorflow": (
         {"tensorflow", "pairs", "graphs", "rows", "replicas", "fit", "float64"},
         ["eager", "graph", "xla"],
     ),
-    # Each operation of each shape is a compilation of its own.
+    # Eager JAX compiles each operation for each shape.
     "jax": ({"jax", "fit", "dense", "float64"}, [_long("eager"), "jit"]),
     "torch": ({"torch", "pairs", "fit", "dense", "float64"}, ["eager"]),
     "numpy": ({"numpy", "pairs", "dense"}, ["eager"]),
 }
 NEEDS = set().union(*(has for has, _ in TABLE.values())) | {"gpu"}
 HAS, MODES = TABLE[BACKEND]
-if BACKEND == "torch" and keras.src.backend.torch.core.get_device() != "cpu":
-    HAS.add("gpu")
-# XLA takes long to compile. `make test` leaves it to the tests that use `MODES`.
+if BACKEND == "torch":
+    import torch
+
+    HAS |= {"gpu"} if torch.cuda.is_available() else set()
+# XLA compiles slowly: only the tests that use `MODES` run it in `make test`.
 MODES_IN_TIME = [_long(mode) if mode == "xla" else mode for mode in MODES]
 COMPILED = MODES_IN_TIME[1:] or MODES_IN_TIME
 USUAL = {"tensorflow": "graph", "jax": "jit"}.get(BACKEND, "eager")
 
 
 def few(cases: list, of_these: slice) -> list:
-    """All cases; those beside a few are long."""
+    """All cases, of which all but a few are long."""
     quick = cases[of_these]
     return [case if case in quick else _long(case) for case in cases]
 
 
 def few_on_jax(cases: list, of_these: slice) -> list:
-    """All cases; but on JAX, which compiles for each, those beside the few are long."""
+    """All cases. JAX compiles each one: there, all but a few are long."""
     return few(cases, of_these) if BACKEND == "jax" else cases
 
 
 def in_modes(cases: list, of_these: slice, modes: list = MODES) -> list:
-    """All cases in all modes; in other modes than the usual, all but few are long.
-
-    The usual mode is the one in which `fit` trains.
-    """
+    """All cases in all modes, of which all but a few are long."""
     quick = cases[of_these]
     return [
-        _pair(case, mode if mode == USUAL or case in quick else _long(mode))
+        _pair(case, mode if case in quick else _long(mode))
         for mode in modes
         for case in cases
     ]
@@ -92,12 +92,12 @@ class Sparse(NamedTuple):
 
 
 def numbers(x: Any) -> np.ndarray:
-    """The values of a variable or tensor, which a later step does not change."""
+    """The values of a variable or tensor as an array that later steps do not change."""
     return np.array(keras.ops.convert_to_numpy(x))
 
 
 def gradient(g: Any, shape: tuple, dtype: str) -> Any:
-    """A tensor, or rows as the backend has them; without rows, what they add up to."""
+    """A tensor, or the backend's rows; without rows, the dense gradient."""
     if not isinstance(g, Sparse):
         return keras.ops.convert_to_tensor(g, dtype)
     if "rows" not in HAS:
@@ -110,7 +110,7 @@ def gradient(g: Any, shape: tuple, dtype: str) -> Any:
 
 
 def step_in(mode: str, optimizer: Any, variables: list) -> Any:
-    """A function of the gradients that takes one step, compiled as `mode` says."""
+    """A function of the gradients that takes one step, compiled according to `mode`."""
     if mode == "jit":
         return _jitted(optimizer, variables)
 
@@ -145,7 +145,7 @@ def _jitted(optimizer: Any, variables: list) -> Callable[[list], None]:
 
 @contextlib.contextmanager
 def of_dtypes(dtypes: list[str]) -> Iterator[None]:
-    """Where these dtypes are what they say: JAX takes float64 for float32 unasked."""
+    """Enable float64 on JAX if one of the dtypes is float64."""
     if BACKEND != "jax" or "float64" not in dtypes:
         yield
         return

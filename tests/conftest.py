@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis profiles, and which tests run on which backend."""
+"""Hypothesis profiles, and which tests run on which backend."""
 
 import ast
 import os
@@ -15,7 +15,7 @@ import pytest
 from tests import backends
 
 if backends.BACKEND == "numpy":
-    np.seterr(all="ignore")  # the other backends overflow without a word
+    np.seterr(all="ignore")  # the other backends do not warn of an overflow
 
 COMMITTED = Path(__file__).parents[1] / "benchmarks" / "results"
 
@@ -27,12 +27,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def pytest_configure(config):
-    """What JAX has compiled for one test it need not compile for the next."""
+    """Keep the programs that JAX compiles for the tests that follow."""
     if backends.BACKEND != "jax":
         return
     import jax
 
-    # Of a file that another process is writing.
+    # Another process may be writing the file.
     ignored = "ignore:Error (reading|writing) persistent compilation cache"
     config.addinivalue_line("filterwarnings", ignored)
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
@@ -45,9 +45,9 @@ def pytest_report_header():
 
 
 def pytest_ignore_collect(collection_path):
-    """A module that says that it needs what is not here is not even imported.
+    """Do not import a module whose `pytestmark` needs what this backend lacks.
 
-    Nor is one without tests, in which pytest would look for examples in docstrings.
+    Nor a module without tests, in which pytest would look for examples in docstrings.
     """
     if collection_path.suffix != ".py":
         return None
@@ -60,14 +60,14 @@ def pytest_ignore_collect(collection_path):
 
 
 def _is_missing(needs: set[str], once: bool) -> bool:
-    """Whether this backend lacks a need, or is not the one for what runs once."""
+    """Whether this backend lacks a need, or the test runs on TensorFlow only."""
     assert needs <= backends.NEEDS, f"Expected some of {backends.NEEDS}, not {needs}"
     return not needs <= backends.HAS or (once and backends.BACKEND != "tensorflow")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Drop what the backend has no use for; a test of whole runs is a long one."""
+    """Deselect tests that this backend cannot run; mark tests of whole runs as long."""
     dropped = []
     for item in items:
         needs = {need for mark in item.iter_markers("needs") for need in mark.args}
@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def results_folder(tmp_path, monkeypatch):
-    """Work in an empty folder; return a function that finds there what a run wrote.
+    """Work in an empty folder; return a function that finds what a run wrote there.
 
     The committed results must be the same afterwards.
     """

@@ -1,6 +1,6 @@
-"""The order of a step in float64 NumPy, over the equations of `reference.py`.
+"""The order of a step in float64 NumPy, on top of the equations of `reference.py`.
 
-It knows nothing of the code under test but the names of its arguments.
+It shares nothing with the code under test but the names of the arguments.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SLOTS = {"SGD": [], "Momentum": ["m"], "Adam": ["m", "v"]}
 
 
 class Oracle:
-    """What the variables and slots of `recipe` must be, step for step."""
+    """The expected variables, slots and averages of `recipe`, step by step."""
 
     def __init__(
         self,
@@ -32,23 +32,42 @@ class Oracle:
         self.dtypes = [θ.dtype for θ in variables]
         self.variables = [θ.astype(np.float64) for θ in variables]
         names = list(SLOTS[recipe.optimizer.__name__])
-        names += ["v_hat"] if recipe.arguments.get("amsgrad") else []
+        names += ["v_max"] if recipe.arguments.get("amsgrad") else []
         self.slots = [{n: np.zeros(θ.shape) for n in names} for θ in variables]
+        self.averages = [θ.copy() for θ in self.variables]
+        self.sums: list = [None] * len(variables)
+        # The largest values that were rounded on the way: what errors are relative to.
         self.reach = [np.abs(θ).max(initial=0.0) for θ in self.variables]
         self.slot_reach = [dict.fromkeys(names, 0.0) for _ in variables]
-        self.t = 0
+        self.calls = self.t = 0
+
+    def apply(self, gradients: list) -> None:
+        """One micro-batch: accumulate; when it is time, update and average."""
+        arguments, self.calls = self.recipe.arguments, self.calls + 1
+        count = arguments.get("gradient_accumulation_steps", 1)
+        for k, g in enumerate(gradients):
+            if g is not None:
+                total = 0 if self.sums[k] is None else self.sums[k]
+                g = _densified(g, self.variables[k])
+                self.sums[k] = total + g / arguments.get("loss_scale_factor", 1.0)
+        if self.calls % count == 0:
+            self.step([None if g is None else g / count for g in self.sums])
+            self.sums = [None] * len(gradients)
 
     def step(self, gradients: list) -> None:
+        """One update. A variable whose gradient is `None` is left as it is."""
         self.t += 1
         touched = [
             np.unique(g.indices) if isinstance(g, Sparse) else ... for g in gradients
         ]
-        dense = self._clipped(
-            [_densified(g, θ) for g, θ in zip(gradients, self.variables)]
+        present = [k for k, g in enumerate(gradients) if g is not None]
+        clipped = self._clipped(
+            [_densified(gradients[k], self.variables[k]) for k in present]
         )
-        for k, (g, rows) in enumerate(zip(dense, touched)):
+        for k, g in zip(present, clipped):
             if self.factors[k]:
-                self._update(k, g, rows if self.recipe.lazy else ...)
+                self._update(k, g, touched[k] if self.recipe.lazy else ...)
+        self._average()
 
     def _clipped(self, gradients: list[np.ndarray]) -> list[np.ndarray]:
         arguments = self.recipe.arguments
@@ -97,30 +116,13 @@ class Oracle:
             ε=arguments.get("epsilon", 1e-8),
         )
 
-
-class OracleOfKeras(Oracle):
-    """The same with accumulation, a loss scale and averages, as Keras has them."""
-
-    def __init__(self, *arguments: Any):
-        super().__init__(*arguments)
-        self.calls = 0
-        self.sums = [np.zeros(θ.shape) for θ in self.variables]
-        self.averages = [np.zeros(θ.shape) for θ in self.variables]
-
-    def apply(self, gradients: list) -> None:
-        """Accumulate; update with the mean when it is time; then average."""
-        arguments = self.recipe.arguments
-        count = arguments["gradient_accumulation_steps"]
-        updates, self.calls = self.calls // count, self.calls + 1
-        for total, g in zip(self.sums, gradients):
-            total += np.asarray(g, np.float64) / arguments["loss_scale_factor"]
-        if self.calls % count == 0:
-            self.step([total / count for total in self.sums])
-            self.sums = [np.zeros(total.shape) for total in self.sums]
-        μ = arguments["ema_momentum"] if updates else 0.0
+    def _average(self) -> None:
+        """An average starts at its variable's value after the first update."""
+        μ = self.recipe.arguments.get("ema_momentum", 0.99) if self.t > 1 else 0.0
         for average, θ in zip(self.averages, self.variables):
             average += (1 - μ) * (θ - average)
-        if (updates + 1) % arguments["ema_overwrite_frequency"] == 0:
+        frequency = self.recipe.arguments.get("ema_overwrite_frequency")
+        if frequency and self.t % frequency == 0:
             self.variables = [average.copy() for average in self.averages]
 
 

@@ -1,4 +1,4 @@
-"""The table of recipes: every test that holds for all optimizers runs over it."""
+"""The optimizers with their arguments over which tests are parametrized."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_textbook_opt import SGD, Adam, Momentum
 
 @dataclass(frozen=True)
 class Recipe:
-    """An optimizer with its arguments; `learning_rate` is the same in all."""
+    """An optimizer and its arguments; the learning rate is 0.1 in all."""
 
     optimizer: type
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
@@ -21,7 +21,7 @@ class Recipe:
         return self.optimizer(0.1, **self.arguments, **more)
 
     def make_keras(self):
-        """The built-in of the same equation."""
+        """The built-in optimizer of the same equation."""
         arguments = {k: v for k, v in self.arguments.items() if k != "sparse_update"}
         if self.optimizer is Adam:
             arguments.setdefault("epsilon", 1e-8)
@@ -29,6 +29,9 @@ class Recipe:
         if self.optimizer is Momentum:
             arguments.setdefault("momentum", 0.9)
         return keras.optimizers.SGD(0.1, **arguments)
+
+    def with_arguments(self, **more: Any) -> Recipe:
+        return Recipe(self.optimizer, {**self.arguments, **more})
 
     @property
     def lazy(self) -> bool:
@@ -60,7 +63,7 @@ LAZY = [
     Recipe(Adam, {"sparse_update": "lazy", "weight_decay": 0.1}),
     Recipe(Adam, {"sparse_update": "lazy", "amsgrad": True, "global_clipnorm": 0.75}),
 ]
-# Every optimizer, variant and clip once, for what does not hang on the equation.
+# Every optimizer, variant and clip once: for features that no equation changes.
 FEW_EXACT = [
     Recipe(SGD, {"clipnorm": 0.5}),
     Recipe(Momentum, {"nesterov": True, "global_clipnorm": 0.75}),

@@ -1,1 +1,1 @@
-"""A step is the step of the equation, whatever its dtype, shape and features."""
+"""A step is the step of the equation, for every dtype, shape and feature."""

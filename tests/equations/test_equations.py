@@ -13,17 +13,16 @@ from tests.oracle import Oracle
 from tests.recipes import EXACT
 from tests.trainer import assert_follows, trainer
 
-# JAX has float64 for who asks; Keras computes in float32 with NumPy.
+# JAX has float64 on request; Keras computes in float32 with NumPy.
 WIDE = "float64" if BACKEND in ("tensorflow", "torch") else "float32"
 SPECS = (
     ((), "float32"),
     ((5,), WIDE),
     ((0,), "float32"),
     ((3, 4), "float32"),
-    ((2, 0, 3), WIDE),
     ((2, 3, 2), WIDE),
-    ((4, 2), "float32"),
 )
+FACTORS = (0.25, 2.0, 1.0, 0.3, 0.0)
 
 
 @st.composite
@@ -43,19 +42,21 @@ def _gradient(rng, scale, shape, dtype):
     return (rng.normal(size=shape) * scale * present).astype(dtype)
 
 
-# Momentum with both its options, AMSGrad, and a clip with weight decay.
-@pytest.mark.parametrize(("recipe", "mode"), in_modes(EXACT, slice(5, None, 4)))
+# Quick: each optimizer once, Momentum with `nesterov`, and AMSGrad.
+@pytest.mark.parametrize("factors", [(), FACTORS], ids=["", "multiplied"])
+@pytest.mark.parametrize(("recipe", "mode"), in_modes(EXACT, slice(1, None, 4)))
 @given(run=dense_runs())
-def test_dense_steps_follow_the_equation(recipe, mode, run):
+def test_dense_steps_follow_the_equation(recipe, mode, factors, run):
     values, gradients = run
-    oracle, subject = Oracle(recipe, values), trainer(recipe, mode, SPECS)
+    oracle = Oracle(recipe, values, factors=factors)
+    subject = trainer(recipe, mode, SPECS, factors=factors)
     for step in gradients:
         oracle.step(step)
     subject.run(values, gradients)
     assert_follows(subject, oracle)
 
 
-def test_the_step_size_is_right_to_the_last_digits():
+def test_step_size_of_adam_is_right_to_the_last_digits():
     """`1 − β₂ᵗ` is small in the first steps: a difference has 5 digits of it."""
     for β_1, β_2 in [(0.9, 0.999), (0.0, 0.5), (0.99, 0.999999)]:
         held = {"β_1": float(np.float32(β_1)), "β_2": float(np.float32(β_2))}

@@ -1,1 +1,1 @@
-"""Whatever form and size a gradient has, it counts as what it means, or is refused."""
+"""Every gradient that Keras produces, dense or sparse, gives the right step."""

@@ -1,1 +1,1 @@
-"""What Keras has works on these optimizers, in its loops and as it says."""
+"""The optimizers do what Keras expects: features, loops, wrappers and callbacks."""

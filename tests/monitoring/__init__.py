@@ -1,1 +1,1 @@
-"""What a step shows to whoever watches is what the step did."""
+"""`OptimizerMonitor` and `statistics` show what the steps do, and change nothing."""

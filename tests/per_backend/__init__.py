@@ -1,1 +1,1 @@
-"""What a backend does in its own way is the same step, and wants no other backend."""
+"""Kernels, compilation, devices: whatever differs between backends."""

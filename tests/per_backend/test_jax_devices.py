@@ -1,7 +1,7 @@
-"""On JAX, fits with averages follow each other; state is sharded as its variable.
+"""On JAX, fits with averages can follow each other, and state is split as its variable.
 
-Keras gives the buffers of a fit away to its steps: an average that has replaced a
-variable must not share one with it.
+Keras donates the buffers of a fit to its steps: an average that has replaced a variable
+must not share its buffer.
 """
 
 import pytest

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_textbook_opt import Adam, Momentum
+from tests.trainer import kept
 
 EMA: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5}
 
@@ -43,7 +44,7 @@ def check_fits_go_on_after_averages(dtype: str, grows: bool) -> None:
         for seed in range(4):
             if seed == 2 and grows:
                 model.layers[0].trainable = True
-                optimizer.add_variables(model.trainable_variables)
+                optimizer.set_variables(model.trainable_variables)
             if seed in (0, 2):
                 model.compile(optimizer, "mse")
             if copies:
@@ -68,9 +69,9 @@ def assert_sharded(model: keras.Model, optimizer: Adam) -> None:
     assert not model.layers[0].kernel.value.sharding.is_fully_replicated
     for variable in model.trainable_variables:
         sharding = variable.value.sharding
-        kept = optimizer._state.of(optimizer._var_key(variable)).kept()
-        assert ("carry" in kept) == (variable.dtype == "bfloat16")
-        for kind, beside in kept.items():
+        state = kept(optimizer, variable)
+        assert ("carry" in state) == (variable.dtype == "bfloat16")
+        for kind, beside in state.items():
             given = beside.value.sharding
             same = given.is_equivalent_to(sharding, len(variable.shape))
             assert same, (variable.path, kind, given, sharding)

@@ -1,4 +1,4 @@
-"""Optimizers as a user writes them, with an equation that no repeat of a row bears."""
+"""Optimizers as a user writes them, whose equations are wrong on repeated rows."""
 
 import tensorflow as tf
 
@@ -6,12 +6,12 @@ from keras_textbook_opt import TextbookOptimizer
 
 
 class OwnEquation(TextbookOptimizer):
-    """`m ← m + g²`, `θ ← θ − η·g²`; `named` says how often each row was named."""
+    """`m ← m + g²`, `θ ← θ − η·g²`; `counts` says how often each row was listed."""
 
-    def __init__(self, learning_rate, sparse_update="exact", rows=4, **arguments):
-        super().__init__(learning_rate, **arguments)
-        self.sparse_update = sparse_update
-        self.named = tf.Variable(tf.zeros(rows))
+    def __init__(self, learning_rate, rows=4, **settings):
+        super().__init__(learning_rate, **settings)
+        self.rows = rows
+        self.counts = tf.Variable(tf.zeros(rows))
 
     def create_slots(self, variables):
         for variable in variables:
@@ -22,15 +22,11 @@ class OwnEquation(TextbookOptimizer):
 
     def apply_sparse(self, g, θ, η, m):
         self.count(g)
-        if self.sparse_update == "lazy":
-            return self.row_step(g, θ, η, m)
         return super().apply_sparse(g, θ, η, m)
 
     def count(self, g):
         ones = tf.ones_like(g.indices, "float32")
-        self.named.assign(
-            tf.math.unsorted_segment_sum(ones, g.indices, self.named.shape[0])
-        )
+        self.counts.assign(tf.math.unsorted_segment_sum(ones, g.indices, self.rows))
 
 
 class OwnRows(OwnEquation):

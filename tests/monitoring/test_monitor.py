@@ -1,0 +1,339 @@
+"""The monitor's numbers are those of NumPy, and a monitored training is the same."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from keras_textbook_opt import SGD, Adam, Momentum, OptimizerMonitor
+from tests import reference
+from tests.backends import (
+    BACKEND,
+    HAS,
+    LONG,
+    MODES_IN_TIME,
+    Sparse,
+    few,
+    gradient,
+    numbers,
+    step_in,
+)
+from tests.same import assert_same
+
+CLIPS: list[dict[str, float]] = [
+    {},
+    {"clipnorm": 2.0},
+    {"global_clipnorm": 2.5},
+    {"clipvalue": 1.5},
+]
+of_each_clip = pytest.mark.parametrize("clip", CLIPS, ids=str)
+needs_fit = pytest.mark.needs("fit")
+
+
+def acted(clip: dict[str, float], gradients: list[np.ndarray]) -> float:
+    """The part of the gradients, or of the one step, that the clip changes."""
+    [(name, c)] = clip.items()
+    if name == "clipnorm":
+        return float(np.mean([reference.norm(g) > c for g in gradients]))
+    if name == "global_clipnorm":
+        return float(reference.norm(*gradients) > c)
+    return float(max(np.abs(g).max() for g in gradients) > c)
+
+
+def expected_of(steps: list[list[np.ndarray]], clip: dict, rate: float) -> dict:
+    norms = [reference.norm(*step) for step in steps]
+    found = {
+        "grad_norm": np.mean(norms),
+        "grad_norm_max": max(norms),
+        "learning_rate": rate,
+        "nonfinite_steps": 0,
+    }
+    if clip:
+        found["clip_fraction"] = np.mean([acted(clip, step) for step in steps])
+    return found
+
+
+def assert_shows(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], value, rtol=2e-5, err_msg=key)
+
+
+# A custom loop.
+
+SHAPES = [(5, 2), (3,)]
+ROWS = np.array([3, 0, 3, 1])
+
+
+def drawn(seed: int, count: int) -> list[list]:
+    """Gradients of some steps: rows with repeats, and an array."""
+    rng = np.random.default_rng(seed)
+    return [
+        [Sparse(ROWS, rng.normal(size=(4, 2))), 3 * rng.normal(size=3)]
+        for _ in range(count)
+    ]
+
+
+def dense(step: list) -> list[np.ndarray]:
+    return [reference.densify(*step[0], SHAPES[0]), step[1]]
+
+
+class Loop:
+    def __init__(self, optimizer: Any, mode: str = "eager"):
+        self.variables = [
+            keras.Variable(np.ones(s, "float32"), name=f"v{k}")
+            for k, s in enumerate(SHAPES)
+        ]
+        self.optimizer = optimizer
+        optimizer.build(self.variables)
+        self._step = step_in(mode, optimizer, self.variables)
+
+    def take(self, *steps: list) -> dict[str, float]:
+        for step in steps:
+            self._step([gradient(g, s, "float32") for g, s in zip(step, SHAPES)])
+        return self.optimizer.statistics()
+
+
+@pytest.mark.parametrize("mode", MODES_IN_TIME)
+@of_each_clip
+def test_statistics_are_those_of_numpy_since_the_last_reset(clip, mode):
+    loop = Loop(Adam(0.125, monitor=True, **clip), mode)
+    steps = drawn(0, 5)
+    for taken in (steps[:2], steps[2:]):
+        loop.optimizer.reset_statistics()
+        found = loop.take(*taken)
+        assert_shows(found, expected_of([*map(dense, taken)], clip, 0.125))
+
+
+@pytest.mark.parametrize("mode", MODES_IN_TIME)
+def test_accumulated_steps_count_updates_and_the_norm_of_the_mean(mode):
+    clip = {"clipnorm": 2.0}
+    optimizer = SGD(0.125, gradient_accumulation_steps=3, monitor=True, **clip)
+    loop, steps = Loop(optimizer, mode), drawn(1, 6)
+    means = [
+        [np.mean(column, axis=0) for column in zip(*map(dense, steps[k : k + 3]))]
+        for k in (0, 3)
+    ]
+    assert_shows(loop.take(*steps), expected_of(means, clip, 0.125))
+
+
+@pytest.mark.parametrize("mode", MODES_IN_TIME)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nonfinite_steps_are_counted_and_spoil_no_mean(bad, mode):
+    loop, (good, broken) = Loop(SGD(1e-9, monitor=True), mode), drawn(2, 2)
+    broken[1][1] = bad
+    found = loop.take(good, broken, good, broken)
+    expected = expected_of([dense(good)], {}, 1e-9) | {"nonfinite_steps": 2}
+    assert_shows(found, expected)
+    loop.optimizer.reset_statistics()
+    assert math.isnan(loop.take(broken)["grad_norm"])
+
+
+def test_statistics_without_a_monitor_are_an_error():
+    for call in (SGD().statistics, SGD().reset_statistics):
+        with pytest.raises(ValueError, match="monitor=True"):
+            call()
+
+
+def test_statistics_are_not_saved():
+    optimizers = [Adam(0.1, monitor=on) for on in (True, False)]
+    loops = [Loop(optimizer) for optimizer in optimizers]
+    stores: list[dict] = []
+    for loop in loops:
+        for step in drawn(3, 2):
+            loop._step([gradient(g, s, "float32") for g, s in zip(step, SHAPES)])
+        stores.append({})
+        loop.optimizer.save_own_variables(stores[-1])
+    assert stores[0].keys() == stores[1].keys()
+    for key in stores[0]:
+        np.testing.assert_array_equal(*(np.asarray(store[key]) for store in stores))
+    for copied in (
+        pickle.loads(pickle.dumps(optimizers[0])),
+        copy.deepcopy(optimizers[0]),
+    ):
+        copied.build([keras.Variable(np.ones(s)) for s in SHAPES])
+        assert copied.statistics()["nonfinite_steps"] == 0
+
+
+@pytest.mark.needs("tensorflow")
+def test_a_checkpoint_of_tensorflow_is_the_same_with_and_without(tmp_path):
+    import tensorflow as tf
+
+    written = []
+    for on in (True, False):
+        loop = Loop(Adam(0.1, monitor=on))
+        checkpoint = tf.train.Checkpoint(optimizer=loop.optimizer)
+        written.append(tf.train.list_variables(checkpoint.write(tmp_path / str(on))))
+    assert written[0] == written[1]
+
+
+# `fit`.
+
+BATCH, EPOCHS, FEATURES = 4, 2, 3
+STEPS = 6  # an epoch
+RNG = np.random.default_rng(7)
+X = RNG.normal(size=(STEPS * BATCH, FEATURES)).astype("float32")
+Y = (X @ np.array([[2.0], [-1], [0.5]]) + 1).astype("float32")
+
+
+def model_with(optimizer: Any, **compiling: Any) -> keras.Model:
+    """A linear model that starts at zero."""
+    layer = keras.layers.Dense(1, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((FEATURES,)), layer])
+    model.compile(optimizer, "mse", **compiling)
+    return model
+
+
+def fit(model: keras.Model, *callbacks: Any, **more: Any) -> dict[str, list]:
+    arguments = {"batch_size": BATCH, "epochs": EPOCHS, "shuffle": False} | more
+    fitted = model.fit(X, Y, callbacks=list(callbacks), verbose=0, **arguments)
+    return fitted.history
+
+
+def by_hand(clip: dict[str, float]) -> list[list[np.ndarray]]:
+    """The gradients of each step of `SGD(0.1, **clip)`, in float64."""
+    clips: dict[str, Any] = {
+        "clipnorm": lambda gs, c: [reference.clip_by_norm(g, c) for g in gs],
+        "global_clipnorm": reference.clip_by_global_norm,
+        "clipvalue": lambda gs, c: [reference.clip_by_value(g, c) for g in gs],
+    }
+    kernel, bias, found = np.zeros((FEATURES, 1)), np.zeros(1), []
+    for k in range(EPOCHS * STEPS):
+        x, y = (a[k * BATCH % len(X) :][:BATCH].astype(np.float64) for a in (X, Y))
+        error = 2 * (x @ kernel + bias - y) / BATCH
+        g = [x.T @ error, error.sum(0)]
+        found.append(g)
+        for name, c in clip.items():
+            g = clips[name](g, c)
+        kernel, bias = kernel - 0.1 * g[0], bias - 0.1 * g[1]
+    return found
+
+
+class Recorder(keras.callbacks.Callback):
+    """The logs that a callback behind the monitor gets."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches: list[dict] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches.append({k: v for k, v in logs.items() if k != "loss"})
+
+
+WAYS: dict[str, dict[str, Any]] = {"": {}, "eager": {"run_eagerly": True}}
+if BACKEND != "torch":
+    WAYS |= {"xla": {"jit_compile": True}, "3 steps": {"steps_per_execution": 3}}
+CASES = [
+    pytest.param(clip, way, marks=[] if way == "" or clip == CLIPS[1] else LONG)
+    for clip in CLIPS
+    for way in WAYS
+    if not (BACKEND == "jax" and way == "xla")  # its usual way
+]
+
+
+@needs_fit
+@pytest.mark.parametrize(("clip", "way"), CASES, ids=str)
+def test_logs_of_batches_and_epochs_are_those_of_numpy(clip, way):
+    model = model_with(SGD(0.1, monitor=True, **clip), **WAYS[way])
+    recorder, steps = Recorder(), by_hand(clip)
+    history = fit(model, OptimizerMonitor(), recorder)
+    for epoch in range(EPOCHS):
+        found = {k: v[epoch] for k, v in history.items() if k != "loss"}
+        taken = steps[epoch * STEPS :][:STEPS]
+        assert_shows(found, expected_of(taken, clip, 0.1))
+    if BACKEND == "jax":
+        assert not any(recorder.batches)
+        return
+    per_call = WAYS[way].get("steps_per_execution", 1)
+    for k, logs in enumerate(recorder.batches):  # over the epoch so far
+        last = (k + 1) * per_call
+        taken = steps[(last - 1) // STEPS * STEPS : last]
+        assert_shows(logs, expected_of(taken, clip, 0.1))
+
+
+@needs_fit
+def test_the_rate_is_that_of_the_last_step():
+    rate = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
+    history = fit(model_with(SGD(rate, monitor=True)), OptimizerMonitor())
+    expected = 0.1 * 0.5 ** np.arange(EPOCHS * STEPS)
+    shown = history["learning_rate"]
+    np.testing.assert_allclose(shown, expected[STEPS - 1 :: STEPS], rtol=1e-5)
+
+
+MAKERS = {
+    "clip": lambda **on: Adam(0.1, clipnorm=0.5, weight_decay=0.1, **on),
+    "averages": lambda **on: Momentum(0.1, use_ema=True, clipvalue=0.5, **on),
+    "accumulated": lambda **on: Adam(0.1, gradient_accumulation_steps=2, **on),
+}
+
+
+@needs_fit
+@pytest.mark.parametrize("maker", few([*MAKERS], slice(2, None)))
+def test_a_monitored_training_is_the_same_training_to_the_bit(maker, tmp_path):
+    """Also without the callback, and after a save and a load."""
+    ended = []
+    for on in (True, False):
+        model = model_with(MAKERS[maker](monitor=on))
+        fit(model, *([OptimizerMonitor()] if on else []), epochs=1)
+        model.save_weights(tmp_path / f"{on}.weights.h5")
+        fit(model, epochs=1)
+        other = model_with(MAKERS[maker](monitor=not on))
+        other.load_weights(tmp_path / f"{on}.weights.h5")
+        fit(other, epochs=1)
+        ended += [[numbers(v) for v in each.variables] for each in (model, other)]
+    for values in ended[1:]:
+        assert_same(values, ended[0])
+
+
+@needs_fit
+def test_steps_that_a_loss_scale_skips_are_left_out_and_norms_are_unscaled():
+    inner = SGD(0.1, clipnorm=2.0, monitor=True)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**10)
+    model = model_with(optimizer, run_eagerly=BACKEND != "jax")
+    history = fit(model, OptimizerMonitor(), epochs=1)
+    found = {k: v[0] for k, v in history.items() if k != "loss"}
+    assert_shows(
+        found, expected_of(by_hand({"clipnorm": 2.0})[:STEPS], {"clipnorm": 2.0}, 0.1)
+    )
+
+
+@needs_fit
+def test_a_monitor_needs_an_optimizer_with_monitor_true():
+    for make in (SGD, keras.optimizers.SGD):
+        model = model_with(make(0.1))
+        with pytest.raises(ValueError, match="monitor=True"):
+            fit(model, OptimizerMonitor())
+        assert set(fit(model)) == {"loss"}
+
+
+@needs_fit
+def test_evaluation_does_not_disturb_a_monitor():
+    model = model_with(SGD(0.1, monitor=True))
+    history = fit(model, OptimizerMonitor(), validation_data=(X, Y))
+    found = {k: v[0] for k, v in history.items() if "loss" not in k}
+    assert_shows(found, expected_of(by_hand({})[:STEPS], {}, 0.1))
+    model.evaluate(X, Y, verbose=0, callbacks=[OptimizerMonitor()])
+
+
+@needs_fit
+@pytest.mark.skipif(not HAS & {"graphs", "jax"}, reason="nothing is compiled")
+def test_a_monitor_compiles_nothing_for_a_second_time(monkeypatch):
+    model = model_with(SGD(0.1, monitor=True))
+    compiled = []
+    original = model.make_train_function
+
+    def make_train_function(force=False):
+        before = model.train_function
+        original(force)
+        compiled.append(model.train_function is not before)
+
+    monkeypatch.setattr(model, "make_train_function", make_train_function)
+    for callbacks in ([], [OptimizerMonitor()], [], [OptimizerMonitor()]):
+        fit(model, *callbacks)
+    assert compiled == [True, False, False, False]

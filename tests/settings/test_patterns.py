@@ -1,0 +1,346 @@
+"""Patterns in the paths of variables: rates for layers, exclusions from weight decay.
+
+A pattern is text to find anywhere in `variable.path`. `*` stands for any characters,
+`^` for the start of the path and `$` for its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_textbook_opt import SGD, Adam, Momentum
+from tests.backends import HAS, MODES_IN_TIME, few_on_jax, numbers, of_dtypes, step_in
+from tests.trainer import kept
+
+OPTIMIZERS = [SGD, Momentum, Adam]
+of_each_optimizer = pytest.mark.parametrize("cls", OPTIMIZERS)
+of_each_mode = pytest.mark.parametrize("mode", MODES_IN_TIME)
+
+
+def variables(paths: list[str]) -> list[keras.Variable]:
+    """Variables that are 1, with these paths."""
+    found = []
+    for path in paths:
+        *scopes, name = path.split("/")
+        with contextlib.ExitStack() as stack:
+            for scope in scopes:
+                stack.enter_context(keras.name_scope(scope))
+            found.append(keras.Variable(1.0, name=name))
+        assert found[-1].path == path
+    return found
+
+
+def factors(optimizer: Any, paths: list[str]) -> list[float]:
+    """How far each variable moves in a step of rate 1 on gradients of 1."""
+    θ = variables(paths)
+    optimizer.apply([1.0] * len(θ), θ)
+    return [1.0 - float(numbers(v)) for v in θ]
+
+
+def decaying(optimizer: Any, paths: list[str]) -> list[bool]:
+    """Which variables move in a step of rate 1 on gradients of zero."""
+    θ = variables(paths)
+    optimizer.apply([0.0] * len(θ), θ)
+    return [float(numbers(v)) != 1.0 for v in θ]
+
+
+FOUND = [
+    ("kernel", "model/dense/kernel", True),
+    ("dense", "model/dense_1/kernel", True),
+    ("/dense/", "model/dense_1/kernel", False),
+    ("^dense", "model/dense/kernel", False),
+    ("^model/dense", "model/dense/kernel", True),
+    ("kernel$", "dense/kernel", True),
+    ("kernel$", "dense/kernel_1", False),
+    ("^dense/kernel$", "dense/kernel", True),
+    ("block_*/bias", "encoder/block_12/attention/bias", True),
+    ("^*bias$", "dense/bias", True),
+    ("a*c", "ab/d", False),
+    ("d.nse", "dense/kernel", False),
+    ("Dense", "dense/kernel", False),
+    ("*", "dense/kernel", True),
+]
+
+
+@pytest.mark.parametrize(("pattern", "path", "expected"), FOUND)
+def test_a_pattern_is_text_found_anywhere_in_the_path(pattern, path, expected):
+    paths = [path, "zzz"]
+    optimizer = SGD(1.0, learning_rate_multipliers={pattern: 0.5, "zzz": 1.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a pattern that matches no variable
+        assert factors(optimizer, paths)[0] == (0.5 if expected else 1.0)
+    optimizer = SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=[pattern])
+    assert decaying(optimizer, paths) == [not expected, True]
+
+
+NAMES = st.lists(st.text("ab_", min_size=1, max_size=3), min_size=1, max_size=3)
+PARTS = st.lists(st.text("ab/_", min_size=1, max_size=3), min_size=1, max_size=3)
+
+
+@given(path=NAMES.map("/".join), parts=PARTS)
+def test_a_star_stands_for_any_characters(path, parts):
+    place = 0
+    for part in parts:
+        place = path.find(part, place)
+        if place < 0:
+            break
+        place += len(part)
+    excluded = SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=["*".join(parts)])
+    assert decaying(excluded, [path, "zzz"]) == [place < 0, True]
+
+
+@pytest.mark.parametrize("sign", "\\|()[]{}+?")
+def test_a_regular_expression_is_refused_and_says_so(sign):
+    pattern = f"a{sign}b"
+    with pytest.raises(ValueError, match=r"(?s)egular expression.*Received") as refusal:
+        SGD(learning_rate_multipliers={pattern: 2.0})
+    assert repr(pattern) in str(refusal.value)
+    with pytest.raises(ValueError, match="egular expression"):
+        SGD(exclude_from_weight_decay=[pattern])
+    with pytest.raises(ValueError, match="egular expression"):
+        SGD().exclude_from_weight_decay(var_names=[pattern])
+
+
+@of_each_optimizer
+@given(
+    names=st.lists(st.text("abc", min_size=1), min_size=1, max_size=5, unique=True),
+)
+@pytest.mark.filterwarnings("ignore:.learning_rate_multipliers.")
+def test_the_first_pattern_found_counts_also_after_a_sorted_config(cls, names):
+    given_factors = {name: float(k) for k, name in enumerate(names)}
+    optimizer = cls(1.0, learning_rate_multipliers=given_factors)
+    written = json.dumps(optimizer.get_config(), sort_keys=True)
+    twin = cls.from_config(json.loads(written))
+    assert twin.get_config() == optimizer.get_config()
+    expected = [
+        next(f for n, f in given_factors.items() if n in name) for name in names
+    ]
+    for each in (optimizer, twin):
+        assert list(each.learning_rate_multipliers.items()) == [*given_factors.items()]
+        found = factors(
+            SGD.from_config(
+                SGD(1.0).get_config()
+                | {
+                    "learning_rate_multipliers": each.get_config()[
+                        "learning_rate_multipliers"
+                    ]
+                }
+            ),
+            names,
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_multiplier_that_matches_no_variable_is_warned_of():
+    θ = variables(["dense/kernel", "dense/bias"])
+    optimizer = SGD(1.0, learning_rate_multipliers={"kernal": 2.0, "bias": 0.5})
+    with pytest.warns(UserWarning, match=r"kernal.*dense/kernel"):
+        optimizer.build(θ)
+    optimizer.apply([1.0, 1.0], θ)
+    assert [float(numbers(v)) for v in θ] == [0.0, 0.5]
+
+
+def test_multipliers_can_be_changed_after_build():
+    θ = variables(["a", "b"])
+    optimizer = SGD(1.0, learning_rate_multipliers={"a": 0.5})
+    optimizer.apply([1.0, 1.0], θ)
+    optimizer.learning_rate_multipliers = {"b": 0.25}
+    optimizer.apply([1.0, 1.0], θ)
+    assert [float(numbers(v)) for v in θ] == [-0.5, -0.25]
+
+
+def test_the_dict_of_multipliers_is_copied():
+    of_user = {"a": 2.0}
+    optimizer = SGD(learning_rate_multipliers=of_user)
+    of_user["a"] = 3.0
+    assert optimizer.learning_rate_multipliers == {"a": 2.0}
+
+
+# The step with multipliers.
+
+NAMED = {
+    "single": "float32",
+    "double": "float64" if HAS & {"tensorflow", "torch"} else "float32",
+    "half": "float16",
+    "brain": "bfloat16",
+}
+DTYPES = list(NAMED.values())
+BY_NAME = {"single": 0.5, "^double$": 4.0, "brain": 0.0, "al": 0.25}
+EACH = [0.5, 4.0, 0.25, 0.0]
+schedules = keras.optimizers.schedules
+RATES = [
+    lambda factor: 0.125 * factor,
+    lambda factor: lambda: 0.125 * factor,
+    lambda factor: schedules.PiecewiseConstantDecay(
+        [1], [0.5 * factor, 0.125 * factor]
+    ),
+]
+OPTIONS: list[dict] = [
+    {"clipnorm": 0.5, "weight_decay": 0.25},
+    {"clipvalue": 0.5, "use_ema": True, "ema_overwrite_frequency": 2},
+    {"gradient_accumulation_steps": 2, "weight_decay": 0.25, "compensate": False},
+]
+CASES = [pytest.param(*each) for each in zip(RATES, OPTIONS)]
+
+
+def at_the_start() -> list[keras.Variable]:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(len(NAMED), 3, 2))
+    return [keras.Variable(x, dtype=NAMED[n], name=n) for n, x in zip(NAMED, values)]
+
+
+def stepped(optimizer, θ: list, mode: str) -> list:
+    """The variables, and all that is kept for them, after four steps."""
+    optimizer.build(θ)
+    step = step_in(mode, optimizer, θ)
+    rng = np.random.default_rng(1)
+    for _ in range(4):
+        gradients = dict(zip(NAMED, rng.normal(size=(len(NAMED), 3, 2))))
+        step([ops.cast(gradients[v.name], v.dtype) for v in θ])
+    return [[numbers(v) for v in (v, *kept(optimizer, v).values())] for v in θ]
+
+
+@pytest.mark.parametrize(("rate", "options"), few_on_jax(CASES, slice(1)))
+@of_each_mode
+@of_each_optimizer
+def test_steps_equal_those_of_an_optimizer_for_each_variable(cls, mode, options, rate):
+    """The factors are powers of two: nothing is rounded on the way."""
+    with of_dtypes(DTYPES):
+        multiplied = cls(rate(1.0), learning_rate_multipliers=BY_NAME, **options)
+        ours = stepped(multiplied, at_the_start(), mode)
+        for k, factor in enumerate(EACH):
+            if factor:
+                own = cls(rate(factor), **options)
+                (expected,) = stepped(own, at_the_start()[k : k + 1], mode)
+                unit = np.finfo("float64" if DTYPES[k] == "float64" else "float32").eps
+                for a, b in zip(ours[k], expected, strict=True):
+                    a, b = (np.asarray(x, "float64") for x in (a, b))
+                    np.testing.assert_allclose(a, b, rtol=8 * unit, atol=8 * unit)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: next(iter(options)))
+@of_each_optimizer
+def test_a_factor_of_zero_changes_nothing_to_the_bit(cls, options):
+    """Not a slot, nor a carry; its average is the variable."""
+    with of_dtypes(DTYPES):
+        optimizer = cls(
+            0.125,
+            learning_rate_multipliers=dict.fromkeys(["single", "half", "brain"], 0),
+            **options,
+        )
+        θ, start = at_the_start(), at_the_start()
+        stepped(optimizer, θ, "eager")
+        for variable, before in zip(θ, start):
+            is_same = np.array_equal(numbers(variable), numbers(before))
+            assert is_same == (variable.name != "double")
+            for kind, place in kept(optimizer, variable).items():
+                if is_same and kind == "average":
+                    held = np.asarray(numbers(variable), place.dtype)
+                    np.testing.assert_array_equal(numbers(place), held)
+                elif is_same and "accumulator" not in kind:
+                    assert not numbers(place).any()
+
+
+def test_a_frozen_variable_counts_in_the_global_norm():
+    still, moving = (keras.Variable([0.0], name=name) for name in ("still", "moving"))
+    optimizer = SGD(1.0, global_clipnorm=1.0, learning_rate_multipliers={"still": 0})
+    optimizer.apply([[3.0], [4.0]], [still, moving])
+    np.testing.assert_allclose([*map(numbers, (still, moving))], [[0.0], [-0.8]])
+
+
+# Exclusions from weight decay.
+
+
+def layers_of_a_model() -> keras.Model:
+    layers = [
+        keras.layers.Embedding(5, 2, name="embedding"),
+        keras.layers.LayerNormalization(name="norm"),
+        keras.layers.Dense(2, name="dense"),
+    ]
+    return keras.Sequential([keras.Input((3,), dtype="int32"), *layers])
+
+
+ALL = {"embeddings", "gamma", "beta", "kernel", "bias"}
+DECAYING = {
+    "nothing": ([], ALL),
+    "the usual": (["bias", "norm", "embedding"], {"kernel"}),
+    "a layer": (["/norm/"], {"embeddings", "kernel", "bias"}),
+    "an end": (["/bias$"], ALL - {"bias"}),
+}
+
+
+def decaying_in(model: keras.Model, optimizer: Any) -> set[str]:
+    θ = model.trainable_variables
+    for variable in θ:
+        variable.assign(ops.ones(variable.shape))
+    optimizer.apply([ops.zeros(v.shape) for v in θ], θ)
+    return {v.name for v in θ if numbers(v).max() < 1}
+
+
+@pytest.mark.parametrize("patterns, expected", DECAYING.values(), ids=DECAYING)
+@pytest.mark.parametrize("way", ["argument", "method", "config", "to_keras"])
+def test_variables_whose_path_has_a_pattern_do_not_decay(way, patterns, expected):
+    """From the config also on a model whose layers have other numbers."""
+    model = layers_of_a_model()
+    argument = {} if way == "method" else {"exclude_from_weight_decay": patterns}
+    optimizer = SGD(0.5, weight_decay=0.5, **argument)
+    if way == "method":
+        for _ in range(2):  # as each replica may
+            optimizer.exclude_from_weight_decay(var_names=patterns)
+    if way in ("config", "method"):
+        optimizer = SGD.from_config(optimizer.get_config())
+        model = layers_of_a_model()
+    if way == "to_keras":
+        optimizer.build(model.trainable_variables)
+        optimizer = optimizer.to_keras()
+    assert decaying_in(model, optimizer) == expected
+
+
+def test_a_listed_variable_does_not_decay_and_is_in_no_config():
+    excluded, other = (keras.Variable([1.0], name="θ") for _ in range(2))
+    optimizer = SGD(0.5, weight_decay=0.5)
+    config = optimizer.get_config()
+    optimizer.exclude_from_weight_decay(var_list=[excluded])
+    assert optimizer.get_config() == config
+    optimizer.apply([[0.0], [0.0]], [excluded, other])
+    assert [numbers(v).item() for v in (excluded, other)] == [1.0, 0.75]
+
+
+def test_patterns_and_a_list_add_up():
+    a, b, c = (keras.Variable(1.0, name=name) for name in "abc")
+    optimizer = SGD(0.5, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[a], var_names=["b"])
+    optimizer.apply([0.0] * 3, [a, b, c])
+    assert [*map(float, map(numbers, (a, b, c)))] == [1.0, 1.0, 0.75]
+
+
+@of_each_optimizer
+def test_exclusions_cannot_change_after_build(cls):
+    bias = keras.Variable([1.0], name="bias")
+    optimizer = cls(0.1, weight_decay=0.5)
+    optimizer.build([bias])
+    for arguments in ({"var_names": ["bias"]}, {"var_list": [bias]}):
+        with pytest.raises(ValueError, match="built"):
+            optimizer.exclude_from_weight_decay(**arguments)
+    optimizer.exclude_from_weight_decay()  # the same as before
+    optimizer.apply([[0.0]], [bias])
+    assert numbers(bias)[0] < 1
+
+
+@pytest.mark.parametrize(
+    "bad", [{"var_names": n} for n in ("bias", [3])] + [{"var_list": ["bias"]}], ids=str
+)
+def test_something_else_than_a_pattern_or_a_variable_is_refused(bad):
+    optimizer = SGD(0.1, weight_decay=0.5)
+    with pytest.raises(ValueError, match=r"(?s)Received: "):
+        optimizer.exclude_from_weight_decay(**bad)
