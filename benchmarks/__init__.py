@@ -1,3 +1,1 @@
-"""Experiments and timings that need more time than a test may take."""
-
-INTERRUPTED = 130
+"""Experiments and timings that take longer than a test may."""

@@ -1,11 +1,13 @@
-"""The pages of a results folder: its table, and the report around it."""
+"""The pages of a results folder: its main table, and the report around it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from benchmarks import setting
 
 TABLE = "table.md"
 REPORT = "README.md"
@@ -17,51 +19,38 @@ def write(
     title: str,
     command: str,
     table: str,
+    printed: str,
     sections: Iterable[str] = (),
-    plots: Sequence[str] = (),
-) -> None:
-    """Write the table by itself, and a report of all there is to say.
+    pictures: Sequence[str] = (),
+) -> str:
+    """Write the main table by itself, and the report; return the text to print.
 
-    Args:
-        folder: Where to.
-        title: The report's heading.
-        command: What is typed after `python -m benchmarks` to get it.
-        table: What the README may show, in Markdown.
-        sections: Headings, paragraphs and further tables, in order.
-        plots: The names of the plots in the folder.
+    `table` is in Markdown, for the report and for a page of the documentation;
+    `printed` is for a terminal.
     """
-    pictures = [f"![{Path(plot).stem.replace('_', ' ')}]({plot})" for plot in plots]
+    shown = [f"![{Path(it).stem.replace('_', ' ')}]({it})" for it in pictures]
     written = f"Written by `python -m benchmarks {command}`."
-    page = [f"# {title}", written, table.strip(), *pictures, *sections]
+    where = f"## Where\n\n{setting.in_words(folder)}"
+    page = [f"# {title}", written, table.strip(), *shown, *sections, where]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TABLE).write_text(table.strip() + "\n", encoding="utf-8")
     (folder / REPORT).write_text("\n\n".join(page) + "\n", encoding="utf-8")
+    files = [f"  {folder / each}" for each in (*pictures, REPORT)]
+    return "\n".join([printed, "", "Written:", *files])
 
 
-def table(rows: Any) -> str:
-    """Return a table in Markdown of what is a `DataFrame`, or makes one, of text.
-
-    Rows come under the union of their columns, and a missing cell as nothing.
-    """
+def table(rows: Any, style: str = "pipe") -> str:
+    """Return a table of text in Markdown, or in another style of `tabulate`."""
     frame = pd.DataFrame(rows).fillna("")
-    return frame.to_markdown(index=False, disable_numparse=True)
-
-
-def notes(here: Mapping[str, Any]) -> list[str]:
-    """Return what must be said of a run that is not the full plan, or not all of it."""
-    short = "**Shortened:** fewer epochs, so that no training comes to its end."
-    return [short] * (here["plan"] != "full") + missing(here["missing"])
-
-
-def missing(names: Sequence[str]) -> list[str]:
-    """Return the paragraph that names what an interrupted run has not, if anything."""
-    return [f"**Interrupted.** Missing: {'; '.join(names)}."] if names else []
+    return frame.to_markdown(index=False, disable_numparse=True, tablefmt=style)
 
 
 def number(figure: float) -> str:
-    """Return three digits, two for the small, and never an exponent."""
+    """Return three digits, two if the figure is below 1."""
     if np.isnan(figure):
         return "?"
+    if figure >= 1e6:
+        return f"{figure:.2e}"
     if figure >= 100:
         return f"{figure:,.0f}"
     if figure >= 10:
@@ -71,14 +60,6 @@ def number(figure: float) -> str:
     return np.format_float_positional(figure, 2, fractional=False, trim="-")
 
 
-def between(lower: float, median: float, upper: float) -> str:
-    """Return the median, with the quartiles where they differ."""
-    if lower == upper:
-        return number(median)
-    return f"{number(median)} ({number(lower)} … {number(upper)})"
-
-
-def spread(losses: Any, digits: int) -> str:
-    """Return the median, with the smallest and the largest."""
-    middle, low, high = np.median(losses), np.min(losses), np.max(losses)
-    return f"{middle:.{digits}f} ({low:.{digits}f} … {high:.{digits}f})"
+def spread(row: Any) -> str:
+    """Return the median of a row, with the smallest and the largest figure."""
+    return f"{number(row.value)} ({number(row.low)}–{number(row.high)})"

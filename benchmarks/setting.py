@@ -1,42 +1,50 @@
-"""Where and when a part of a benchmark was measured, in `setting.json`."""
+"""Where, when and with which versions each part was measured, in `setting.json`."""
 
 import datetime
+import importlib.metadata
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import platform
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cpuinfo
 import psutil
 
-from benchmarks import machine
-
 FILE = "setting.json"
-WHEN = {"date": "{}", "seconds": "{:.0f} s", "load": "load before it {:.2f}"}
+PACKAGES = ("keras-textbook-opt", "keras", "tensorflow", "jax", "torch", "optax")
 
 Setting = dict[str, Any]
 
 
-@contextmanager
-def of_a_run(plan: str, **facts: Any) -> Iterator[Setting]:
-    """Give the setting of what is measured within: it knows its seconds at the end."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    start = time.perf_counter()
-    setting: Setting = {
-        "plan": plan,
-        "date": now.isoformat(timespec="seconds"),
-        "load": round(psutil.getloadavg()[0], 2),
-        "machine": machine.machine(),
-        "versions": machine.versions(),
-        **facts,
-    }
-    yield setting
-    setting["seconds"] = round(time.perf_counter() - start, 1)
+def here(plan: str) -> Setting:
+    """Return the setting of a part that starts now."""
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    load = round(psutil.getloadavg()[0], 1)
+    return {"plan": plan, "date": str(today), "load": load, "where": where()}
+
+
+@cache
+def where() -> str:
+    """Return the processor, its cores, the memory, the system and the versions."""
+    processor = cpuinfo.get_cpu_info().get("brand_raw", platform.machine())
+    memory = psutil.virtual_memory().total / 2**30
+    installed = {each.name: each.version for each in importlib.metadata.distributions()}
+    versions = [f"{name} {installed[name]}" for name in PACKAGES if name in installed]
+    machine = f"{processor}, {cores()} cores, {memory:.0f} GiB, {platform.system()}"
+    return ", ".join([machine, f"Python {platform.python_version()}", *versions])
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def read(folder: Path) -> dict[str, Setting]:
-    """Return the setting of each part that the folder holds."""
+    """Return the setting of each part in the folder."""
     file = folder / FILE
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
@@ -48,14 +56,16 @@ def write(settings: dict[str, Setting], folder: Path) -> None:
     (folder / FILE).write_text(content + "\n", encoding="utf-8")
 
 
-def in_words(setting: Setting) -> str:
-    """Return when, where and with what, as far as it is known."""
-    where = setting["machine"]
-    when = [
-        text.format(setting[name]) for name, text in WHEN.items() if name in setting
-    ]
-    versions = ", ".join(f"{name} {it}" for name, it in setting["versions"].items())
+def in_words(folder: Path) -> str:
+    """Return a sentence for a report: the plan, the times and the places."""
+    each = list(read(folder).values())
+    plans, dates, places = (
+        " and ".join(sorted({one[name] for one in each}))
+        for name in ("plan", "date", "where")
+    )
+    seconds = sum(one["seconds"] for one in each)
+    load = max((one["load"] for one in each), default=0)
     return (
-        f"{', '.join(when)}; {where['processor']}, {where['cores']} cores, "
-        f"{where['memory_gib']} GiB, {where['system']}; {versions}."
+        f"Plan: {plans}. Measured on {dates} in {seconds:,} s, with a load average of "
+        f"at most {load} before a part, on {places}."
     )

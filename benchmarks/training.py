@@ -1,8 +1,7 @@
 """A model trained from start to end in one graph, on the same batches for all."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,19 +12,12 @@ Array = npt.NDArray[Any]
 Weights = list[Array]
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one training run left behind.
+class Run(NamedTuple):
+    """The result of one training run."""
 
-    Args:
-        train_losses: The loss before each step, of shape (epochs, steps of an epoch).
-        test_losses: The loss after each epoch.
-        weights: Those at the end.
-    """
-
-    train_losses: Array
-    test_losses: Array
-    weights: Weights
+    train_losses: Array  # before each step, of shape (epochs, steps of an epoch)
+    test_losses: Array  # after each epoch
+    weights: Weights  # the last ones
 
 
 class Trainer:
@@ -33,12 +25,6 @@ class Trainer:
 
     Compiling costs as much as thousands of steps, so one trainer serves all seeds and
     all learning rates, and a whole run is one call of the graph.
-
-    Args:
-        model: The model, of any dtype.
-        optimizer: The optimizer, not yet built.
-        loss: Returns a number for the targets and the model's predictions.
-        test: The inputs and the targets of the test losses.
     """
 
     def __init__(
@@ -47,6 +33,7 @@ class Trainer:
         self._model, self._optimizer, self._loss = model, optimizer, loss
         self._test_x, self._test_y = map(tf.constant, test)
         optimizer.build(model.trainable_variables)
+        self._compiled: dict[str, Any] = {}
         self._fresh = [keras.ops.copy(variable) for variable in optimizer.variables]
 
     def train(
@@ -58,11 +45,16 @@ class Trainer:
             variable.assign(value)
         self._optimizer.learning_rate = learning_rate
         epochs = len(batches)
-        train, test = self._epochs(batches, tf.constant(epochs))
+        arguments = batches, tf.constant(epochs)
+        # TensorFlow warns if many trainers trace their functions by calling them.
+        key = str(batches.element_spec)
+        if key not in self._compiled:
+            function = tf.function(self._epochs, jit_compile=False)
+            self._compiled[key] = function.get_concrete_function(*arguments)
+        train, test = self._compiled[key](*arguments)
         weights = self._model.get_weights()
         return Run(train.numpy().reshape(epochs, -1), test.numpy(), weights)
 
-    @tf.function(jit_compile=False)
     def _epochs(self, batches: Any, epochs: Any) -> Any:
         steps = batches.element_spec[0].shape[0]
         dtype = self._test_loss().dtype
@@ -100,9 +92,8 @@ def batches(
     order = [generator.permutation(len(x))[:whole] for _ in range(epochs)]
     rows = np.stack(order).astype("int32").reshape(epochs, -1, batch_size)
     of_epoch = tf.data.Dataset.from_tensor_slices(rows)
-    return of_epoch.map(lambda rows: (tf.gather(x, rows), tf.gather(y, rows))).prefetch(
-        tf.data.AUTOTUNE
-    )
+    gathered = of_epoch.map(lambda rows: (tf.gather(x, rows), tf.gather(y, rows)))
+    return gathered.prefetch(tf.data.AUTOTUNE)
 
 
 def initial_weights(make_model: Callable[[], Any], seed: int) -> Weights:

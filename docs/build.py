@@ -1,9 +1,11 @@
-"""`python docs/build.py`: the documentation, built strictly and offline, in build/site.
+"""`python docs/build.py`: build the documentation, strictly and offline, in build/site.
 
-`--serve` shows it instead, and shows again what changes.
+`--serve` shows it in a browser instead and follows changes, without formulas.
 """
 
 import argparse
+import html
+import os
 import re
 import shutil
 import subprocess
@@ -11,19 +13,21 @@ import sys
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlparse
+
+import notebook
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "build" / "site-source"
 SITE = ROOT / "build" / "site"
-# What the pages are made of and lead to, each where it is in the tree: a link that
-# leads somewhere in a clone does so on the site.
+# The pages and all that they link to, in the folders of the repository, so that a link
+# which works in a clone works on the site.
 SHOWN = [
     "*.md",
     "LICENSE",
-    "docs/*.md",
+    "docs/**/*.md",
     "docs/*.css",
-    "docs/*.png",
+    "docs/**/*.png",
     "examples/*.py",
     "benchmarks/workers/model.py",
     "benchmarks/data/README.md",
@@ -31,24 +35,39 @@ SHOWN = [
     "benchmarks/results/*/*.png",
 ]
 PACKAGE = "keras_textbook_opt"
-PUBLIC = (PACKAGE, f"{PACKAGE}.callbacks", f"{PACKAGE}.testing")
+PUBLIC = (PACKAGE, f"{PACKAGE}.settings", f"{PACKAGE}.testing")
+DOWNLOADS = (
+    "Download [the notebook](chapter.ipynb) and [its data](boston_housing.csv) "
+    "into one folder."
+)
 
 
 def main() -> int:
-    """Build or serve; print what is wrong with the site, and return 1 if anything."""
+    """Build or serve; print the faults of the site, and return 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--serve", action="store_true", help="show it, and its changes")
+    parser.add_argument("--serve", action="store_true", help="show it in a browser")
     serve = parser.parse_args().serve
+    name_addresses()
     assemble()
     if serve:
         return zensical("serve")
     shutil.rmtree(SITE, ignore_errors=True)
     if zensical("build", "--clean", "--strict"):
         return 1
+    for page in SITE.rglob("*.html"):
+        page.write_text(finished(page.read_text()))
     wrong = [*unlisted(), *undocumented()]
     wrong += [line for check in CHECKS for line in check(SITE)]
     print(*wrong, sep="\n")
     return bool(wrong)
+
+
+def name_addresses() -> None:
+    """Set the addresses of repository and site, which GitHub's workflows know."""
+    if repository := os.environ.get("GITHUB_REPOSITORY"):
+        owner, _, name = repository.partition("/")
+        os.environ.setdefault("REPO_URL", f"https://github.com/{repository}")
+        os.environ.setdefault("SITE_URL", f"https://{owner}.github.io/{name}/")
 
 
 def assemble() -> None:
@@ -58,6 +77,29 @@ def assemble() -> None:
         link = SOURCE / file.relative_to(ROOT)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(file)
+    chapter = SOURCE / "docs" / "chapter.md"
+    chapter.unlink()
+    title, _, text = notebook.PAGE.read_text().partition("\n")
+    chapter.write_text(f"{title}\n\n{DOWNLOADS}\n{text}")
+    notebook.write(chapter.parent)
+
+
+TEX = re.compile(r'(<(div|span) class="arithmatex">)\\[\[(](.*?)\\[\])](</\2>)', re.S)
+PICTURE = re.compile(r'<img alt="[^"]*" src="([^"]+\.png)"[^>]*>')
+
+
+def finished(page: str) -> str:
+    """Return a page with its formulas as MathML, and each picture a link to itself."""
+    page = TEX.sub(lambda found: found[1] + mathml(found) + found[4], page)
+    return PICTURE.sub(lambda found: f'<a href="{found[1]}">{found[0]}</a>', page)
+
+
+def mathml(found: re.Match[str]) -> str:
+    """Return a formula of TeX as MathML, which browsers show by themselves."""
+    from latex2mathml.converter import convert
+
+    display = "block" if found[2] == "div" else "inline"
+    return convert(html.unescape(found[3]), display=display)
 
 
 def zensical(command: str, *options: str) -> int:
@@ -67,14 +109,14 @@ def zensical(command: str, *options: str) -> int:
 
 
 def unlisted() -> list[str]:
-    """Pages that nothing leads to from the list of pages."""
+    """Pages that are missing in the navigation."""
     nav = (ROOT / "mkdocs.yml").read_text()
-    pages = [page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/*.md")]
+    pages = [page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/**/*.md")]
     return [f"{page} is not in mkdocs.yml" for page in pages if f": {page}" not in nav]
 
 
 def undocumented() -> list[str]:
-    """Public names that the reference leaves out, as it does those without a text."""
+    """Public names that are missing in the reference, or have no docstring."""
     import griffe
 
     shown = inventory((SITE / "objects.inv").read_bytes())
@@ -89,7 +131,7 @@ def undocumented() -> list[str]:
 
 
 def inventory(file: bytes) -> set[str]:
-    """The names in an inventory of Sphinx's form: four lines, then zlib."""
+    """Names in an inventory in Sphinx's format: four lines, then zlib."""
     packed = file.split(b"\n", 4)[4]
     return {line.split()[0] for line in zlib.decompress(packed).decode().splitlines()}
 
@@ -116,7 +158,7 @@ class Resources(HTMLParser):
 
 
 def from_elsewhere(site: Path) -> list[str]:
-    """What pages and styles fetch from another place than the site itself."""
+    """Files that pages and styles fetch from another host."""
     wrong = []
     for file in sorted(site.rglob("*.html")):
         page = Resources()
@@ -131,16 +173,17 @@ def from_elsewhere(site: Path) -> list[str]:
 
 
 def broken(site: Path) -> list[str]:
-    """Links and pictures of pages that lead to no file of the site."""
-    wrong = []
+    """Links and pictures without a target on the site."""
+    wrong, base = [], urlparse(os.environ.get("SITE_URL", "")).path
     for file in sorted(site.rglob("*.html")):
         page = Resources()
         page.feed(file.read_text())
         for url in [*page.found, *page.links]:
             path = unquote(url.partition("#")[0].partition("?")[0])
-            target = site / path[1:] if path.startswith("/") else file.parent / path
+            inside = path.removeprefix(base).lstrip("/")
+            target = site / inside if path.startswith("/") else file.parent / path
             if not re.match(r"\w+:|//", url) and not target.exists():
-                wrong.append(f"{file}: {url} leads nowhere")
+                wrong.append(f"{file}: {url} has no target")
     return wrong
 
 
@@ -149,16 +192,29 @@ def is_elsewhere(url: str) -> bool:
     return bool(re.match(r"(https?:)?//", url))
 
 
-def raw_examples(site: Path) -> list[str]:
-    """Pages that show an example of a docstring as text: its section was not known."""
-    prompt = re.compile(r"<(p|blockquote)>\s*&gt;&gt;&gt;|(<blockquote>\s*){3}")
-    pages = sorted(site.rglob("*.html"))
-    return [
-        f"{page}: `>>>` in a text" for page in pages if prompt.search(page.read_text())
-    ]
+def badly_rendered(site: Path) -> list[str]:
+    """Text that a browser shows other than it was meant."""
+    faults = {
+        "`>>>` in a text": r"<(p|blockquote)>\s*&gt;&gt;&gt;|(<blockquote>\s*){3}",
+        "a letter with a combining hat": "\u0302",
+        "a formula in TeX": r'class="arithmatex">\\[\[(]',
+    }
+    in_reference = {"a quotation": "<blockquote>", "a numbered list": "<ol>"}
+    wrong = []
+    for page in sorted(site.rglob("*.html")):
+        of_page = faults | (in_reference if "api" in page.parts else {})
+        text = page.read_text()
+        wrong += [f"{page}: {k}" for k, v in of_page.items() if re.search(v, text)]
+    return wrong
 
 
-CHECKS = [from_elsewhere, broken, raw_examples]
+def empty_sitemap(site: Path) -> list[str]:
+    """A sitemap without addresses."""
+    sitemap = site / "sitemap.xml"
+    return [] if "<loc>" in sitemap.read_text() else [f"{sitemap}: no addresses"]
+
+
+CHECKS = [from_elsewhere, broken, badly_rendered, empty_sitemap]
 
 if __name__ == "__main__":
     sys.exit(main())

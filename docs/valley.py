@@ -13,9 +13,9 @@ from keras_textbook_opt import SGD, Adam, Momentum
 
 START, STEPS = (-9.0, 1.5), 40
 PATHS = {
-    "SGD, η = 0.4": (lambda: SGD(0.4), "tab:blue", "o"),
-    "Momentum, η = 0.3, β = 0.8": (lambda: Momentum(0.3, 0.8), "tab:orange", "s"),
-    "Adam, η = 0.3": (lambda: Adam(0.3), "tab:green", "^"),
+    "SGD, η = 0.4": (lambda: SGD(0.4), "#0072B2", "o"),
+    "Momentum, η = 0.3, β = 0.8": (lambda: Momentum(0.3, 0.8), "#D55E00", "s"),
+    "Adam, η = 0.3": (lambda: Adam(0.3), "#009E73", "^"),
 }
 
 
@@ -33,13 +33,13 @@ def path(optimizer: keras.optimizers.Optimizer) -> np.ndarray:
 def draw(file: Path) -> None:
     """Draw the valley's level lines and the three paths."""
     x, y = np.meshgrid(np.linspace(-10, 2, 300), np.linspace(-2, 2, 200))
-    figure, axes = plt.subplots(3, 1, sharex=True, figsize=(7, 6.5), dpi=110)
+    figure, axes = plt.subplots(3, 1, sharex=True, figsize=(5, 5.6), dpi=150)
     for panel, (name, (make, color, mark)) in zip(axes, PATHS.items(), strict=True):
         points = path(make())
         panel.contour(
             x, y, x**2 / 40 + 2 * y**2, levels=14, colors="0.8", linewidths=0.8
         )
-        panel.plot(*points.T, color=color, marker=mark, markersize=4, linewidth=1.2)
+        panel.plot(*points.T, color=color, marker=mark, markersize=3, linewidth=1.2)
         panel.plot(0, 0, "k*", markersize=10)
         x_end, y_end = points[-1]
         loss = x_end**2 / 40 + 2 * y_end**2

@@ -1,10 +1,10 @@
-"""Split a model over the devices of JAX, save it as it is split, and go on.
+"""Split a model over the devices of JAX, save it in its parts, and resume.
 
     python examples/jax_sharded.py build/sharded
 
 The kernels are split by columns along the axis `model`; so are Adam's slots, which are
 created beside them, and no process ever holds all of either. Here eight devices are
-threads of one processor; on a machine with eight GPUs take the `XLA_FLAGS` away.
+threads of one processor; on a machine with eight GPUs remove the `XLA_FLAGS`.
 """
 
 import os
@@ -36,7 +36,7 @@ def make_model() -> keras.Model:
         keras.layers.Dense(WIDTH, activation="relu", name=f"hidden_{k}") for k in (1, 2)
     ]
     logits = keras.layers.Dense(CLASSES, name="logits")
-    # What Orbax writes is found again by the names of the model and of the optimizer.
+    # Orbax finds values by the names of the model and of the optimizer.
     model = keras.Sequential([*hidden, logits], name="classifier")
     model.build((None, 32))
     model.compile(

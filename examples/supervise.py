@@ -1,9 +1,9 @@
-"""Train with N workers on this machine; if one dies, start all of them again.
+"""Train with N workers on this machine, and restart all of them if one dies.
 
     python examples/supervise.py 2 build/towers --kill-after-epoch 2
 
-TensorFlow's workers cannot go on without one of them, nor take it back: all are
-stopped, and started again from their last save.
+TensorFlow's workers cannot continue without one of them, and a restarted worker cannot
+rejoin. So all are stopped, and started again from their last save.
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """One worker of many that train a two-tower retrieval model: see supervise.py.
 
-Each user and each item has a row in a table, of which a batch looks up few: `Adam` is
-lazy and costs the rows touched, on the wire too. The workers save after every epoch.
-Started again, they go on as if nothing had happened: a step draws by its number alone.
+Each user and each item has a row in a table, of which a batch looks up few. `Adam` is
+lazy: a step computes and sends only these rows. The workers save after every epoch.
+After a restart they resume as if nothing had happened, because the data of a step
+depend only on its number.
 """
 
 import hashlib

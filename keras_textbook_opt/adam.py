@@ -91,7 +91,9 @@ class Adam(TextbookOptimizer):
 
     def apply_dense(self, g, θ, η_t, m, v, v_max=None):
         # As scalars of g's dtype, β and 1 − β add up to 1.
-        β_1, β_2 = (ops.cast(β, g.dtype) for β in (self.beta_1, self.beta_2))
+        β_1, β_2 = (
+            ops.convert_to_tensor(β, g.dtype) for β in (self.beta_1, self.beta_2)
+        )
         # m ← β₁·m + (1 − β₁)·g
         m = β_1 * m + (1 - β_1) * g
         # v ← β₂·v + (1 − β₂)·g²

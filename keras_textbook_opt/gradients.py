@@ -34,7 +34,9 @@ class Dense(NamedTuple):
     def values(self) -> Any:
         """The gradient, multiplied out, in its compute dtype."""
         x = ops.cast(self.unscaled, compute_dtype(self.unscaled))
-        return x if self.scale is None else x * ops.cast(self.scale, x.dtype)
+        return (
+            x if self.scale is None else x * ops.convert_to_tensor(self.scale, x.dtype)
+        )
 
     def with_values(self, values: Any) -> Dense:
         return Dense(values)
@@ -100,7 +102,7 @@ class Rows:
 
     def __mul__(self, factor: Any) -> Rows:
         """Linear, so that the repeats need not be merged for it."""
-        factor = ops.cast(factor, self._values.dtype)
+        factor = ops.convert_to_tensor(factor, self._values.dtype)
         rows = Rows(self._indices, self._values * factor)
         if "_merged" in self.__dict__:
             rows.__dict__["_merged"] = (self.indices, self.values * factor)
@@ -108,7 +110,9 @@ class Rows:
 
     def take(self, place: Any) -> Any:
         """These rows of a variable or tensor."""
-        return tf.gather(getattr(place, "value", place), self.indices)
+        if isinstance(place, keras.Variable):
+            place = place.value
+        return tf.gather(place, self.indices)
 
     def to_dense(self, shape: Any) -> Any:
         """The same gradient as one tensor of `shape`, zeros included."""

@@ -45,7 +45,7 @@ class Settings(TypedDict, total=False):
         ema_momentum: The decay rate of the average, in `[0, 1]`.
         ema_overwrite_frequency: The number of updates, >= 1, after which the average
             replaces the variable during training; `None` for never.
-        loss_scale_factor: > 0 or `None`. The loss is multiplied by it, the gradients
+        loss_scale_factor: A number > 0 or `None`. The loss is multiplied by it, the gradients
             are divided by it.
         gradient_accumulation_steps: An integer `n` >= 2 or `None`. Variables are updated
             once in `n` micro-batches, with the mean of their gradients: as with one
@@ -175,7 +175,7 @@ class Real(Setting):
         self.below, self.at_most = below, at_most
         limits = {">": above, ">=": at_least, "<": below, "<=": at_most}
         known = [f"{sign} {x:g}" for sign, x in limits.items() if math.isfinite(x)]
-        self.expected = " and ".join(["a finite number", *known])
+        self.expected = f"a finite number {' and '.join(known)}".strip()
 
     def checked(self, name: str, value: Any) -> float:
         number = _number(value)

@@ -1,13 +1,11 @@
-"""The table, and its split into rows to train on and rows to test on."""
+"""The chapter's data, split into rows to train on and to test on, and its network."""
 
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-
-from benchmarks.training import Array
 
 TABLE = Path(__file__).parents[1] / "data" / "boston_housing.csv"
 
@@ -15,10 +13,10 @@ TABLE = Path(__file__).parents[1] / "data" / "boston_housing.csv"
 class Split(NamedTuple):
     """Features of shape (rows, 13) and targets of shape (rows,), in 1000 $."""
 
-    x_train: Array
-    y_train: Array
-    x_test: Array
-    y_test: Array
+    x_train: Any
+    y_train: Any
+    x_test: Any
+    y_test: Any
 
 
 @cache
@@ -28,3 +26,12 @@ def shipped() -> Split:
     np.random.RandomState(113).shuffle(table)
     train, test = np.split(table, [int(0.8 * len(table))])
     return Split(train[:, :-1], train[:, -1], test[:, :-1], test[:, -1])
+
+
+def mlp(dtype: str = "float32") -> Any:
+    """Return the chapter's network: 13 inputs as they are, 4 ReLU units, 1 output."""
+    import keras
+
+    hidden = keras.layers.Dense(4, activation="relu", dtype=dtype)
+    last = keras.layers.Dense(1, dtype=dtype)
+    return keras.Sequential([keras.Input((13,), dtype=dtype), hidden, last])

@@ -1,88 +1,61 @@
-"""The benchmark's parts: each contender, put to the checks."""
+"""The parts of the benchmark: each optimizer, on which all checks are run."""
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
+import keras
 import pandas as pd
-from rich.console import Console
 
-from benchmarks import machine, setting, suite
-from benchmarks.conformance import pages, results
-from benchmarks.conformance.contenders import CONTENDERS, PACKAGES
-from benchmarks.suite import Advance, Part
-from keras_textbook_opt.testing import CHECKS, check_optimizer, registry
+import keras_textbook_opt as ours
+from benchmarks.conformance import results
+from benchmarks.suite import QUICK, Parts
+from keras_textbook_opt.testing import CHECKS, check_optimizer
 
-
-@dataclass(frozen=True)
-class Plan:
-    """Which optimizers of each house are put to which checks; to all with `None`."""
-
-    name: str
-    contenders: Mapping[str, Mapping[str, Any]]
-    select: list[str] | None = None
-
-
-ONE_OF_EACH = {house: dict([*kinds.items()][:1]) for house, kinds in CONTENDERS.items()}
-FULL = Plan("full", CONTENDERS)
-QUICK = Plan("quick", ONE_OF_EACH, select=["contract"])
-
-
-def carry_out(
-    plan: Plan,
-    folder: Path,
-    console: Console,
-    only: Sequence[str] | None = None,
-    select: list[str] | None = None,
-) -> int:
-    """Put those of `only`, or all, to the checks, and return the exit code.
-
-    What the folder has of other optimizers and other checks stays.
-    """
-    select = select or plan.select
-    count = len(registry.selected(select))
-    parts = [
-        Part(
-            f"{house}: {name}",
-            count,
-            partial(put_to_checks, make, (house, name), select, folder),
-        )
-        for house, kinds in plan.contenders.items()
-        for name, make in kinds.items()
-        if not only or house in only or name in only
-    ]
-    versions = machine.versions((*machine.PACKAGES, *PACKAGES))
-    facts = {"versions": versions, "checker": fingerprint()}
-    with setting.of_a_run(plan.name, **facts) as run:
-        found, run["missing"] = suite.in_turn(parts, console)
-    if found:
-        setting.write({suite.RUN: run}, folder)
-        print(pages.publish(folder), flush=True)
-    return suite.ended(found, run["missing"], folder, console)
+# Keras's classes that step with another one's equation, or with none.
+WITHOUT = ("Optimizer", "OptimizerMap", "MultiOptimizer", "LossScaleOptimizer")
+# Packages for Keras 3 that are checked if they are installed.
+PACKAGES = {"zengrad-tensorflow": ("zengrad_tensorflow", "ZenGrad")}
+CONTENDERS: dict[str, Any] = {
+    "this package: SGD": ours.SGD,
+    "this package: Momentum": ours.Momentum,
+    "this package: Momentum, nesterov": partial(ours.Momentum, nesterov=True),
+    "this package: Momentum, lazy": partial(ours.Momentum, sparse_update="lazy"),
+    "this package: Adam": ours.Adam,
+    "this package: Adam, amsgrad": partial(ours.Adam, amsgrad=True),
+    "this package: Adam, lazy": partial(ours.Adam, sparse_update="lazy"),
+    **{
+        f"keras.optimizers: {name}": kind
+        for name, kind in vars(keras.optimizers).items()
+        if isinstance(kind, type) and name not in WITHOUT
+    },
+    **{
+        f"from a package: {package}": getattr(import_module(module), name)
+        for package, (module, name) in PACKAGES.items()
+        if find_spec(module)
+    },
+}
+store = results.store
+GROUPS = {check.__name__: check.__module__.rpartition(".")[2] for check in CHECKS}
 
 
-def put_to_checks(
-    make: Callable[..., Any],
-    who: tuple[str, str],
-    select: list[str] | None,
-    folder: Path,
-    advance: Advance,
-) -> None:
-    """Put an optimizer to the checks, and the results into the folder at once."""
-    found = check_optimizer(
-        make, on_fail=None, on_skip=None, select=select, callback=lambda **_: advance(1)
+def parts(plan: str) -> Parts:
+    """Return a part for each optimizer; the quick plan runs few checks."""
+    quick = [name for name in GROUPS if GROUPS[name] == "contract"]
+    select = quick if plan == QUICK else None
+    return {name: partial(check, make, select) for name, make in CONTENDERS.items()}
+
+
+def check(make: Any, select: list[str] | None = None) -> pd.DataFrame:
+    """Return the results of all checks of an optimizer, or of the selected ones."""
+    found = check_optimizer(make, on_fail=None, on_skip=None, select=select)
+    names = [line["check_name"] for line in found]
+    return pd.DataFrame(
+        {
+            "group": [GROUPS[name] for name in names],
+            "check": names,
+            "status": [line["status"] for line in found],
+            "said": [line["exception"] for line in found],
+        }
     )
-    new = pd.DataFrame(found).assign(house=who[0], optimizer=who[1])
-    new["said"] = [str(each or "") for each in new["exception"]]
-    new = new.rename(columns={"check_name": "check"})[results.COLUMNS].round(1)
-    checks = [check.__name__ for check in CHECKS]
-    results.write(results.merged(results.read(folder), new, checks), folder)
-
-
-def fingerprint() -> str:
-    """Return twelve digits that change with the checker's code."""
-    files = sorted(Path(registry.__file__).parent.rglob("*.py"))
-    return hashlib.sha256(b"".join(map(Path.read_bytes, files))).hexdigest()[:12]

@@ -1,77 +1,62 @@
-"""The pages of the results: how many promises each optimizer keeps, and which not."""
+"""The report of the results: how many checks each optimizer fails, and which."""
 
-import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib import pyplot as plt
 
-from benchmarks import report, setting, suite
+from benchmarks import figures, report
 from benchmarks.conformance import results
+from benchmarks.figures import WIDTH
 
-SIGNS = {"passed": "✓", "failed": "**✗**", "skipped": "·", "xfail": "x"}
-LEGEND = "✓ passed, **✗** failed, · proves nothing here"
+PICTURE = "groups.png"
 MEANING = (
-    "What each check promises, and how to mend what fails: "
-    "[docs/checks.md](../../../docs/checks.md)."
+    "[The checks](../../../docs/checks.md). A skipped check does not apply to the "
+    "optimizer. [results.csv](results.csv) has the message of each failure."
 )
 
 
 def publish(folder: Path) -> str:
-    """Write the pages of the folder's results, and return what to say."""
-    found, here = results.read(folder), setting.read(folder)[suite.RUN]
-    said, versions = counts(found), here["versions"]
-    about = (
-        f"Keras {versions['keras']} on TensorFlow {versions['tensorflow']}; the "
-        f"checker's code has the fingerprint `{here['checker']}`. {LEGEND}."
-    )
-    houses = list(found.groupby("house", sort=False))
-    matrices = [f"### {house}\n\n{matrix(of_house)}" for house, of_house in houses]
-    report.write(
+    """Write the report and the picture, and return the text to print."""
+    found = results.read(folder)
+    figures.save(_picture(found), folder / PICTURE)
+    said = counts(found)
+    return report.write(
         folder,
-        title="Which promises an optimizer keeps",
+        title="Checks of optimizers",
         command="conformance",
-        table="\n\n".join([about, said, *report.missing(here["missing"]), *matrices]),
-        sections=[
-            MEANING,
-            *(
-                f"## What failed: {house}\n\n{failures(of_house)}"
-                for house, of_house in houses
-                if "failed" in set(of_house["status"])
-            ),
-        ],
+        table=report.table(said),
+        printed=report.table(said, "simple"),
+        pictures=[PICTURE],
+        sections=[MEANING],
     )
-    return said
 
 
-def counts(found: pd.DataFrame) -> str:
-    """Return a line an optimizer: how many checks said what, and their time."""
+def counts(found: pd.DataFrame) -> pd.DataFrame:
+    """Return a line for each optimizer, with the numbers of checks."""
     who = (found["house"] + ": " + found["optimizer"]).rename("optimizer")
-    table = pd.crosstab(who, found["status"]).reindex(
-        index=who.unique(), columns=["passed", "failed", "skipped"], fill_value=0
-    )
-    seconds = found["seconds"].groupby(who).agg(lambda of_one: sum(of_one))
-    table["seconds"] = seconds.map("{:.0f}".format)
-    return report.table(table.reset_index())
+    columns = ["passed", "failed", "skipped"]
+    table = pd.crosstab(who, found["status"])
+    return table.reindex(
+        index=who.unique(), columns=columns, fill_value=0
+    ).reset_index()
 
 
-def matrix(of_house: pd.DataFrame) -> str:
-    """Return a line a check, a column an optimizer."""
-    signs = of_house.assign(sign=of_house["status"].map(SIGNS))
-    wide = signs.pivot(index="check", columns="optimizer", values="sign")
-    wide = wide.loc[of_house["check"].unique(), of_house["optimizer"].unique()]
-    return report.table(wide.reset_index())
-
-
-def failures(of_house: pd.DataFrame) -> str:
-    """Return a line for each optimizer and each check that failed on it."""
-    failed = of_house[of_house["status"] == "failed"]
-    return "\n".join(
-        f"- {each.optimizer}, `{each.check}`: {_what_came(str(each.said))}"
-        for each in failed.itertuples()
-    )
-
-
-def _what_came(said: str) -> str:
-    came = " ".join(said.partition("\nTo mend it: ")[0].split())
-    # A number that is an address or a counter changes from run to run.
-    return re.sub(r"\b(\w+?)_\d+/", r"\1/", came)
+def _picture(found: pd.DataFrame) -> Any:
+    """Draw a heat map: the share of failed checks, by optimizer and group."""
+    judged = found[found["status"] != "skipped"]
+    failed = judged["status"].eq("failed")
+    shares = failed.groupby([judged["optimizer"], judged["group"]], sort=False).mean()
+    table = shares.unstack().reindex(found["optimizer"].unique())
+    table = table[[group for group in found["group"].unique() if group in table]]
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.8 + 0.28 * len(table)))
+    axes.imshow(table, cmap="Oranges", vmin=0, vmax=1.2, aspect="auto")
+    for (line, column), share in table.stack().items():
+        at = table.columns.get_loc(column), table.index.get_loc(line)
+        axes.text(*at, f"{share:.0%}" if share else "·", ha="center", va="center")
+    axes.set_xticks(range(len(table.columns)), table.columns, rotation=60, ha="right")
+    axes.set_yticks(range(len(table)), table.index)
+    axes.grid(visible=False)
+    axes.set_title("Failed checks by group, on TensorFlow (· none)")
+    return figure

@@ -1,41 +1,58 @@
-"""What the checks said, as a table: a line for each optimizer and check."""
+"""The results of the checks: a line for each check, a column for each optimizer.
 
-from collections.abc import Sequence
+A passed check is `.`, a skipped one `-`; a failed one holds its message in short.
+"""
+
+import re
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.rows import FILE
 
-WHO = ["house", "optimizer"]
-COLUMNS = [*WHO, "check", "status", "seconds", "said"]
+SIGNS = {"passed": ".", "skipped": "-"}
+LONGEST = 100
+
+
+def wide(folder: Path) -> pd.DataFrame:
+    """Return the table as it is written, its lines named by group and check."""
+    if not (folder / FILE).exists():
+        return pd.DataFrame()
+    index = ["group", "check"]
+    return pd.read_csv(folder / FILE, keep_default_na=False, dtype=str, index_col=index)
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """Return the results of the folder, none where there are none."""
-    if not (folder / FILE).exists():
-        return pd.DataFrame(columns=COLUMNS)
-    return pd.read_csv(folder / FILE, keep_default_na=False)
+    """Return a line for each optimizer and check, with its status and message."""
+    long = wide(folder).reset_index().melt(["group", "check"], value_name="said")
+    names = long.pop("variable").str.split(": ", n=1, expand=True)
+    long[["house", "optimizer"]] = names
+    status = {sign: name for name, sign in SIGNS.items()}
+    long["status"] = long["said"].map(status).fillna("failed")
+    long["said"] = long["said"].mask(long["status"] != "failed", "")
+    return long
 
 
-def merged(old: pd.DataFrame, new: pd.DataFrame, checks: Sequence[str]) -> pd.DataFrame:
-    """Return both, the new results in the place of old ones of the same check.
+def store(folder: Path, optimizer: str, found: pd.DataFrame) -> None:
+    """Write the results of an optimizer into its column; the others stay.
 
-    The optimizers of a house stand together in the order in which they came, and the
-    checks in the order given; what is no check any more is left out.
+    Checks that no longer exist are dropped; a new one is skipped elsewhere.
     """
-    both = pd.concat([each for each in (old, new) if len(each)], ignore_index=True)
-    order = pd.DataFrame(
-        {
-            "house": both.groupby("house", sort=False).ngroup(),
-            "optimizer": both.groupby(WHO, sort=False).ngroup(),
-            "check": both["check"].map({name: k for k, name in enumerate(checks)}),
-        }
-    )
-    known = order.dropna().drop_duplicates(keep="last")
-    return both.loc[known.sort_values([*WHO, "check"]).index].reset_index(drop=True)
-
-
-def write(results: pd.DataFrame, folder: Path) -> None:
+    cells = found["status"].map(SIGNS).fillna(found["said"].map(short))
+    new = found.assign(cell=cells).set_index(["group", "check"])["cell"]
+    all_of_them = wide(folder)
+    if len(all_of_them):
+        kept = all_of_them.reindex(new.index, fill_value=SIGNS["skipped"])
+        table = kept.assign(**{optimizer: new})
+    else:
+        table = new.to_frame(optimizer)
     folder.mkdir(parents=True, exist_ok=True)
-    results.to_csv(folder / FILE, index=False)
+    table.to_csv(folder / FILE)
+
+
+def short(message: str) -> str:
+    """Return the start of a failure's message."""
+    compared = " ".join(str(message).partition("\nTo ")[0].split())
+    # A number that is a counter or an address changes from run to run.
+    compared = re.sub(r"\b(\w+?)_\d+/", r"\1/", compared)
+    return compared if len(compared) <= LONGEST else compared[: LONGEST - 1] + "…"

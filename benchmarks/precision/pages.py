@@ -1,125 +1,112 @@
-"""The pages of the results: the table of all variants, and the verdict."""
+"""The report of the results: the table of all variants, and the picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
 
-from benchmarks import report, rows, setting, suite
-from benchmarks.precision import plots
-from benchmarks.precision.lines import TOLERANCE, lines
-from benchmarks.precision.measure import EPOCHS, PARAMETERS, SECONDS, STEPS
-from benchmarks.precision.tasks import TASKS
-from benchmarks.precision.variants import WITHOUT_CARRY
-from benchmarks.setting import Setting
+from benchmarks import figures, report, rows
+from benchmarks.precision import variants
+from benchmarks.precision.variants import NARROW, OPTIMIZERS, TOLERANCE, WITHOUT_CARRY
 
+PICTURE = "final_losses.png"
+TITLES = {
+    "boston": "Boston MLP, standardised inputs",
+    "embedding": "embedding classifier, generated data",
+    "transformer": "small Transformer, generated data",
+}
 LEGEND = (
-    "*Final loss*: over all training data after the last step, of the weights in a "
-    "model of float32, so that only training differs: median (smallest … largest) over "
-    "{seeds} seeds; in (1000 $)² for Boston, in nats for the others. *From float32*: "
-    "the median's distance from that of the same optimizer in float32 "
-    f"(`{WITHOUT_CARRY}` from `Adam`); *by seed*: the smallest and the largest of the "
-    f"seeds' distances. *Within {TOLERANCE:.0%}*: the verdict, on the medians, for "
-    "what is promised; the other lines are there to be compared with. *Weights moved*: "
-    "the share that training changed, in the seed where it is largest. No run has a "
-    "loss scale."
+    "*Final loss*: over all training data, of the last weights in a model of float32: "
+    "median (smallest–largest) over the seeds. *From float32*: the distance of the "
+    f"medians from that of the same optimizer in float32 (`{WITHOUT_CARRY}` from "
+    "`Adam`), and its range over the seeds. The whole model is in the dtype; all start "
+    "from the same weights, rounded, with the same batches. No run has a loss scale."
 )
-HOW = (
-    "The whole model is in the dtype: weights, activations and gradients; the loss "
-    "itself is computed in float32, as `keras.losses` do. All dtypes start from the "
-    "same weights, rounded, and see the same batches in the same order. The learning "
-    "rates were chosen in float32."
-)
+COLORS = {"bfloat16": figures.BLUE, "float16": figures.ORANGE}
 
 
 def publish(folder: Path) -> str:
-    """Write the pages and the plots of the folder's rows, and return what to say."""
-    found, here = rows.read(folder), setting.read(folder)[suite.RUN]
-    measured = lines(found)
-    plots.write(found, measured, folder)
-    shown, answer = table(measured, here), verdict(measured)
-    report.write(
+    """Write the report and the picture, and return the text to print."""
+    found = rows.read(folder)
+    figures.save(_picture(found), folder / PICTURE)
+    cells = pd.DataFrame(lines(found))
+    short = cells.drop(columns=["final loss"])
+    return report.write(
         folder,
-        title="Three dtypes: float32, bfloat16, float16",
+        title="Training in float32, bfloat16 and float16",
         command="precision",
-        table=shown,
-        plots=plots.NAMES,
-        sections=[
-            f"## Within 5 % of float32?\n\n{answer}",
-            f"## Where and how\n\n{HOW}",
-            _tasks(found),
-            f"Seeds {', '.join(map(str, here['seeds']))}. {setting.in_words(here)}",
-        ],
+        table=f"{report.table(cells)}\n\n{LEGEND}",
+        printed=f"{report.table(short, 'simple')}\n\n{verdict(found)}",
+        pictures=[PICTURE],
+        sections=[f"## Within 5 % of float32?\n\n{verdict(found)}"],
     )
-    return f"{shown}\n\n{answer}"
 
 
-def table(measured: pd.DataFrame, here: Setting) -> str:
-    """Return the table of all tasks, with what it needs to be read."""
-    cells = report.table([_cells(line) for line in measured.to_dict("records")])
-    legend = LEGEND.format(seeds=len(here["seeds"]))
-    return "\n\n".join([cells, legend, *report.notes(here)])
+def lines(found: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """Yield a line of the table for each task and variant."""
+    for (task, subject), its_rows in found.groupby(["part", "subject"], sort=False):
+        by_case = its_rows.set_index("case")
+        optimizer, _, dtype = str(subject).rpartition(", ")
+        final = by_case.loc[variants.FINAL]
+        yield {
+            "task": str(task),
+            "optimizer": optimizer.replace("keras.optimizers", "keras"),
+            "dtype": dtype,
+            "final loss": report.spread(final) if np.isfinite(final.value) else "none",
+            "from float32": _distance(by_case),
+        }
 
 
-def _cells(line: Mapping[Any, Any]) -> dict[str, str]:
-    near = "yes" if line["near"] else "**no**"
-    return {
-        "task": line["task"].title,
-        "optimizer": f"`{line['optimizer']}`",
-        "dtype": line["dtype"],
-        "η": f"{line['task'].learning_rate(line['optimizer']):g}",
-        "final loss": _spread(line["final"]),
-        "from float32": _signed(line["from_float32"]) if line["compared"] else "",
-        "by seed": _range(line["by_seed"]),
-        f"within {TOLERANCE:.0%}": near if line["promised"] else "",
-        "weights moved": f"{line['moved']:.1%}" if line["moved"] else "none",
-    }
+def _distance(by_case: pd.DataFrame) -> str:
+    if variants.FROM_WIDE not in by_case.index:
+        return ""
+    row = by_case.loc[variants.FROM_WIDE]
+    if not np.isfinite(row.value):
+        return "not finite"
+    return f"{row.value:+.1%} ({row.low:+.1%} … {row.high:+.1%})"
 
 
-def verdict(measured: pd.DataFrame) -> str:
+def verdict(found: pd.DataFrame) -> str:
     """Return whether 16 bits come near to float32 wherever they should."""
-    judged = measured[measured["promised"]]
-    missed = judged[~judged["near"]]
-    named = [
-        f"{line['name']} ({_signed(line['from_float32'])})"
-        for line in missed.to_dict("records")
-    ]
-    answer = f"**No**, not in: {'; '.join(named)}." if named else "Yes."
-    finite = judged["from_float32"].dropna()
-    farthest = max(finite, key=abs, default=None)
-    away = "" if farthest is None else f"; the farthest is {farthest:+.2%} away"
-    changed = judged[judged["near_in_own"] != judged["near"]]["name"]
-    own = f"another verdict in: {'; '.join(changed)}"
+    promised = [f"{name}, {dtype}" for name in variants.PROMISED for dtype in NARROW]
+    distances = rows.find(found, case=variants.FROM_WIDE)
+    judged = distances[distances["subject"].isin(promised)]
+    near = judged["value"].abs() <= TOLERANCE
+    missed = "; ".join((judged["part"] + ", " + judged["subject"])[~near])
+    answer = f"**No**, not in: {missed}." if missed else "Yes."
     return (
-        f"{answer} Of {len(judged)} combinations of a task, `Adam` or `Momentum`, and "
-        f"bfloat16 or float16, {len(judged) - len(missed)} end with a loss whose "
-        f"median over the seeds is at most {TOLERANCE:.0%} from float32's, above or "
-        f"below{away}. Evaluated in its own dtype instead of float32, a model gets "
-        f"{own if len(changed) else 'the same verdict'}."
+        f"{answer} Of {len(judged)} combinations of a task, `Adam` or `Momentum`, and\n"
+        f"bfloat16 or float16, {near.sum()} end with a median loss within 5 % of that "
+        "in float32."
     )
 
 
-def _tasks(found: pd.DataFrame) -> str:
-    figures = rows.find(found, subject="").pivot(
-        index="part", columns="case", values="value"
-    )[[PARAMETERS, EPOCHS, STEPS, SECONDS]]
-    titles = {task.name: task.title for task in TASKS}
-    named = figures.rename(index=titles, columns={SECONDS: "seconds, all runs"})
-    return report.table(named.map("{:,.0f}".format).rename_axis("task").reset_index())
-
-
-def _spread(losses: Sequence[float]) -> str:
-    if broken := np.count_nonzero(~np.isfinite(losses)):
-        return f"not finite in {broken} of {len(losses)} seeds"
-    return report.spread(losses, 4)
-
-
-def _range(distances: Sequence[float]) -> str:
-    finite = [each for each in distances if np.isfinite(each)]
-    return f"{_signed(min(finite))} … {_signed(max(finite))}" if finite else ""
-
-
-def _signed(distance: float) -> str:
-    return f"{distance:+.2%}" if np.isfinite(distance) else "not finite"
+def _picture(found: pd.DataFrame) -> Any:
+    """Draw the distance of each variant from float32, a panel for each task."""
+    figure, grid = plt.subplots(3, 1, figsize=(figures.WIDTH, 7.5), sharex=True)
+    distances = rows.find(found, case=variants.FROM_WIDE)
+    for axes, (task, title) in zip(grid, TITLES.items()):
+        near = f"within {TOLERANCE:.0%}"
+        axes.axvspan(-TOLERANCE, TOLERANCE, color=figures.GREEN, alpha=0.15, label=near)
+        row: Any
+        for row in rows.find(distances, part=task).itertuples():
+            optimizer, _, dtype = row.subject.rpartition(", ")
+            y = OPTIMIZERS.index(optimizer) + (0.15 if dtype == "float16" else -0.15)
+            look = {"color": COLORS[dtype]}
+            axes.plot([row.low, row.high], [y, y], lw=2, **look)
+            axes.plot(row.value, y, "o", label=dtype, **look)
+            if np.isnan(row.value):
+                axes.text(0.06, y, f"{dtype}: not finite", va="center")
+        axes.set_yticks(range(len(OPTIMIZERS)), OPTIMIZERS)
+        axes.set_ylim(len(OPTIMIZERS) - 0.5, -0.5)
+        axes.set_title(title)
+        axes.set_xscale("symlog", linthresh=TOLERANCE)
+        axes.set_xticks([-0.2, -0.05, 0, 0.05, 0.2, 1, 10, 100])
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0%}")
+    grid[-1].set_xlabel("final loss over that in float32, less 1 (symmetric log scale)")
+    figures.legend_below(figure)
+    figure.suptitle("Training in 16 bits: distance of the final loss from float32")
+    return figure

@@ -6,32 +6,24 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, losses, ops
+from keras import layers, losses
 
-from benchmarks.boston.data import shipped
-from benchmarks.boston.train import mlp
+from benchmarks.boston.data import mlp, shipped
 from benchmarks.training import Array
 
+TOKENS, LENGTH, LAG = 16, 12, 3
+CROSS_ENTROPY = losses.SparseCategoricalCrossentropy(from_logits=True)
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+
+@dataclass(frozen=True, eq=False)
 class Task:
-    """What to train. All seeds see the same data, in their own order.
-
-    Args:
-        data: Returns the inputs and the targets to train on.
-        model: Returns the model of a dtype, which is float32 unless it is given.
-        loss: The loss; its arithmetic is float32 in every dtype.
-        unit: Of the loss.
-        learning_rates: Those of `Adam`, also for its variants, and of `Momentum`.
-    """
+    """What to train. All seeds see the same data, in their own order."""
 
     name: str
-    title: str
     data: Callable[[], tuple[Array, Array]]
-    model: Callable[..., Any]
-    loss: losses.Loss
-    unit: str
-    learning_rates: dict[str, float]
+    model: Callable[..., Any]  # of a dtype
+    loss: losses.Loss  # computed in float32 in every dtype
+    learning_rates: dict[str, float]  # of `Adam`, also for its variants, and `Momentum`
     epochs: int
     batch_size: int = 32
 
@@ -58,52 +50,35 @@ def bags() -> tuple[Array, Array]:
 
 
 def classifier(dtype: str = "float32") -> Any:
-    """Return an embedding, its mean over the bag, and a layer over that.
-
-    Its gradient names the rows that a batch reads.
-    """
-    return keras.Sequential(
-        [
-            keras.Input((16,), dtype="int32"),
-            layers.Embedding(1000, 16, dtype=dtype),
-            layers.GlobalAveragePooling1D(dtype=dtype),
-            layers.Dense(4, dtype=dtype),
-        ]
-    )
+    """Return an embedding, whose gradient is rows, its mean, and a layer over that."""
+    embedding = layers.Embedding(1000, 16, dtype=dtype)
+    mean = layers.GlobalAveragePooling1D(dtype=dtype)
+    last = layers.Dense(4, dtype=dtype)
+    return keras.Sequential([keras.Input((16,), dtype="int32"), embedding, mean, last])
 
 
 def sequences() -> tuple[Array, Array]:
     """Return sequences and their next tokens.
 
-    A token is, up to noise, the successor of the one `lag` places before it.
+    A token is, up to noise, the successor of the one `LAG` places before it.
     """
-    tokens, length, lag = 16, 12, 3
     generator = np.random.default_rng(0)
-    successor = generator.permutation(tokens)
-    drawn = generator.integers(0, tokens, (1024, length + 1))
+    successor = generator.permutation(TOKENS)
+    drawn = generator.integers(0, TOKENS, (1024, LENGTH + 1))
     random = generator.random(drawn.shape) < 0.2
-    for t in range(lag, length + 1):
-        follows = successor[drawn[:, t - lag]]
+    for t in range(LAG, LENGTH + 1):
+        follows = successor[drawn[:, t - LAG]]
         drawn[:, t] = np.where(random[:, t], drawn[:, t], follows)
     drawn = drawn.astype("int32")
     return drawn[:, :-1], drawn[:, 1:]
 
 
-class PositionEmbedding(layers.Layer):
-    """Adds a vector of its own to each position."""
-
-    def build(self, shape: Any) -> None:
-        self.table = self.add_weight(shape=shape[1:], initializer="uniform")
-
-    def call(self, x: Any) -> Any:
-        return x + ops.convert_to_tensor(self.table)
-
-
 def transformer(dtype: str = "float32") -> Any:
     """Return a Transformer of one block, each normalisation before its layer."""
-    tokens = keras.Input((12,), dtype="int32")
-    x = layers.Embedding(16, 32, dtype=dtype)(tokens)
-    x = PositionEmbedding(dtype=dtype)(x)
+    tokens = keras.Input((LENGTH,), dtype="int32")
+    places = keras.ops.zeros_like(tokens) + keras.ops.arange(LENGTH)
+    x = layers.Embedding(TOKENS, 32, dtype=dtype)(tokens)
+    x = layers.Add(dtype=dtype)([x, layers.Embedding(LENGTH, 32, dtype=dtype)(places)])
     normal = layers.LayerNormalization(dtype=dtype)(x)
     attention = layers.MultiHeadAttention(2, 16, dtype=dtype)
     x = layers.Add(dtype=dtype)([x, attention(normal, normal, use_causal_mask=True)])
@@ -111,40 +86,12 @@ def transformer(dtype: str = "float32") -> Any:
     hidden = layers.Dense(128, activation="relu", dtype=dtype)(hidden)
     hidden = layers.Dense(32, dtype=dtype)(hidden)
     x = layers.LayerNormalization(dtype=dtype)(layers.Add(dtype=dtype)([x, hidden]))
-    return keras.Model(tokens, layers.Dense(16, dtype=dtype)(x))
+    return keras.Model(tokens, layers.Dense(TOKENS, dtype=dtype)(x))
 
 
-CROSS_ENTROPY = losses.SparseCategoricalCrossentropy(True, name="cross-entropy")
+SQUARED, RATES = losses.MeanSquaredError(), {"Adam": 3e-3, "Momentum": 0.1}
 TASKS = (
-    Task(
-        name="boston",
-        title="Boston MLP, standardised inputs",
-        data=boston,
-        model=mlp,
-        loss=losses.MeanSquaredError(),
-        unit="(1000 $)²",
-        learning_rates={"Adam": 1e-2, "Momentum": 1e-3},
-        epochs=200,
-    ),
-    Task(
-        name="embedding",
-        title="embedding classifier, generated data",
-        data=bags,
-        model=classifier,
-        loss=CROSS_ENTROPY,
-        unit="nats",
-        learning_rates={"Adam": 3e-3, "Momentum": 1.0},
-        epochs=10,
-        batch_size=64,
-    ),
-    Task(
-        name="transformer",
-        title="small Transformer, generated data",
-        data=sequences,
-        model=transformer,
-        loss=CROSS_ENTROPY,
-        unit="nats",
-        learning_rates={"Adam": 3e-3, "Momentum": 0.1},
-        epochs=15,
-    ),
+    Task("boston", boston, mlp, SQUARED, {"Adam": 1e-2, "Momentum": 1e-3}, 200),
+    Task("embedding", bags, classifier, CROSS_ENTROPY, RATES | {"Momentum": 1}, 10, 64),
+    Task("transformer", sequences, transformer, CROSS_ENTROPY, RATES, 15),
 )

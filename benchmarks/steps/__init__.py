@@ -1,1 +1,1 @@
-"""How long one step of an optimizer takes, ours beside the built-in and peers."""
+"""The time of a training step and of the update in it, ours beside the built-in."""

@@ -1,91 +1,57 @@
-"""The benchmark's parts, each measured in a process of its own on each backend."""
+"""The parts of the benchmark, each measured in new processes on each backend."""
 
-from collections.abc import Sequence
+import importlib
+import os
+import warnings
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing import get_context
-from pathlib import Path
 
-from rich.console import Console
+import pandas as pd
 
-from benchmarks import machine, rows, setting, suite
-from benchmarks.rows import Row
-from benchmarks.steps import pages, peers, probe
-from benchmarks.steps.plans import PARTS, Plan
-from benchmarks.suite import Advance, Part
+from benchmarks import rows, setting, suite
+from benchmarks.steps.plans import PARTS, PLANS
+from benchmarks.suite import Parts
 
-PACKAGES = (*machine.PACKAGES, *peers.PACKAGES)
-
-
-class MixedPlansError(Exception):
-    """The folder holds results of another plan, which are not to be overwritten."""
-
-
-def carry_out(plan: Plan, only: Sequence[str], folder: Path, console: Console) -> int:
-    """Measure these parts, write the results, and return the exit code.
-
-    The folder's other parts stay; a part for which no backend is installed is left out.
-
-    Raises:
-        MixedPlansError: The folder holds the results of another plan.
-    """
-    for part, earlier in setting.read(folder).items():
-        if earlier["plan"] != plan.name:
-            raise MixedPlansError(
-                f"{folder} holds the part {part!r} of a {earlier['plan']} run, and "
-                f"this is a {plan.name} run"
-            )
-    parts = [
-        Part(part, len(backends(part)), partial(measure, plan, part, folder))
-        for part in filter(backends, only)
-    ]
-    said, missing = suite.in_turn(parts, console)
-    if said:
-        print(said[-1], flush=True)
-    return suite.ended(said, missing, folder, console)
+# Unless the environment says otherwise, on the processor and without logs.
+DEFAULTS = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "",
+    "JAX_PLATFORMS": "cpu",
+    "KERAS_TORCH_DEVICE": "cpu",
+}
 
 
-def backends(part: str) -> list[str]:
-    """Return the backends on which the part is measured here."""
-    return [backend for backend in PARTS[part] if find_spec(backend)]
+def parts(plan: str) -> Parts:
+    """Return the parts that are measured, on the backends that are installed."""
+    found = [name for name in PARTS if any(map(find_spec, PARTS[name]))]
+    return {name: partial(measure, name, plan) for name in found}
 
 
-def measure(plan: Plan, part: str, folder: Path, advance: Advance) -> str:
-    """Measure the part, put it into the folder, and return what there is to say."""
-    found: list[Row] = []
-    devices: dict[str, str] = {}
-    facts = {"repeats": asdict(plan.repeats), "devices": devices}
-    versions = machine.versions(PACKAGES)
-    with setting.of_a_run(plan.name, versions=versions, **facts) as its_setting:
-        for backend in backends(part):
-            devices[backend], its_rows = on_backend(plan, backend, part, advance)
-            found += its_rows
-    all_rows = rows.with_part(rows.read(folder), found)
-    places = all_rows["part"].map(list(PARTS).index)
-    rows.write(all_rows.iloc[places.argsort(kind="stable")], folder)
-    settings = setting.read(folder) | {part: its_setting}
-    setting.write({it: settings[it] for it in PARTS if it in settings}, folder)
-    return pages.publish(folder)
+def measure(part: str, plan: str) -> pd.DataFrame:
+    """Return the rows of a part."""
+    most, found = setting.cores(), []
+    both = part == "models" and PLANS[plan].on_one_core and most > 1
+    for backend in filter(find_spec, PARTS[part]):
+        for cores in [most, 1] if both else [most]:
+            suite.say(f"{part} on {backend}, cores: {cores}")
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                arguments = part, backend, cores, plan
+                found.append(process.submit(on_backend, *arguments).result())
+    return pd.concat(found, ignore_index=True)
 
 
-def on_backend(
-    plan: Plan, backend: str, part: str, advance: Advance
-) -> tuple[str, list[Row]]:
-    """Return the device, and what a new process measures on it."""
-    found: list[Row] = []
-    probe.BUILD.mkdir(exist_ok=True)
-    probe.LOG.unlink(missing_ok=True)
-    with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        try:
-            device, titles = process.submit(probe.begin, plan, backend, part).result()
-            for piece, title in enumerate(titles):
-                advance(0, title)
-                found += process.submit(probe.measure, piece).result()
-                advance(1 / len(titles), title)
-        except BrokenProcessPool:
-            said = probe.LOG.read_text() if probe.LOG.exists() else ""
-            raise RuntimeError(f"{part} on {backend} was ended. {said}") from None
-    return device, found
+def on_backend(part: str, backend: str, cores: int, plan: str) -> pd.DataFrame:
+    """Return what this process measures, which has imported no backend yet."""
+    os.environ |= {**DEFAULTS, **os.environ, "KERAS_BACKEND": backend}
+    if hasattr(os, "sched_setaffinity"):
+        mine = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, mine[:cores])
+    suite.hide_native_logs()
+    warnings.filterwarnings("ignore", "Converting sparse IndexedSlices")
+    module = importlib.import_module(f"benchmarks.steps.{part}")
+    its_backend = importlib.import_module(f"benchmarks.steps.on_{backend}")
+    on_one_core = {"on_one_core": cores == 1} if part == "models" else {}
+    found = rows.frame(module.measure(PLANS[plan], its_backend, **on_one_core))
+    return found.assign(part=part, cores=str(cores))

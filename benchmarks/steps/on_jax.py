@@ -1,39 +1,31 @@
-"""A step on JAX, jitted with its buffers donated; see `on_tensorflow`."""
+"""A step on JAX, jitted with its buffers donated; optax beside."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from benchmarks.steps.bandwidth import LARGE
-from benchmarks.steps.contender import Contender
-from benchmarks.timing import Step
+from benchmarks.steps import cases
+from benchmarks.steps.pairs import Contender, values_of
 
 MODES = ("",)
-PEERS = ("optax", "torch")
-
-_add = jax.jit(jnp.add, donate_argnums=0)
+PEER = "optax"
 
 
 def wait(variables: Sequence[Any]) -> None:
-    """Wait for what was assigned to the variables."""
     jax.block_until_ready([each.value for each in variables])
-
-
-def device() -> str:
-    return jax.devices()[0].device_kind
 
 
 def contender(
     optimizer: Any, variables: Sequence[Any], g: Sequence[Any], mode: str = ""
 ) -> Contender:
-    θ, state = (
-        [jnp.copy(each.value) for each in some]
-        for some in (variables, optimizer.variables)
-    )
-    return jitted(_update_of(optimizer), θ, state, g)
+    def update(θ: Any, state: Any, g: Any) -> Any:
+        return optimizer.stateless_apply(state, g, θ)
+
+    θ = [jnp.copy(each.value) for each in variables]
+    state = [jnp.copy(each.value) for each in optimizer.variables]
+    return jitted(update, θ, state, g)
 
 
 def jitted(update: Callable[..., Any], θ: Any, state: Any, g: Any) -> Contender:
@@ -45,34 +37,29 @@ def jitted(update: Callable[..., Any], θ: Any, state: Any, g: Any) -> Contender
         kept[:] = compiled(*kept, g)
         jax.block_until_ready(kept)
 
-    return Contender(step, lambda: [np.asarray(x, np.float32) for x in kept[0]])
+    return Contender(step, lambda: values_of(kept[0]))
 
 
-def first_steps(
-    optimizer: Any, variables: Sequence[Any], g: Sequence[Any]
-) -> dict[str, Step]:
-    θ, state = ([x.value for x in some] for some in (variables, optimizer.variables))
-    made: list[Any] = [jax.jit(_update_of(optimizer))]
-    return {
-        "trace": lambda: made.append(made[-1].lower(θ, state, g)),
-        "compile": lambda: made.append(made[-1].compile()),
-        "first run": lambda: jax.block_until_ready(made[-1](θ, state, g)),
-    }
+def peer(case: str, θ: Sequence[Any], g: Sequence[Any]) -> Contender | None:
+    if case == "AMSGrad":  # optax takes the maximum of other values.
+        return None
+    import optax
+
+    found = [optax.stateless_with_tree_map(_clip)] if cases.CLIPPED in case else []
+    if cases.equation(case) == "Momentum":
+        found.append(optax.trace(0.9))
+    if cases.equation(case) == "Adam":
+        found.append(optax.scale_by_adam(eps=cases.EPSILON))
+    optimizer = optax.chain(*found, optax.scale(-cases.LEARNING_RATE))
+
+    def update(θ: Any, state: Any, g: Any) -> Any:
+        updates, state = optimizer.update(g, state, θ)
+        return optax.apply_updates(θ, updates), state
+
+    return jitted(update, θ, optimizer.init(θ), g)
 
 
-def tensors(arrays: Sequence[np.ndarray], dtype: str) -> list[Any]:
-    return [jnp.asarray(array, dtype) for array in arrays]
-
-
-def _update_of(optimizer: Any) -> Callable[..., Any]:
-    return lambda θ, state, g: optimizer.stateless_apply(state, g, θ)
-
-
-def loops(elements: int) -> Iterator[tuple[Step, float]]:
-    b = jnp.ones(LARGE)
-    kept = [jnp.ones(LARGE)]
-
-    def move() -> None:
-        kept[0] = jax.block_until_ready(_add(kept[0], b))
-
-    yield move, 3 * LARGE / elements
+def _clip(g: Any, _: Any) -> Any:
+    """Clip by the norm of one variable's gradient, which optax has no function for."""
+    norm = jnp.linalg.norm(g.ravel())
+    return g * (cases.CLIPNORM / jnp.maximum(norm, cases.CLIPNORM))

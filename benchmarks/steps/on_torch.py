@@ -1,26 +1,19 @@
-"""A step on PyTorch, eager; `on_tensorflow` says what each function is."""
+"""A step on PyTorch, eager; `torch.optim` with its fused kernels beside."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from keras.src.backend.torch.core import get_device
 
-from benchmarks import machine
-from benchmarks.steps.bandwidth import LARGE
-from benchmarks.steps.contender import Contender
-from benchmarks.timing import Step
+from benchmarks.setting import cores
+from benchmarks.steps import cases
+from benchmarks.steps.pairs import Contender, values_of
 
 MODES = ("",)
-PEERS = ("torch", "optax")
+PEER = "torch.optim fused"
 
-torch.set_num_threads(machine.cores())
-
-
-def device() -> str:
-    where = get_device()
-    return torch.cuda.get_device_name() if where == "cuda" else where
+torch.set_num_threads(cores())
 
 
 def wait(variables: Sequence[Any] = ()) -> None:
@@ -35,30 +28,29 @@ def contender(
         optimizer.apply(g, variables)
         wait()
 
-    return Contender(step, lambda: values_of(v.value for v in variables))
+    return Contender(step, partial(values_of, variables))
 
 
-def first_steps(
-    optimizer: Any, variables: Sequence[Any], g: Sequence[Any]
-) -> dict[str, Step]:
-    return {"first run": contender(optimizer, variables, g).step}
+def peer(case: str, θ: Sequence[Any], g: Sequence[Any]) -> Contender | None:
+    """Return the step of `torch.optim`.
 
+    A clip is in place: the first step clips the gradient, later ones what that left,
+    which takes as long.
+    """
+    parameters = [torch.nn.Parameter(value) for value in θ]
+    for parameter, gradient in zip(parameters, g):
+        parameter.grad = gradient
+    kind: dict[str, Any] = {"fused": True, **cases.arguments(case)}
+    kind["lr"], clipnorm = kind.pop("learning_rate"), kind.pop("clipnorm", None)
+    make: Any = torch.optim.SGD
+    if "epsilon" in kind:
+        make, kind["eps"] = torch.optim.Adam, kind.pop("epsilon")
+    optimizer = make(parameters, **kind)
 
-def tensors(arrays: Sequence[np.ndarray], dtype: str) -> list[Any]:
-    kind = getattr(torch, dtype)
-    return [torch.tensor(array, dtype=kind, device=get_device()) for array in arrays]
+    def step() -> None:
+        for parameter in parameters if clipnorm else ():
+            torch.nn.utils.clip_grad_norm_(parameter, clipnorm)
+        optimizer.step()
+        wait()
 
-
-def values_of(tensors: Iterable[Any]) -> list[np.ndarray]:
-    return [each.detach().to("cpu", torch.float32).numpy().copy() for each in tensors]
-
-
-def loops(elements: int) -> Iterator[tuple[Step, float]]:
-    a, b = torch.ones(2, LARGE, device=get_device())
-    for move, arrays in ((a.add_, 3), (a.copy_, 2)):
-
-        def step(move: Any = move) -> None:
-            move(b)
-            wait()
-
-        yield step, arrays * LARGE / elements
+    return Contender(step, partial(values_of, parameters))

@@ -1,88 +1,85 @@
 """What a run of the benchmark consists of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from benchmarks.steps import networks
-from benchmarks.steps.optimizers import OPTIONS, PLAIN
-from benchmarks.steps.sizes import ONE, RESNET50, SMALL
+from benchmarks.steps.cases import CLIPPED, SIX
+from benchmarks.steps.sizes import CHAPTER, MANY, ODD, ONE, RESNET50, SMALL
+from benchmarks.suite import FULL, QUICK
 from benchmarks.timing import Repeats
 
-TENSORFLOW = "tensorflow"
-BACKENDS = (TENSORFLOW, "jax", "torch")
+BACKENDS = ("tensorflow", "jax", "torch")
 # The backends on which a part is measured.
-PARTS: Mapping[str, tuple[str, ...]] = {
-    "dense": BACKENDS,
-    "sparse": (TENSORFLOW,),
-    "models": (TENSORFLOW,),
-    "memory": (TENSORFLOW,),
-    "first": BACKENDS,
-    "files": BACKENDS,
+PARTS = {
+    "models": BACKENDS,
+    "update": BACKENDS,
+    "embeddings": ("tensorflow",),
+    "load": BACKENDS,
 }
-DENSE, SPARSE, MODELS, MEMORY, FIRST, FILES = PARTS
+ADAMS = ("Adam", f"Adam{CLIPPED}")
+FOUR, SEVEN = ("SGD", "Momentum", *ADAMS), (*SIX, "AMSGrad")
 
-BOTH = (PLAIN, "clipnorm")
-DENSE_IN_FULL = {ONE: tuple(OPTIONS), SMALL: BOTH, RESNET50: BOTH}
-FIRST_IN_FULL = {"100 of 8×8": 3, SMALL: 3, "1,000 of 8×8": 1}
-REPEATS_IN_FULL = Repeats(warm_up=2, at_least=7, at_most=101, seconds=1)
+# The models of whole training steps, with their descriptions for a reader.
+MLP, TRANSFORMER = "MLP 784-512-512-10", "Transformer"
+MOBILENET, TOWERS = "MobileNetV2", "Two towers"
+MODELS = {
+    CHAPTER: "the chapter's network, batch 32",
+    MLP: "batch 128",
+    TRANSFORMER: "two layers of width 128, 10,000 words, batch 8 × 64 words",
+    MOBILENET: "32×32 images, batch 8",
+    TOWERS: "two tables of 200,000 × 32 under dense layers, batch 1,024",
+}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The sizes that are measured, and how often; by default in full."""
+    """The sizes that are measured, and how often."""
 
-    name: str = "full"
-    # The options of dense steps by the size of what they update.
-    dense: Mapping[str, tuple[str, ...]] = field(default_factory=DENSE_IN_FULL.copy)
-    # The sizes of the tables that rows of gradients update, the largest of which all
-    # contenders are in memory, and the two whose lazy steps are compared.
-    table_rows: tuple[int, ...] = (10**4, 10**5, 10**6, 10**7)
-    largest_together: int = 10**6
-    far_apart: tuple[int, int] = (10**7, 10**5)
-    # The rows that a batch looks up.
-    touched: int = 1024
-    # The models whose training steps are timed, and the rows of a recommender's tables.
-    models: tuple[str, ...] = tuple(networks.TEXTS)
-    tower_rows: int = 200_000
-    # Of the step whose memory is counted.
-    memory_parameters: int = 2**25
-    # The sizes of first steps, each with how often they are taken.
-    first: Mapping[str, int] = field(default_factory=FIRST_IN_FULL.copy)
-    # Of the model that is saved and loaded.
-    file_parameters: int = 700_000_000 // 12
-    # How often a step is timed.
-    repeats: Repeats = REPEATS_IN_FULL
-    # Whether it is for a GPU; else that is hidden.
-    accelerator: bool = False
+    models: Mapping[str, tuple[str, ...]]  # the cases of each model, on all cores
+    on_one_core: Mapping[str, tuple[str, ...]]
+    update: Mapping[str, tuple[str, ...]]  # the cases of each list of variables
+    in_16_bits: str  # the list that is updated in bfloat16 as well
+    table_rows: tuple[int, ...]  # the sizes of embedding tables
+    two_tables: tuple[int, int]  # those whose lazy steps are compared
+    tower_rows: int  # of each table of the two towers
+    touched: int  # rows in a batch
+    eager: tuple[str, ...]  # the lists that are also updated without compilation
+    layers_loaded: int  # of a model that is loaded, each of 48 MB with its slots
+    repeats: Repeats  # of a step
+
+    @property
+    def of_fit(self) -> Repeats:
+        """How often an epoch of `fit` is timed."""
+        return replace(self.repeats, at_least=3, warm_up=1, twice=False)
 
 
-FULL = Plan()
-QUICK = Plan(
-    name="quick",
-    dense={"1 of 200,000": (PLAIN,), "2 of 100×100": (*BOTH, "bfloat16")},
-    table_rows=(10**3, 10**4),
-    largest_together=10**3,
-    far_apart=(10**4, 10**3),
-    touched=64,
-    models=(networks.BOSTON, networks.TWO_TOWERS),
-    tower_rows=1_000,
-    memory_parameters=2**20,
-    first={"3 of 8×8": 1},
-    file_parameters=100_000,
-    repeats=Repeats(warm_up=1, at_least=3, at_most=3, seconds=0),
+IN_FULL = Plan(
+    # Compiling the larger ones takes most of the time.
+    models={CHAPTER: SIX, MLP: SIX, TRANSFORMER: FOUR, TOWERS: FOUR, MOBILENET: ADAMS},
+    on_one_core=dict.fromkeys((CHAPTER, MLP, TRANSFORMER, TOWERS), ("Adam",)),
+    update={**dict.fromkeys((ONE, SMALL, ODD, RESNET50, CHAPTER), SEVEN), MANY: ADAMS},
+    in_16_bits=ONE,
+    table_rows=(10**4, 10**5, 10**6),
+    two_tables=(10**5, 10**7),
+    tower_rows=200_000,
+    touched=1024,
+    eager=(MANY,),
+    layers_loaded=15,
+    repeats=Repeats(at_least=5, at_most=101, seconds=0.4),
 )
-# A device is lent for minutes, and compiling for it takes long.
-ON_ACCELERATOR = Plan(
-    name="full on an accelerator",
-    dense={**DENSE_IN_FULL, ONE: (*BOTH, "bfloat16")},
-    repeats=replace(REPEATS_IN_FULL, seconds=0.5),
-    accelerator=True,
-)
-QUICK_ON_ACCELERATOR = replace(QUICK, name="quick on an accelerator", accelerator=True)
-
-
-def plan(quick: bool, accelerator: bool) -> Plan:
-    """Return the plan of these properties."""
-    if accelerator:
-        return QUICK_ON_ACCELERATOR if quick else ON_ACCELERATOR
-    return QUICK if quick else FULL
+PLANS = {
+    FULL: IN_FULL,
+    QUICK: Plan(
+        models={CHAPTER: ADAMS, TOWERS: ("Adam",)},
+        on_one_core={},
+        update={"1 of 200,000": ADAMS, CHAPTER: ("Adam",)},
+        in_16_bits="1 of 200,000",
+        table_rows=(10**3, 10**4),
+        two_tables=(10**3, 10**4),
+        tower_rows=1_000,
+        touched=64,
+        eager=(CHAPTER,),
+        layers_loaded=1,
+        repeats=Repeats(at_least=3, at_most=3, seconds=0, warm_up=1),
+    ),
+}

@@ -1,7 +1,6 @@
-"""The lists of variables and the tables that a step updates, by their titles."""
+"""The lists of variables that an update changes, and the tables, by their titles."""
 
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 
@@ -10,45 +9,35 @@ Arrays = list[np.ndarray]
 
 ONE = "1 of 20,000,000"
 SMALL = "200 of 64×64"
+MANY = "1,000 of 8×8"
+ODD = "120 odd shapes"
 RESNET50 = "ResNet50"
+CHAPTER = "MLP 13-4-1"
 TABLE_WIDTH = 32
 
 
 def shapes(title: str) -> Shapes:
     """Return the shapes of the variables of the list with this title."""
+    if title == ODD:
+        generator = np.random.default_rng(0)
+        return [tuple(generator.integers(1, 18, k % 4).tolist()) for k in range(120)]
     if title == RESNET50:
-        return resnet50()
-    count, _, shape = title.partition(" of ")
-    return [tuple(map(_integer, shape.split("×")))] * _integer(count)
+        from keras.applications import ResNet50
 
-
-def elements(title: str) -> int:
-    return sum(int(np.prod(shape)) for shape in shapes(title))
+        model = ResNet50(weights=None)
+        return [tuple(variable.shape) for variable in model.trainable_variables]
+    if title == CHAPTER:
+        return [(13, 4), (4,), (4, 1), (1,)]
+    count, _, shape = title.replace(",", "").partition(" of ")
+    return [tuple(map(int, shape.split("×")))] * int(count)
 
 
 @lru_cache(maxsize=1)
 def arrays(title: str) -> tuple[Arrays, Arrays]:
     """Return values and gradients of the variables, in float32."""
     draw = np.random.default_rng(0).standard_normal
-    values = [draw(shape, np.float32) for shape in shapes(title)]
-    gradients = [np.float32(0.1) * draw(shape, np.float32) for shape in shapes(title)]
-    return values, gradients
-
-
-def resnet50() -> Shapes:
-    """Kernels, scales and offsets of ResNet50 (He et al. 2015), and its last layer."""
-    found: Shapes = [(7, 7, 3, 64), (64,), (64,)]
-    entered = 64
-    for blocks, width in ((3, 64), (4, 128), (6, 256), (3, 512)):
-        for block in range(blocks):
-            channels = (entered, width, width, 4 * width)
-            for size, (before, after) in zip((1, 3, 1), pairwise(channels)):
-                found += [(size, size, before, after), (after,), (after,)]
-            if block == 0:
-                last = 4 * width
-                found += [(1, 1, entered, last), (last,), (last,)]
-            entered = 4 * width
-    return [*found, (2048, 1000), (1000,)]
+    drawn = [np.asarray(draw((2, *shape), np.float32)) for shape in shapes(title)]
+    return [two[0] for two in drawn], [np.float32(0.1) * two[1] for two in drawn]
 
 
 def table_title(rows: int) -> str:
@@ -57,8 +46,15 @@ def table_title(rows: int) -> str:
 
 def rows_of(title: str) -> int:
     """Return the rows in a title that `table_title` made."""
-    return _integer(title.partition(" ")[0])
+    return int(title.partition(" ")[0].replace(",", ""))
 
 
-def _integer(text: str) -> int:
-    return int(text.replace(",", ""))
+def zipf(
+    rows: int, shape: tuple[int, ...], generator: np.random.Generator
+) -> np.ndarray:
+    """Return row numbers; the k-th most frequent of them has the frequency 1/k.
+
+    The frequent rows are scattered over the table.
+    """
+    ranks = np.floor((rows + 1) ** generator.random(shape)).astype(np.int64) - 1
+    return generator.permutation(rows)[np.minimum(ranks, rows - 1)].astype(np.int32)

@@ -1,81 +1,38 @@
-"""The pages of the results: what travelled, beside what had to."""
+"""The report of the results: the bytes of a step."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks import report, rows, setting, suite
-from benchmarks.workers import far, plots
-from benchmarks.workers.counts import counts, size
-from benchmarks.workers.plans import BY_FORMULA, FEWEST, OURS, PLANS, WIDTH, Plan
+from benchmarks import report, rows
 
-OF_COUNTS = (
-    "Bytes of one step, sent by all workers together, by ours (`Adam`). *Computed*: "
-    "what has to travel, by the formulas of "
-    "[model.py](../../workers/model.py); nothing in them was fitted. *More*: measured "
-    "less computed, which is the protocol's. *Of a message*: that over the messages of "
-    "the step. `lazy` and `exact` send the same rows; each worker touches as many, "
-    "different ones of its own."
+LEGEND = (
+    "Bytes of one step, sent by both of two workers of `MultiWorkerMirroredStrategy`, "
+    "counted on the loopback, protocol included. The table has 100,000 rows of 16 "
+    "float32; each worker looks up 1,024 rows, row `k` in proportion to `k⁻ˢ`. `Adam` "
+    "is lazy and sends each row once; *clipped* is with `global_clipnorm`."
 )
 
 
 def publish(folder: Path) -> str:
-    """Write the pages and the plot of the folder's rows, and return what to say."""
-    here, counted = setting.read(folder)[suite.RUN], counts(rows.read(folder))
-    by_formula = counted["case"].isin(BY_FORMULA)
-    plots.write(counted[by_formula], folder)
-    streams = table(counted[~by_formula], PLANS[here["plan"]])
-    of_workers = by_workers(counted[by_formula])
-    report.write(
+    """Write the report, and return the text to print."""
+    cells = table(rows.read(folder))
+    return report.write(
         folder,
-        title="Bytes on the wire",
+        title="Bytes between workers",
         command="workers",
-        table="\n\n".join([streams, *report.missing(here["missing"])]),
-        plots=[plots.NAME],
-        sections=[
-            f"## By the number of workers\n\n{of_workers}\n\n{OF_COUNTS}",
-            f"## Far from here: computed, not measured\n\n{far.ASSUMED}",
-            far.held(),
-            far.cost(),
-            f"## Where\n\n{setting.in_words(here)}",
-        ],
-    )
-    return f"{streams}\n\n{of_workers}"
-
-
-def table(streams: pd.DataFrame, plan: Plan) -> str:
-    """Return the bytes of each stream and contender, with what it needs to be read."""
-    rows_of_each, lookups = streams["rows"].max(), streams["touched"].max()
-    different = {
-        case.name: f"{case.different():,.0f} of {lookups:,}"
-        for case in plan.cases
-        if case.is_stream and case.subject == OURS
-    }
-    sent = streams.pivot(index="case", columns="subject", values="sent")
-    cells = sent.loc[streams["case"].unique(), streams["subject"].unique()].map(size)
-    cells.columns = cells.columns.str.replace("^[^,]+", r"`\g<0>`", regex=True)
-    cells.insert(0, "different rows", cells.index.map(different))
-    lines = cells.rename_axis("lookups").reset_index().to_dict("records")
-    return (
-        f"{report.table(lines)}\n\n"
-        f"Bytes of one step, from both of {FEWEST} workers of "
-        "`MultiWorkerMirroredStrategy`, counted by the system on their connections. A "
-        f"table of {rows_of_each:,} rows of {WIDTH}; each worker looks up "
-        f"{lookups:,} rows, row `k` in proportion to `k⁻ˢ`. *Different rows*: "
-        "a worker's in a step, in the mean. *Clipped*: with `global_clipnorm`. "
-        "*Repeats sent*: with the sum as TensorFlow makes it, each row as often as it "
-        "was looked up. `Adam` is lazy."
+        table=f"{report.table(cells)}\n\n{LEGEND}",
+        printed=report.table(cells, "simple"),
     )
 
 
-def by_workers(counted: pd.DataFrame) -> str:
-    """Return the table of what was counted beside the formulas."""
-    cells = counted[["label", "workers"]].set_axis(["gradient", "workers"], axis=1)
-    cells["measured"] = counted["sent"].map(size)
-    cells["computed"] = counted["computed"].map(size)
-    ratio = counted["sent"] / counted["computed"]
-    cells["measured ÷ computed"] = ratio.map("{:.3f}".format)
-    cells["more"] = counted["more"].map(size)
-    of_a_message = counted["more"] / counted["messages"]
-    cells["of a message"] = of_a_message.map("{:.0f} bytes".format)
-    return report.table(cells)
+def table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the bytes by lookups and by optimizer."""
+    sent = found.pivot(index="case", columns="subject", values="value").map(size)
+    cells = sent.loc[found["case"].unique(), found["subject"].unique()]
+    return cells.rename_axis("lookups").reset_index()
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as text."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

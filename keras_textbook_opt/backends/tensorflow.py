@@ -270,7 +270,7 @@ def _adam(hyperparameters, update) -> None:
 
 
 def _scaled(η, g):
-    return η if g.scale is None else η * tf.cast(g.scale, η.dtype)
+    return η if g.scale is None else η * keras.ops.convert_to_tensor(g.scale, η.dtype)
 
 
 KERNELS = {

@@ -1,211 +1,246 @@
 """`python -m keras_textbook_opt.testing mypackage.optimizers:MyLion`: the command.
 
-A process has one backend of Keras, which is imported with this package: another one
-has a process of its own.
+A process has one backend of Keras, which is imported with this package. Another backend
+gets a process of its own.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
+import logging
 import os
-import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import keras
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
-from keras_textbook_opt.testing import check_optimizer, registry
+from keras_textbook_opt.testing import conformance, registry, report
+from keras_textbook_opt.testing.subject import Subject
+from keras_textbook_opt.testing.verdicts import telling_line
 
-PASSED, FAILED, NOT_RUNNABLE = 0, 1, 2
-BACKENDS = ("tensorflow", "jax", "torch")
-STYLES = {"passed": "green", "failed": "red", "skipped": "yellow", "xfail": "blue"}
+PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
+BACKENDS = ("tensorflow", "jax", "torch", "numpy")
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Words = list[str] | None
 
 
 @app.command()
 def check(
+    context: typer.Context,
     optimizer: Annotated[
-        str, typer.Argument(help="Where it is: `mypackage.optimizers:MyLion`.")
-    ],
+        str | None, typer.Argument(help="For example `mypackage.optimizers:MyLion`.")
+    ] = None,
     select: Annotated[
-        list[str] | None,
+        Words,
         typer.Option(
-            "--select", help="A part of a check's name, or a group of checks."
+            help="A check, a pattern such as `check_sparse_*`, a group such as "
+            "`group:state`, or `quick`. Repeatable."
         ),
+    ] = None,
+    deselect: Annotated[
+        Words, typer.Option(help="The same for checks to leave out.")
+    ] = None,
+    baseline: Annotated[
+        Words,
+        typer.Option(
+            help="An optimizer such as `keras.optimizers:SGD`. Failures that it has "
+            "for the same reason are reported as inherited."
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="The equation in NumPy: `module:function`."),
+    ] = None,
+    expect: Annotated[
+        Words,
+        typer.Option(help="A check that is known to fail: `check_name=reason`."),
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="tensorflow, jax or torch; as Keras is set up.")
-    ] = None,
-    expected: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--expect", help="A check that is known to fail: `check_name=the reason`."
-        ),
+        str | None, typer.Option(help=f"One of {', '.join(BACKENDS)}.")
     ] = None,
     as_json: Annotated[
         Path | None, typer.Option("--json", help="A file for the results.")
     ] = None,
+    stop: Annotated[
+        bool, typer.Option("-x", help="Stop at the first failure.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", help="Show messages in full.")] = False,
+    list_checks: Annotated[
+        bool, typer.Option("--list", help="List the checks by group.")
+    ] = False,
 ) -> None:
-    """Say which promises of a Keras optimizer OPTIMIZER keeps.
+    """Run conformance checks on OPTIMIZER.
 
-    Ends with 0 where all checks passed or were skipped, with 1 where one has failed,
-    and with 2 where they could not be run.
+    Exit status: 0 no failures, 1 failures, 2 could not run.
     """
     console = Console()
+    if list_checks:
+        report.show_list(console)
+        raise typer.Exit(PASSED)
+    if backend is not None and backend != keras.backend.backend():
+        raise typer.Exit(_on_backend(console, backend, context))
+    logging.disable(logging.WARNING)
+    if optimizer is None:
+        _stop(console, "Name an optimizer, for example mypackage.optimizers:MyLion.")
+    factory = _made_from(console, optimizer)
     try:
-        if backend not in (None, keras.backend.backend()):
-            options = {"--select": select, "--expect": expected}
-            options["--json"] = [str(as_json)] if as_json is not None else []
-            raise typer.Exit(_ended_on(backend, optimizer, options))
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        factory = _imported(optimizer)
-        results = _results(console, factory, select, dict(map(_reason, expected or [])))
-    except _NOT_RUNNABLE as error:
-        console.print(f"[red]Cannot run the checks:[/red] {error}", highlight=False)
-        raise typer.Exit(NOT_RUNNABLE) from error
-    _show(console, optimizer, results)
-    if as_json is not None:
-        as_json.write_text(json.dumps(_written(optimizer, results), indent=1))
-    failed = any(result["status"] == "failed" for result in results)
-    raise typer.Exit(FAILED if failed else PASSED)
-
-
-_NOT_RUNNABLE = (ImportError, AttributeError, ValueError, OSError)
-
-
-def _ended_on(
-    backend: str, optimizer: str, options: dict[str, list[str] | None]
-) -> int:
-    """What the command ends with on another backend.
-
-    Raises:
-        ValueError: There is no such backend, or it is not installed.
-    """
-    if backend not in BACKENDS or importlib.util.find_spec(backend) is None:
-        raise ValueError(
-            f"Expected a backend that is installed, of {', '.join(BACKENDS)}. "
-            f"Received: {backend!r}"
+        reasons = dict(map(_reason, expect or []))
+        conformance.check_names(reasons)
+        checks = list(
+            conformance.optimizer_checks_generator(
+                factory,
+                reference=_imported(console, reference) if reference else None,
+                select=select,
+                deselect=deselect,
+                baseline=[_made_from(console, name) for name in baseline or []],
+            )
         )
-    words = [
-        w for name, given in options.items() for x in given or () for w in (name, x)
-    ]
-    command = [sys.executable, "-m", "keras_textbook_opt.testing", optimizer, *words]
-    environment = os.environ | {"KERAS_BACKEND": backend}
-    return subprocess.run(command, env=environment).returncode
+        file = report.Written(as_json, optimizer) if as_json else None
+    except (ValueError, OSError) as error:
+        _stop(console, str(error))
+    results = _results(console, checks, reasons, file, stop)
+    report.show(console, results, verbose)
+    report.show_summary(console, optimizer, results)
+    raise typer.Exit(_exit_code(console, results))
 
 
-def _imported(name: str) -> Any:
-    """What `module:name` names.
+def _stop(console: Console, said: str) -> NoReturn:
+    console.print(f"[red]Could not run the checks:[/red] {said}", highlight=False)
+    raise typer.Exit(COULD_NOT_RUN)
 
-    Raises:
-        ValueError: It is not of that form, or names nothing that can be called.
-    """
+
+def _on_backend(console: Console, backend: str, context: typer.Context) -> int:
+    """The exit status of the same command on another backend."""
+    if backend not in BACKENDS or importlib.util.find_spec(backend) is None:
+        _stop(
+            console,
+            f"backend {backend!r} is not installed, or not one of "
+            f"{', '.join(BACKENDS)}.",
+        )
+    command = [sys.executable, "-m", "keras_textbook_opt.testing", *_words(context)]
+    environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(command, env=os.environ | environment).returncode
+
+
+def _words(context: typer.Context) -> list[str]:
+    """The arguments of this command, to call it again."""
+    words: list[str] = []
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        option = parameter.opts[:1] if parameter.param_type_name == "option" else []
+        if value is True:
+            words += option
+        elif value not in (None, False):
+            many = value if isinstance(value, (list, tuple)) else [value]
+            words += [word for each in many for word in [*option, str(each)]]
+    return words
+
+
+def _made_from(console: Console, name: str) -> Any:
+    """The factory that `name` names, if it makes an optimizer."""
+    factory = _imported(console, name)
+    try:
+        made = factory(learning_rate=0.01)
+    except Exception as error:
+        _stop(
+            console, f"{name}(learning_rate=0.01) raises {_described(error, factory)}"
+        )
+    if not isinstance(made, keras.optimizers.Optimizer):
+        _stop(
+            console,
+            f"{name} makes a {type(made).__name__}, not a keras.optimizers.Optimizer.",
+        )
+    try:
+        Subject.of(factory)
+    except NotImplementedError as error:
+        _stop(console, f"{name} is abstract: {_described(error, factory)}")
+    except Exception:  # the first check reports it
+        return factory
+    return factory
+
+
+def _imported(console: Console, name: str) -> Callable[..., Any]:
+    """The class or function that `module:name` names."""
     module, colon, path = name.partition(":")
     if not (module and colon and path):
-        raise ValueError(
-            "Expected an optimizer as `module:Class`, such as `keras.optimizers:Adam`. "
-            f"Received: {name!r}"
+        _stop(
+            console,
+            "Expected `module:name`, such as `keras.optimizers:Adam`. Received: "
+            f"{name!r}",
         )
     sys.path.insert(0, os.getcwd())
-    found: Any = importlib.import_module(module)
-    for part in path.split("."):
-        found = getattr(found, part)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        _stop(console, f"{name} cannot be imported: {_described(error)}")
     if not callable(found):
-        raise ValueError(
-            f"Expected a class or a function. Received: {name} is {found!r}"
-        )
+        _stop(console, f"{name} is not a class or a function, but {found!r}")
     return found
+
+
+def _described(error: Exception, factory: Any = None) -> str:
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error}"
+    place = registry.place(error, factory)
+    return telling_line(error) + (f" (at {place})" if place else "")
 
 
 def _reason(given: str) -> tuple[str, str]:
     name, _, reason = given.partition("=")
-    return name, reason or "expected"
+    return name, reason or "no reason given"
 
 
 def _results(
-    console: Console, factory: Any, select: list[str] | None, reasons: dict[str, str]
-) -> list[Any]:
-    total = len(registry.selected(select))
+    console: Console,
+    checks: list[tuple[Any, conformance.Check]],
+    reasons: dict[str, str],
+    file: report.Written | None,
+    stop: bool,
+) -> list[conformance.Result]:
     columns = (
-        TextColumn("{task.description:50.50}"),
-        BarColumn(),
+        TextColumn("{task.description:46.46}"),
+        BarColumn(20),
         MofNCompleteColumn(),
     )
+    results = []
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("making the optimizer", total=total)
-
-        def advance(**result: Any) -> None:
+        task = progress.add_task("", total=len(checks))
+        for result in conformance.results_of(checks, reasons):
+            results.append(result)
             progress.update(task, advance=1, description=result["check_name"])
-
-        return check_optimizer(
-            factory,
-            on_fail=None,
-            on_skip=None,
-            select=select,
-            expected_failed_checks=reasons,
-            callback=advance,
-        )
+            if file is not None:
+                file.add(result)
+            if stop and result["status"] in conformance.FAILURES:
+                break
+    if file is not None:
+        file.finish()
+    return results
 
 
-def _show(console: Console, optimizer: str, results: list[Any]) -> None:
-    """A table of what did not pass, and one line with the counts."""
-    others = [result for result in results if result["status"] != "passed"]
-    if others:
-        table = Table("check", "status", "what to know", title=optimizer)
-        for result in sorted(others, key=lambda r: list(STYLES).index(r["status"])):
-            status = result["status"]
-            table.add_row(
-                result["check_name"],
-                f"[{STYLES[status]}]{status}[/]",
-                one_line(result),
-            )
-        console.print(table, highlight=False)
-    counts = [
-        f"{sum(result['status'] == status for result in results)} {status}"
-        for status in STYLES
-    ]
-    seconds = sum(result["seconds"] for result in results)
-    console.print(
-        f"{optimizer}, Keras {keras.__version__} on {keras.backend.backend()}: "
-        f"{', '.join(counts)}, in {seconds:.0f} s",
-        highlight=False,
-    )
-
-
-def one_line(result: Any) -> str:
-    """What came, and what to do about it; what a skipped check waits for."""
-    said = str(result["exception"])
-    came = re.split(r"\nTo mend it: ", said, maxsplit=1)
-    mend = came[1].split("\nTo see it again:")[0] if len(came) > 1 else ""
-    if result["status"] == "xfail":
-        return f"{result['expected_to_fail_reason']} ({' '.join(came[0].split())})"
-    return " ".join(f"{came[0]} → {mend}".split()) if mend else " ".join(said.split())
-
-
-def _written(optimizer: str, results: list[Any]) -> dict[str, Any]:
-    """The results as JSON has them, with the versions that they hold for."""
-    return {
-        "optimizer": optimizer,
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
-        "results": [
-            {
-                **result,
-                "optimizer": optimizer,
-                "exception": result["exception"] and str(result["exception"]),
-            }
-            for result in results
-        ],
-    }
+def _exit_code(console: Console, results: list[conformance.Result]) -> int:
+    found = {result["status"] for result in results}
+    if found & {"failed", "xpass"}:
+        return FAILED
+    if "error" in found:
+        return COULD_NOT_RUN
+    if found <= {"skipped"}:
+        console.print("[red]No check ran.[/red]")
+        return COULD_NOT_RUN
+    return PASSED
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What Keras's backend of this process has, and how a step is taken on it."""
+"""What the Keras backend of this process supports, and how it takes a step."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ TRAITS = {
     "numpy": {"float64"},
 }
 MEANINGS = {
-    "rows": "a backend that hands rows to an optimizer",
-    "graph": "a backend that compiles a step",
-    "xla": "XLA below TensorFlow",
-    "replicas": "`tf.distribute`",
-    "checkpoint": "`tf.train.Checkpoint`",
-    "float64": "a backend that has float64 as it comes",
-    "stateless": "`stateless_apply`",
-    "fit": "`Model.fit`",
-    "freezing": "a `fit` that may train a part of what the optimizer was built with",
+    "rows": "sparse gradients (tf.IndexedSlices)",
+    "graph": "compiled steps",
+    "xla": "TensorFlow's jit_compile",
+    "replicas": "tf.distribute",
+    "checkpoint": "tf.train.Checkpoint",
+    "float64": "float64 variables by default",
+    "stateless": "JAX's stateless_apply",
+    "fit": "Model.fit",
+    "freezing": "a fit that trains some of the variables that the optimizer knows",
 }
 
 
 def want(trait: str) -> None:
-    """Skip the check where the backend lacks what it is about."""
+    """Skip the check if the backend lacks what it is about."""
     if trait not in TRAITS[NAME]:
-        raise CheckSkipped(f"waits for {MEANINGS[trait]}; this is {NAME}")
+        raise CheckSkipped(f"{NAME} does not have {MEANINGS[trait]}")
 
 
 def tensorflow() -> Any:
-    """TensorFlow, which a check that has called `want` may use."""
+    """TensorFlow; call `want` first."""
     return importlib.import_module("tensorflow")
 
 
 def numbers(x: Any) -> np.ndarray:
-    """The values of a variable or a tensor; no later step changes them."""
+    """A copy of the values of a variable or a tensor."""
     if hasattr(x, "value") and not callable(x.value):
         x = x.value
     x = np.array(keras.ops.convert_to_numpy(x))
@@ -61,7 +61,7 @@ def numbers(x: Any) -> np.ndarray:
 
 
 def gradient(g: Any, variable: Any) -> Any:
-    """What the backend would hand to the optimizer for the array `g`."""
+    """The array `g` as the gradient that the backend passes to the optimizer."""
     if g is None:
         return None
     dtype = keras.backend.standardize_dtype(variable.dtype)
@@ -82,7 +82,7 @@ def eager(optimizer: Any, variables: list) -> Step:
     """Each operation by itself."""
 
     def step(gradients: list) -> None:
-        # A list of its own: TensorFlow lets no graph change what is passed in.
+        # A new list: TensorFlow raises if a graph changes an argument.
         optimizer.apply(list(gradients), list(variables))
 
     return step
@@ -95,6 +95,29 @@ def compiled(optimizer: Any, variables: list) -> Step:
         return _jitted(optimizer, variables)
     optimizer.build(variables)
     return tensorflow().function(_of_known_shapes(optimizer, variables))
+
+
+def fastest(optimizer: Any, variables: list) -> Step:
+    """Compiled where that works: other checks report whether it does."""
+    if "graph" not in TRAITS[NAME]:
+        return eager(optimizer, variables)
+    steps = [compiled(optimizer, variables), eager(optimizer, variables)]
+
+    def step(gradients: list) -> None:
+        try:
+            steps[0](gradients)
+        except Exception:
+            if len(steps) == 1:
+                raise
+            del steps[0]
+            steps[0](gradients)
+
+    return step
+
+
+def branching(optimizer: Any, variables: list) -> Step:
+    """For an optimizer with branches, which JAX traces anew in each eager step."""
+    return (fastest if NAME == "jax" else eager)(optimizer, variables)
 
 
 def xla(optimizer: Any, variables: list) -> Step:

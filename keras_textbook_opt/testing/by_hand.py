@@ -1,4 +1,4 @@
-"""What Keras's features are, done by hand on NumPy arrays: the other road."""
+"""Keras's features computed in NumPy, to compare with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ CLIPS: list[dict[str, Any]] = [
     {"clipvalue": 0.2},
     {"global_clipnorm": 0.75},
 ]
+
+
+def written(options: dict[str, Any]) -> str:
+    """Options as in a call."""
+    return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
 def clipped(step: list, clip: dict[str, float]) -> list:

@@ -1,4 +1,4 @@
-"""Programs in processes of their own, which end by themselves."""
+"""A program in a process of its own, and the arrays that it reads and writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,61 +21,51 @@ def pickled(subject: Any) -> bytes:
     """What another process makes the optimizer from.
 
     Raises:
-        CheckSkipped: It was made in a place that no other process can import.
+        CheckSkipped: No other process can import it.
     """
     try:
         return pickle.dumps(subject)
     except Exception as error:
         raise CheckSkipped(
-            "waits for a factory that another process can import: a class or a "
+            "another process cannot import the optimizer: it has to be a class or a "
             f"function of a module, or a functools.partial of one ({error})"
         ) from error
 
 
-def run(program: str, folder: Path) -> None:
-    """Run a program of this package on a folder, on the backend of this process.
-
-    Raises:
-        RuntimeError: It ended with an error, or took too long.
-    """
+def started(program: str, folder: Path) -> subprocess.Popen:
+    """A program of this package on a folder, with the backend of this process."""
     environment = os.environ | {
         "KERAS_BACKEND": keras.backend.backend(),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            f"keras_textbook_opt.testing.programs.{program}",
-            folder,
-        ],
+    module = f"keras_textbook_opt.testing.programs.{program}"
+    return subprocess.Popen(
+        [sys.executable, "-m", module, folder],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=TIMEOUT,
     )
-    if ended.returncode:
-        raise RuntimeError(_last_lines(ended.stdout))
 
 
-def _last_lines(output: str) -> str:
-    return "\n".join(output.strip().splitlines()[-3:])
+def error_of(process: subprocess.Popen) -> str:
+    """Wait for a program; its last lines if it failed, else an empty text."""
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return f"no end after {TIMEOUT} s"
+    return "\n".join(output.strip().splitlines()[-3:]) if process.returncode else ""
 
 
 def write(folder: Path, name: str, arrays: list[np.ndarray]) -> None:
-    """Put a list of arrays into a file."""
+    """Write a list of arrays into a file."""
     named: dict[str, Any] = {str(k): array for k, array in enumerate(arrays)}
     np.savez(folder / name, **named)
 
 
 def read(folder: Path, name: str) -> list[np.ndarray]:
-    """The list that `write` put there."""
+    """The list that `write` wrote."""
     with np.load(folder / name) as arrays:
         return [arrays[str(k)] for k in range(len(arrays.files))]
-
-
-def folder() -> tempfile.TemporaryDirectory:
-    """A folder that goes when it is left."""
-    return tempfile.TemporaryDirectory(prefix="check_optimizer_")

@@ -1,8 +1,8 @@
-"""Two roads that must meet: how far apart they end, in units of the movement.
+"""Compare two ways to compute the same result, in units of the distance moved.
 
-A step of float32 rounds a handful of times, and each time by at most ε of the values
-that it handles: `ROUNDINGS·ε` a step bounds what two right ways to compute one number
-differ by. How much an equation makes of such a difference is measured beforehand
+A float32 step rounds a handful of times, each time by at most ε of the values that it
+handles: two correct ways to compute one number differ by at most `ROUNDINGS·ε` a step.
+How much an equation amplifies such a difference is measured beforehand
 (`Subject.noise`) and added.
 """
 
@@ -11,14 +11,18 @@ from __future__ import annotations
 import numpy as np
 
 from keras_textbook_opt.testing.problem import NAMES
-from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped
+from keras_textbook_opt.testing.verdicts import (
+    CheckFailed,
+    CheckSkipped,
+    without_numbers,
+)
 
 ROUNDINGS = 16
-# Above this share of the movement a comparison would say nothing.
+# Above this share of the movement a comparison would prove nothing.
 USELESS = 0.1
 
 
-def assert_meet(
+def assert_close(
     found: list[np.ndarray],
     expected: list[np.ndarray],
     start: list[np.ndarray],
@@ -28,24 +32,24 @@ def assert_meet(
     noise: float = 0.0,
     names: list[str] = NAMES,
 ) -> None:
-    """Both roads from `start` end in one place, up to the rounding of float32.
+    """Both results agree up to the rounding of float32.
 
     Raises:
-        CheckFailed: They do not. `what` says which two roads: "clipped by the optimizer
-            and clipped by hand".
+        CheckFailed: They do not. `what` names both: "clipped by the optimizer vs.
+            clipped by hand".
     """
-    movement = _movement(expected, start)
+    movement = distance(expected, start)
     allowed = rounding(steps, [*expected, *start]) + 4 * noise
     if movement == 0 or allowed > USELESS * movement:
         raise CheckSkipped(
-            f"waits for steps that move the variables by more than rounding: these "
-            f"move them by {movement:.2g}, and rounding may be {allowed:.2g}"
+            f"these steps move the variables by {movement:.2g}, which is not enough to "
+            f"tell an error from rounding ({allowed:.2g})"
         )
     _assert_within(allowed, found, expected, movement, what, steps, names)
 
 
 def rounding(steps: int, values: list[np.ndarray]) -> float:
-    """What rounding may add up to in so many steps on numbers of this size."""
+    """How much rounding can add up to in so many steps on numbers of this size."""
     reach = max(np.abs(value).max(initial=0.0) for value in values)
     return ROUNDINGS * float(np.finfo("float32").eps) * steps * (1 + float(reach))
 
@@ -59,8 +63,8 @@ def assert_same(
     steps: int,
     names: list[str] = NAMES,
 ) -> None:
-    """The same, to the last bit: both run one program on the same numbers."""
-    movement = _movement(expected, start)
+    """Both results are equal bit for bit: one program ran twice on the same numbers."""
+    movement = distance(expected, start)
     _assert_within(0.0, found, expected, movement, what, steps, names)
 
 
@@ -70,7 +74,7 @@ def differ(some: list[np.ndarray], others: list[np.ndarray]) -> bool:
 
 
 def distance(some: list[np.ndarray], others: list[np.ndarray]) -> float:
-    """The largest difference of two numbers in one place; NaN where one is NaN."""
+    """The largest difference between two numbers in one place; NaN if one is NaN."""
     largest = [
         np.abs(np.subtract(a, b, dtype="float64")).max(initial=0.0)
         for a, b in zip(some, others)
@@ -84,43 +88,35 @@ def farthest(off: np.ndarray) -> tuple:
 
 
 def failure(said: str, off: float, movement: float) -> CheckFailed:
-    """What was expected and what came, with the difference in units of the movement."""
-    size = off / movement if movement else np.inf
-    return CheckFailed(f"{said}: off by {size:.2g} of the movement ({movement:.3g}).")
+    """A failure with its size in units of the movement."""
+    return CheckFailed(f"{said} (off by {percent(off, movement)} of the movement).")
 
 
-def ended(said: str) -> CheckFailed:
-    """The same where an error came in place of numbers."""
-    return CheckFailed(f"{said}: off by all of the movement, since no step came of it.")
-
-
-def _movement(expected, start) -> float:
-    """How far the variables go: the unit of every difference."""
-    return distance(expected, start)
+def percent(off: float, movement: float) -> str:
+    """`off` as a share of the movement."""
+    size = 100 * off / movement if movement else np.inf
+    return f"{size:.2g} %" if size < 1e3 else f"{size:.1e} %"
 
 
 def _assert_within(allowed, found, expected, movement, what, steps, names) -> None:
     for name, one, other in zip(names, found, expected):
         if one.shape != other.shape:
-            raise failure(
-                f"{what}: `{name}` is {one.shape}, not {other.shape}",
-                movement,
-                movement,
-            )
+            raise CheckFailed(f"{what}: `{name}` is {one.shape}, not {other.shape}.")
         off = np.abs(np.subtract(one, other, dtype="float64"))
-        if off.size == 0 or (np.isfinite(one).all() and off.max() <= allowed):
+        is_finite = bool(np.isfinite(one).all())
+        if off.size == 0 or (is_finite and off.max() <= allowed):
             continue
         place = farthest(off)
-        size = off[place] / movement if movement else np.inf
+        where = ", ".join(str(int(k)) for k in place)
         raise CheckFailed(
-            f"{what}: off by {size:.2g} of the movement after {steps} steps. "
-            f"Expected `{name}`{list(map(int, place))} = {other[place]:.7g}, "
-            f"came {one[place]:.7g}; the variables moved by {movement:.3g}, and "
-            f"{_allowance(allowed, movement)}."
+            f"{what}: they differ by {percent(off[place], movement)} of the movement "
+            f"after {steps} steps. Expected {name}[{where}] = {other[place]:.7g}, got "
+            f"{one[place]:.7g} ({_allowance(allowed, movement)}).",
+            [f"{without_numbers(what)}{'' if is_finite else ' (not finite)'}"],
         )
 
 
 def _allowance(allowed: float, movement: float) -> str:
     if allowed == 0:
-        return "the two must be the same to the last bit"
-    return f"rounding explains {allowed / movement:.1g} of that"
+        return "both must be equal bit for bit"
+    return f"rounding explains {percent(allowed, movement)}"

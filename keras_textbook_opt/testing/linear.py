@@ -11,7 +11,7 @@ from keras_textbook_opt.testing import backend, problem
 
 LAYERS = {"kernel_1": (4, 3), "bias_1": (3,), "kernel_2": (3, 2), "bias_2": (2,)}
 BATCHES, SIZE = 4, 4
-# Not "mse": the loader of .h5 files takes that for a metric, and fails.
+# Not "mse": the loader of .h5 files takes that for a metric and fails.
 SQUARED = keras.losses.MeanSquaredError()
 
 
@@ -58,7 +58,7 @@ class LinearModel:
         self._is_compiled = False
 
     def gradients(self, weights: list[np.ndarray], batch: slice) -> list[np.ndarray]:
-        """Those of the mean of the squares, by the chain rule, in float64."""
+        """The gradients of the mean squared error, in float64."""
         W_1, b_1, W_2, b_2 = (w.astype("float64") for w in weights)
         x, y = self._x[batch].astype("float64"), self._y[batch]
         h = x @ W_1 + b_1
@@ -72,6 +72,16 @@ def model_of(optimizer: Any) -> keras.Model:
     made = LinearModel().model
     made.compile(optimizer=optimizer, loss=SQUARED)
     return made
+
+
+def train(model: keras.Model, steps: list[list]) -> None:
+    """Take these steps with the model's optimizer."""
+    variables = model.trainable_variables
+    step = backend.branching(model.optimizer, variables)
+    for gradients in steps:
+        step(
+            [backend.gradient(g, v) for g, v in zip(gradients, variables, strict=True)]
+        )
 
 
 def serializable(optimizer: Any) -> Any:

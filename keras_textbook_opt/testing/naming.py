@@ -1,4 +1,4 @@
-"""What a factory is called: in a message, and in code that makes it again."""
+"""The name of a factory: in a message, and in code that makes it again."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def shown(factory: Any) -> str:
 def written(thing: Any) -> tuple[list[str], str]:
     """The modules to import, and the expression: `functools.partial(my.Lion, b=0.9)`.
 
-    What no module has under its name, such as a function in a function, is written as
-    it is shown.
+    An object that no module has under its name, such as a function in a function, is
+    written as it is shown.
     """
     if _is_partial(thing):
         modules, function = written(thing.func)

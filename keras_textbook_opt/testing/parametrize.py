@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from keras_textbook_opt.testing.conformance import name_of, optimizer_checks_generator
+from keras_textbook_opt.testing.conformance import (
+    check_names,
+    name_of,
+    optimizer_checks_generator,
+)
 from keras_textbook_opt.testing.naming import shown
 
 if TYPE_CHECKING:
@@ -17,8 +21,11 @@ def parametrize_with_checks(
     *,
     expected_failed_checks: Callable[[Any], Mapping[str, str]] | None = None,
     select: str | list[str] | None = None,
+    deselect: str | list[str] | None = None,
+    baseline: Any = None,
+    reference: Callable | None = None,
 ) -> pytest.MarkDecorator:
-    """Make a test for each check on each optimizer, with an id that reads well.
+    """Make a test for each check of each optimizer, with a readable id.
 
         @parametrize_with_checks([MyLion, functools.partial(MyLion, weight_decay=0.1)])
         def test_my_optimizers(factory, check):
@@ -27,11 +34,15 @@ def parametrize_with_checks(
     Args:
         factories: Optimizer classes, or callables that pass keyword arguments on.
         expected_failed_checks: A function of a factory that returns the names of the
-            checks that are known to fail on it, each with the reason.
-        select: A part of a check's name, a group of checks, or a list of these.
+            checks that are known to fail on it, each with the reason. A test that
+            passes unexpectedly fails.
+        select: Names, patterns or groups of checks, as at `check_optimizer`.
+        deselect: The same for checks to leave out.
+        baseline: As at `check_optimizer`; the test of an inherited failure is skipped.
+        reference: As at `check_optimizer`.
 
     Raises:
-        ValueError: `factories` is a single one, or one of them makes no optimizer.
+        ValueError: `factories` is a single factory, or contains something else.
     """
     import pytest
 
@@ -40,10 +51,20 @@ def parametrize_with_checks(
     cases = []
     for factory in factories:
         reasons = expected_failed_checks(factory) if expected_failed_checks else {}
-        for _, check in optimizer_checks_generator(factory, select=select):
+        check_names(reasons)
+        for _, check in optimizer_checks_generator(
+            factory,
+            select=select,
+            deselect=deselect,
+            baseline=baseline,
+            reference=reference,
+        ):
             name = name_of(check)
-            expected = name in reasons
-            marks = [pytest.mark.xfail(reason=reasons[name])] if expected else []
+            marks = (
+                [pytest.mark.xfail(reason=reasons[name], strict=True)]
+                if name in reasons
+                else []
+            )
             cases.append(
                 pytest.param(factory, check, marks=marks, id=f"{shown(factory)}-{name}")
             )

@@ -1,6 +1,6 @@
-"""What is trained: a kernel, a bias and a table, with gradients of changing size.
+"""The training problem: a kernel, a bias and a table, with gradients of changing size.
 
-Everything is drawn once with a fixed seed, so that a check says the same each time.
+A fixed seed makes every run of a check the same.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIZES = [1.0, 0.25, 3.0, 0.5, 2.0, 0.125]
 
 
 def values(shapes: dict[str, tuple] = SHAPES) -> list[np.ndarray]:
-    """Where the variables start: numbers of size 0.5 to 1.5, of both signs."""
+    """The initial values: numbers of size 0.5 to 1.5, of both signs."""
     random = np.random.default_rng(1)
     return [
         _array(random.choice([-1, 1], shape) * random.uniform(0.5, 1.5, shape))
@@ -54,7 +54,7 @@ def gradients(
 
 
 def with_rows(indices: list[list[int]]) -> list[list]:
-    """The same gradients, those of the table by these rows, one list a step."""
+    """The same gradients; that of the table has these rows, one list a step."""
     random = np.random.default_rng(3)
     return [
         [*dense[:TABLE], Rows(np.array(named, "int32"), _rows(random, len(named), t))]
@@ -64,6 +64,11 @@ def with_rows(indices: list[list[int]]) -> list[list]:
 
 def _rows(random, count: int, t: int) -> np.ndarray:
     return _array(SIZES[t] * random.normal(size=(count, *SHAPES["table"][1:])))
+
+
+def scaled(steps: list[list], factor: float) -> list[list]:
+    """The same steps with all gradients multiplied."""
+    return [[np.float32(factor) * g for g in step] for step in steps]
 
 
 def densified(steps: list[list]) -> list[list]:
@@ -78,7 +83,7 @@ def _array(x) -> np.ndarray:
     return np.asarray(x, "float32")
 
 
-# In each step some rows repeat and some are absent, and they are not the same ones.
+# In each step some rows repeat and some are absent, not always the same ones.
 REPEATED = [[1, 3, 1, 0], [3, 3, 5, 3], [4, 0, 4, 1], [2, 2, 2, 5], [0, 1, 5, 1]]
 DISTINCT = [[1, 3, 0], [5, 3, 2], [4, 0, 1], [2, 5, 3], [0, 1, 5]]
 EVERY = [[5, 0, 3, 1, 4, 2], [0, 1, 2, 3, 4, 5], [2, 4, 0, 5, 1, 3], [1, 0, 3, 2, 5, 4]]

@@ -1,15 +1,20 @@
-"""The list of checks, and what every check does beside its own work.
+"""The list of checks, how they are selected, and how one is run.
 
-A check is written as a function of a `Subject`, with a docstring of three parts: the
-promise in one sentence, `Why:` it matters, `Mend:` what to do. The decorator `promise`
-makes it a public function of a factory and puts it on the list.
+A check is a function of a `Subject` with a docstring of three parts: the promise in one
+sentence, `Why:` it matters, `Fix:` how to repair the optimizer. The decorator `promise`
+makes it a public function of a factory and adds it to the list.
 """
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 import functools
 import inspect
+import os
 import re
+import sys
+import sysconfig
 import traceback
 import warnings
 from collections.abc import Callable
@@ -18,21 +23,31 @@ from typing import Any
 
 import numpy as np
 
-from keras_textbook_opt.testing.comparing import ended
 from keras_textbook_opt.testing.naming import written
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped, telling_line
+from keras_textbook_opt.testing.verdicts import (
+    CheckerError,
+    CheckFailed,
+    CheckSkipped,
+    CouldNotRun,
+    frames,
+    telling_line,
+    without_numbers,
+)
 
 CHECKS: list[Callable[..., None]] = []
-"""All checks, in their order: functions of a factory, with a name and a docstring."""
+"""All checks, in the order in which they run."""
+QUICK = {"contract", "clips", "features"}
+"""The groups of `--select quick`."""
 _HERE, _NUMPY = Path(__file__).parent, Path(np.__file__).parent
+_OURS = _HERE.parent
 
 
 def promise(check: Callable[..., None]) -> Callable[..., None]:
-    """Make `check` a function of a factory, and put it on the list.
+    """Make `check` a function of a factory, and add it to the list.
 
-    It raises `CheckFailed` or `CheckSkipped`. What the optimizer raises where it should
-    not is a failure; an error of the check itself goes through as it is.
+    It raises `CheckFailed` or `CheckSkipped`. An error of the optimizer is a failure;
+    an error of the check itself is a `CheckerError`.
     """
 
     def checked(factory: Any, **given: Any) -> None:
@@ -45,52 +60,102 @@ def promise(check: Callable[..., None]) -> Callable[..., None]:
 
 
 def run(check: Callable[..., None], factory: Any, **given: Any) -> None:
-    """Run `check` on the subject of `factory`, and complete what it says."""
+    """Run `check` on the subject of `factory`, and complete what it raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             check(_subject(check, factory), **given)
         except CheckSkipped:
             raise
-        except CheckFailed as failure:
-            raise _complete(check, factory, failure, given) from failure.__cause__
         except Exception as error:
-            if not _is_of_others(error):
-                raise
-            raise _complete(check, factory, _failed(error), given) from error
+            failed = _failed(error, factory)
+            failed.fix = section(check, "Fix")
+            failed.code = _reproduction(check, factory, given)
+            raise failed from (error if error is not failed else error.__cause__)
 
 
 def _subject(check: Callable, factory: Any) -> Subject:
-    """What the check is run on. What cannot be made fails the first check alone."""
+    """The subject of a factory. If there is none, only the first check fails."""
     try:
         return Subject.of(factory)
     except Exception as error:
-        first = CHECKS[0].__name__
-        if check.__name__ == first:
-            raise _failed(error) from error
-        raise CheckSkipped(f"waits for `{first}` to pass: {_failed(error)}") from error
+        failed = _failed(error, factory)
+        if check.__name__ == CHECKS[0].__name__:
+            raise failed from error
+        at = f", {failed.where}" if failed.where else ""
+        raise CouldNotRun(f"{failed.summary.rstrip('.')}{at}") from error
 
 
-def _failed(error: Exception) -> CheckFailed:
+def _failed(error: Exception, factory: Any) -> CheckFailed:
+    """The failure that `error` means.
+
+    Raises:
+        CheckerError: It was raised by the check itself.
+    """
     if isinstance(error, CheckFailed):
         return error
-    return ended(f"Expected no error; came {telling_line(error)}")
+    if not _is_of_others(error):
+        *_, last = traceback.extract_tb(error.__traceback__)
+        raise CheckerError(
+            f"the checker has a bug, please report it: {telling_line(error)} "
+            f"({Path(last.filename).name}:{last.lineno})"
+        ) from error
+    line = telling_line(error)
+    failed = CheckFailed(f"raises {line}", [without_numbers(line)])
+    failed.where = place(error, factory)
+    return failed
 
 
-def _complete(
-    check: Callable, factory: Any, failure: CheckFailed, given: dict[str, Any]
-) -> CheckFailed:
-    lines = "\n    ".join(_reproduction(check, factory, given))
-    return CheckFailed(
-        f"{failure}\nTo mend it: {section(check, 'Mend')}\n"
-        f"To see it again:\n    {lines}"
+def _is_of_others(error: BaseException) -> bool:
+    """Whether it was raised in a call into the optimizer or its framework."""
+    files = [Path(f.filename) for f in traceback.extract_tb(error.__traceback__)]
+    called = [file for file in files if _HERE not in file.parents]
+    return bool(called) and _NUMPY not in called[0].parents
+
+
+def place(error: BaseException, factory: Any = None) -> str:
+    """`file:line, in function` of the author's innermost call, or an empty text."""
+    called = [f for f in frames(error) if not _is_framework(f[0])]
+    files = _files(factory)
+    own = [f for f in frames(error) if f[0] in files] or called
+    if not own:
+        return ""
+    file, line, function = own[-1]
+    shown = os.path.relpath(file)
+    return f"{file if shown.startswith('..') else shown}:{line}, in {function}"
+
+
+_LIBRARY = sysconfig.get_path("stdlib")
+_FRAMEWORKS = ("keras", "tensorflow", "jax", "torch", "numpy", "h5py")
+
+
+def _is_framework(file: str) -> bool:
+    """Whether a file belongs neither to the checker nor to the optimizer's author."""
+    modules = [sys.modules.get(name) for name in _FRAMEWORKS]
+    folders = [Path(m.__file__).parent for m in modules if m and m.__file__]
+    if file.startswith("<") or any(f in Path(file).parents for f in [_OURS, *folders]):
+        return True
+    return file.startswith(_LIBRARY) and "site-packages" not in file
+
+
+def _files(factory: Any) -> set[str]:
+    """The files of an optimizer's classes, except for those of their base in Keras."""
+    while hasattr(factory, "func"):
+        factory = factory.func
+    modules = (
+        {getattr(kind, "__module__", "") for kind in inspect.getmro(factory)}
+        if (inspect.isclass(factory))
+        else {getattr(factory, "__module__", "")}
     )
+    found = [sys.modules.get(module) for module in modules]
+    files = {str(getattr(module, "__file__", None)) for module in found if module}
+    return {file for file in files if not _is_framework(file)}
 
 
 def _reproduction(
     check: Callable, factory: Any, given: dict[str, Any]
 ) -> tuple[str, str]:
-    """Two lines of code: what is imported, and the check of this optimizer."""
+    """Two lines of code: the imports, and the check of this optimizer."""
     modules, subject = written(factory)
     arguments = [subject]
     for name, value in given.items():
@@ -102,18 +167,8 @@ def _reproduction(
     return "; ".join(imports), f"{check.__name__}({', '.join(arguments)})"
 
 
-def _is_of_others(error: BaseException) -> bool:
-    """Whether it was raised below a call into the optimizer or its framework.
-
-    What a check calls in NumPy is its own doing.
-    """
-    files = [Path(f.filename) for f in traceback.extract_tb(error.__traceback__)]
-    called = [file for file in files if _HERE not in file.parents]
-    return bool(called) and _NUMPY not in called[0].parents
-
-
 def group(check: Callable) -> str:
-    """The name of the file that a check stands in: what its promise is about."""
+    """The group of a check: the name of its file."""
     return check.__module__.rpartition(".")[2]
 
 
@@ -123,30 +178,53 @@ def sentence(check: Callable) -> str:
 
 
 def section(check: Callable, title: str) -> str:
-    """What the docstring says under `Why:` or `Mend:`, in one line."""
-    parts = re.split(r"^(Why|Mend): ", inspect.getdoc(check) or "", flags=re.M)
+    """The text of the docstring under `Why:` or `Fix:`, in one line."""
+    parts = re.split(r"^(Why|Fix): ", inspect.getdoc(check) or "", flags=re.M)
     texts = dict(zip(parts[1::2], parts[2::2]))
     return " ".join(texts[title].split())
 
 
-def selected(wanted: str | list[str] | None) -> list[Callable[..., None]]:
-    """The checks that `wanted` names, by a part of a name or by a group.
+def selected(
+    select: str | list[str] | None = None, deselect: str | list[str] | None = None
+) -> list[Callable[..., None]]:
+    """The checks that `select` names, without those that `deselect` names.
+
+    A word is the name of a check, a pattern such as `check_sparse_*`, a group such as
+    `group:state`, or `quick`.
 
     Raises:
-        ValueError: One of the words selects none.
+        ValueError: A word names no check.
     """
-    if wanted is None:
-        return list(CHECKS)
-    words = [wanted] if isinstance(wanted, str) else list(wanted)
-    for word in words:
-        if not any(_is_meant(check, word) for check in CHECKS):
-            groups = sorted({group(check) for check in CHECKS})
-            raise ValueError(
-                "Expected a part of the name of a check, or one of the groups "
-                f"{groups}. Received: select={word!r}"
-            )
-    return [check for check in CHECKS if any(_is_meant(check, word) for word in words)]
+    chosen = _named(select) if select is not None else set(CHECKS)
+    chosen -= _named(deselect) if deselect is not None else set()
+    return [check for check in CHECKS if check in chosen]
+
+
+def _named(words: str | list[str]) -> set[Callable]:
+    found: set[Callable] = set()
+    for word in [words] if isinstance(words, str) else words:
+        named = {check for check in CHECKS if _is_meant(check, word)}
+        if not named:
+            raise ValueError(_unknown(word))
+        found |= named
+    return found
 
 
 def _is_meant(check: Callable, word: str) -> bool:
-    return word == group(check) or word in check.__name__
+    if word == "quick":
+        return group(check) in QUICK
+    if word.startswith("group:"):
+        return group(check) == word.removeprefix("group:")
+    return fnmatch.fnmatchcase(check.__name__, word)
+
+
+def _unknown(word: str) -> str:
+    groups = dict.fromkeys(f"group:{group(check)}" for check in CHECKS)
+    known = ["quick", *groups, *(check.__name__ for check in CHECKS)]
+    near = [f"group:{word}"] if f"group:{word}" in groups else []
+    near += difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return (
+        f"No check is called {word!r}.{meant} Expected the name of a check, a pattern "
+        f"such as 'check_sparse_*', 'quick', or one of {', '.join(groups)}."
+    )

@@ -1,4 +1,4 @@
-"""An optimizer beside variables of its own, and the steps that it takes there."""
+"""An optimizer with its variables, and the steps that it takes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from keras_textbook_opt.testing import backend, problem
 
 @final
 class Run:
-    """Variables that start at `values`, stepped by `optimizer` as `mode` says.
+    """Variables that start at `values`, and the optimizer that updates them.
 
     Args:
-        optimizer: What is checked.
+        optimizer: The optimizer under test.
         values: Arrays, one for each of the variables.
-        dtype: Of the variables, and of their gradients.
-        mode: `backend.eager`, `backend.compiled` or `backend.xla`.
+        dtype: The dtype of the variables and gradients.
+        mode: A function of `backend`: `eager`, `compiled`, `fastest` or `xla`.
+        names: The names of the variables.
     """
 
     def __init__(
@@ -28,9 +29,10 @@ class Run:
         values: list[np.ndarray] | None = None,
         dtype: str = "float32",
         mode: Callable = backend.eager,
+        names: list[str] | None = None,
     ):
         values = problem.values() if values is None else values
-        names = [*problem.NAMES, *(f"extra_{k}" for k in range(len(values)))]
+        names = names or [*problem.NAMES, *(f"extra_{k}" for k in range(len(values)))]
         self.start = [np.array(value) for value in values]
         self.variables = [
             keras.Variable(value, dtype=dtype, name=name)
@@ -54,21 +56,21 @@ class Run:
         return self
 
     def build(self) -> Run:
-        """Make the state, as `Model.fit` does before the first step."""
+        """Create the state, as `Model.fit` does before the first step."""
         self.optimizer.build(self.variables)
         return self
 
     def assign(self, values: list[np.ndarray]) -> None:
-        """Put the variables elsewhere, by hand."""
+        """Assign values to the variables."""
         for variable, value in zip(self.variables, values, strict=True):
             variable.assign(value)
 
     @property
     def numbers(self) -> list[np.ndarray]:
-        """Where the variables are now."""
+        """The values of the variables."""
         return [backend.numbers(variable) for variable in self.variables]
 
     @property
     def state(self) -> list[np.ndarray]:
-        """What the optimizer's own variables hold now."""
+        """The values of the optimizer's own variables."""
         return [backend.numbers(variable) for variable in self.optimizer.variables]

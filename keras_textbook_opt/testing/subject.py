@@ -1,4 +1,4 @@
-"""The optimizer under test: how it is made, and how far a learning rate takes it."""
+"""The optimizer under test: how it is made, and how far a learning rate moves θ."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import Any, final
 import numpy as np
 
 from keras_textbook_opt.testing import backend, problem
-from keras_textbook_opt.testing.comparing import distance, failure
+from keras_textbook_opt.testing.comparing import distance, failure, rounding
 from keras_textbook_opt.testing.naming import shown
 from keras_textbook_opt.testing.run import Run
-from keras_textbook_opt.testing.verdicts import CheckSkipped, telling_line
+from keras_textbook_opt.testing.verdicts import (
+    CheckSkipped,
+    CouldNotRun,
+    telling_line,
+)
 
 # By powers of two, from the usual size outwards.
 RATES = sorted(
@@ -21,7 +25,11 @@ RATES = sorted(
 )
 # The equation of `Ftrl` does not start from θ: its first step is as long as θ.
 MOVES = [(0.02, 0.5), (0.5, 4.0)]
-CALIBRATING = 3
+# An optimizer with a warm-up of its own, or one that finds its rate, starts late.
+LENGTHS = {3: 6, 12: 12, 48: 48}
+"""Steps to calibrate with, and steps to compare afterwards."""
+LATE_RATES = [1.0, 2.0**-4, 2.0**-8, 2.0**-12]
+LATER, FASTER = 24, 64
 
 
 @final
@@ -33,15 +41,21 @@ class Subject:
     """
 
     rate: float
-    """Three steps with it move the variables by 0.02 to 0.5, or by at most 4."""
+    """A learning rate with which a few steps move the variables by 0.02 to 4."""
     movement: float
-    """How far three steps with it move them."""
+    """How far they move them."""
+    steps: list[list[np.ndarray]]
+    """The gradients of the steps to compare: enough for the variables to move."""
+    plain: list[np.ndarray]
+    """The variables after these steps."""
     noise: float
-    """How far they end where each gradient is off by its rounding."""
+    """How far the variables end up apart if each gradient is off by its rounding."""
 
     def __init__(self, factory: Any):
         self.factory = factory
-        self.rate, self.movement = self._calibrated()
+        self.rate, self.movement, length = self._calibrated()
+        self.steps = problem.gradients(length)
+        self.plain = self.after(self.steps)
         self.noise = self._measured_noise()
 
     @classmethod
@@ -54,7 +68,7 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """What the factory is called in messages."""
+        """The name of the factory in messages."""
         return shown(self.factory)
 
     @property
@@ -77,7 +91,7 @@ class Subject:
             given = options or {"learning_rate": learning_rate}
             written = ", ".join(f"{name}={value!r}" for name, value in given.items())
             raise CheckSkipped(
-                f"waits for a constructor that takes {written}: {telling_line(error)}"
+                f"the constructor does not take {written}: {telling_line(error)}"
             ) from error
 
     def takes(self, options: dict[str, Any]) -> bool:
@@ -89,69 +103,107 @@ class Subject:
         return True
 
     def run(self, **options: Any) -> Run:
-        """A new optimizer beside new variables."""
+        """A new optimizer with new variables."""
         return Run(self.make(**options))
 
     def after(self, steps: list[list], **options: Any) -> list[np.ndarray]:
-        """Where the variables are after these steps."""
+        """The variables after these steps."""
         return self.run(**options).follow(steps).numbers
 
     def want_rows(self) -> None:
-        """Skip the check where there are no rows, or they make an error by themselves.
+        """Skip the check if there are no sparse gradients, or they raise an error.
 
-        That they do is for one check to say.
+        One check reports that error.
         """
         backend.want("rows")
         try:
             self.after(problem.with_rows(problem.EVERY)[:1])
         except Exception as error:
-            raise CheckSkipped(
-                f"waits for `check_rows_are_taken` to pass: {telling_line(error)}"
+            raise CouldNotRun(
+                f"`check_sparse_gradients` does not pass: {telling_line(error)}"
             ) from error
 
-    def defaults(self) -> dict[str, Any]:
-        """Each constructor argument that is known by name, with what it is unless set.
+    def want_local(self) -> None:
+        """Skip the check if the step on a variable depends on the other variables."""
+        if not self._is_local:
+            raise CheckSkipped(
+                "the step on a variable depends on the other variables (a global "
+                "scalar, or a rate by depth)"
+            )
 
-        Where a constructor hides arguments behind `**kwargs`, the config has them.
+    @functools.cached_property
+    def _is_local(self) -> bool:
+        random = np.random.default_rng(7)
+        value, *gradients = (
+            random.normal(size=5).astype("float32") for _ in range(len(self.steps) + 1)
+        )
+        beside = Run(self.make(), [*problem.values(), value])
+        beside.follow([[*step, g] for step, g in zip(self.steps, gradients)])
+        allowed = rounding(len(self.steps), self.plain) + 4 * self.noise
+        return distance(beside.numbers[: len(self.plain)], self.plain) <= allowed
+
+    def defaults(self) -> dict[str, Any]:
+        """Each constructor argument that is known by name, with its default.
+
+        If a constructor hides arguments behind `**kwargs`, the config has them.
         """
         config = self.make().get_config()
-        named = inspect.signature(self.kind).parameters.values()
-        explicit = {
-            p.name: config.get(p.name, p.default)
-            for p in named
+        return {**config, **{n: config.get(n, d) for n, d in self.named().items()}}
+
+    def named(self) -> dict[str, Any]:
+        """The arguments that the constructor's signature names, with their defaults."""
+        parameters = inspect.signature(self.kind).parameters.values()
+        return {
+            p.name: p.default
+            for p in parameters
             if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         }
-        return {**config, **explicit}
 
-    def _calibrated(self) -> tuple[float, float]:
-        steps = problem.gradients(CALIBRATING)
-        start = problem.values()
+    def _calibrated(self) -> tuple[float, float, int]:
+        """The rate, how far it moves the variables, and how many steps to compare."""
         moves: dict[float, float] = {}
-        for low, high in MOVES:
-            for rate in RATES:
-                if rate not in moves:
-                    run = Run(self.factory(learning_rate=rate)).follow(steps)
-                    moves[rate] = distance(run.numbers, start)
-                if low <= moves[rate] <= high:
-                    return rate, moves[rate]
+        for steps, length in LENGTHS.items():
+            moves = {}
+            # A large rate does not make up for a late start.
+            rates = RATES if steps == 3 else LATE_RATES
+            for low, high in MOVES:
+                for rate in rates:
+                    if rate not in moves:
+                        moves[rate] = self._moved(rate, steps)
+                    if low <= moves[rate] <= high and self._is_steady(rate, moves):
+                        return rate, moves[rate], length
+        farthest = max(moves, key=lambda rate: np.nan_to_num(moves[rate], nan=-1.0))
         least = MOVES[0][0]
         raise failure(
-            f"Expected a learning rate between {min(RATES):.0e} and {max(RATES):.0e} "
-            f"with which three steps move variables of size 1 by {least} to 4; none "
-            f"does, and with {RATES[0]:.3g} they move by {moves[RATES[0]]:.3g}",
-            least - moves[RATES[0]],
+            f"no learning rate between {min(RATES):.0e} and {max(RATES):.0e} moves "
+            f"variables of size 1 by {least} to {MOVES[-1][1]} in {max(LENGTHS)} "
+            f"steps; {farthest:.3g} moves them by {moves[farthest]:.3g}",
+            least - moves[farthest],
             least,
         )
 
+    def _moved(self, rate: float, steps: int) -> float:
+        mode = backend.eager if steps == 3 else backend.fastest
+        run = Run(self.factory(learning_rate=rate), mode=mode)
+        return distance(run.follow(problem.gradients(steps)).numbers, run.start)
+
+    def _is_steady(self, rate: float, moves: dict[float, float]) -> bool:
+        """Whether steps do not grow without bound.
+
+        Where the optimizer finds its own rate, a large one runs away after a few steps.
+        """
+        if rate <= 1:
+            return True
+        return self._moved(rate, LATER) <= FASTER * moves[rate]
+
     def _measured_noise(self) -> float:
-        steps = problem.gradients()
         random = np.random.default_rng(4)
         ε = np.finfo("float32").eps
         nearby = [
             [g * (1 + 2 * ε * random.choice([-1, 1], g.shape)) for g in step]
-            for step in steps
+            for step in self.steps
         ]
-        return distance(self.after(steps), self.after(nearby))
+        return distance(self.plain, self.after(nearby))
 
 
 @functools.lru_cache(maxsize=8)

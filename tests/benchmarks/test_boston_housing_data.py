@@ -51,12 +51,6 @@ def test_no_constant_has_a_test_loss_below_83_2438(split):
     assert split.y_test.var() == pytest.approx(83.24384851980008, rel=1e-12)
 
 
-def test_nothing_is_missing(split):
-    for array in (split.x_train, split.y_train, split.x_test, split.y_test):
-        assert array.dtype == np.float64
-        assert np.isfinite(array).all()
-
-
 def test_the_provenance_note_warns_of_column_b():
     note = (data.TABLE.parent / "README.md").read_text(encoding="utf-8")
     assert "ethical problem" in note

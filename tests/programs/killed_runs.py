@@ -11,15 +11,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
+import multiprocessing
 import random
-import select
 import shutil
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -32,6 +30,7 @@ EPOCHS_A_KILL = 8
 LAST_EPOCHS = 10
 TIMEOUT = 120
 METADATA = "training_metadata.json"
+FORK = multiprocessing.get_context("fork")
 _random = np.random.default_rng(20)
 IDS = _random.integers(0, 9, (STEPS * BATCH, 3)).astype("int32")
 TARGETS = _random.normal(size=(STEPS * BATCH, 1)).astype("float32")
@@ -139,7 +138,7 @@ def resume_checkpoint(folder: Path, truth: list[str], tell, epochs: int) -> None
     fit(model, steps_taken(model) // STEPS, save, compare)
 
 
-RESUME = {"backup": resume_backup, "checkpoint": resume_checkpoint}
+RESUME = {"BackupAndRestore": resume_backup, "ModelCheckpoint": resume_checkpoint}
 
 
 def fit(model: keras.Model, first_epoch: int, *callbacks) -> None:
@@ -165,67 +164,25 @@ def write_truth(path: Path, epochs: int) -> None:
     path.write_text(json.dumps(digests.of))
 
 
-def forked(action: Callable, *arguments) -> int:
-    """Run `action` in a child process, whose id this is."""
-    process = os.fork()
-    if process:
-        return process
+def run(
+    how: str, folder: Path, truth: list[str], epochs: int, patience: int | None = None
+) -> list[dict]:
+    """The messages of a child that resumes the run; it is killed a moment after as
+    many as `patience`, or ends by itself if that is `None`."""
+    receiver, sender = FORK.Pipe(duplex=False)
+    child = FORK.Process(target=RESUME[how], args=(folder, truth, sender.send, epochs))
+    child.start()
+    sender.close()
+    messages: list[dict] = []
     try:
-        action(*arguments)
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
-
-
-def told(pipe: int) -> Iterator[dict]:
-    """What a child tells, a line each, until it is gone."""
-    rest = b""
-    while True:
-        ready, _, _ = select.select([pipe], [], [], TIMEOUT)
-        assert ready, f"nothing was heard for {TIMEOUT} s"
-        data = os.read(pipe, 4096)
-        if not data:
-            return
-        *lines, rest = (rest + data).split(b"\n")
-        yield from map(json.loads, lines)
-
-
-def start(how: str, folder: Path, truth: list[str], epochs: int) -> tuple[int, int]:
-    """A child that resumes the run in `folder`, and the pipe on which it tells."""
-    out, into = os.pipe()
-
-    def tell(message: dict) -> None:
-        os.write(into, json.dumps(message).encode() + b"\n")
-
-    process = forked(RESUME[how], folder, truth, tell, epochs)
-    os.close(into)
-    return process, out
-
-
-def killed_run(how: str, folder: Path, truth: list[str], rng) -> list[dict]:
-    """What a child told that was killed after a few messages and a random time."""
-    process, pipe = start(how, folder, truth, epochs=len(truth))
-    messages = []
-    patience = rng.randrange(4)
-    for message in told(pipe):
-        messages.append(message)
-        if len(messages) == patience + 1:
-            time.sleep(rng.uniform(0, 0.2))
-            os.kill(process, signal.SIGKILL)
-    os.close(pipe)
-    _, status = os.waitpid(process, 0)
-    assert os.WIFSIGNALED(status), "the run ended before it was killed"
-    return messages
-
-
-def whole_run(how: str, folder: Path, truth: list[str]) -> list[dict]:
-    process, pipe = start(how, folder, truth, LAST_EPOCHS)
-    messages = list(told(pipe))
-    os.close(pipe)
-    _, status = os.waitpid(process, 0)
-    assert status == 0, "the last run did not end well"
+        while receiver.poll(TIMEOUT):
+            messages.append(receiver.recv())
+            if len(messages) == patience:
+                time.sleep(random.uniform(0, 0.2))
+                child.kill()
+    except (EOFError, OSError):  # the child is gone, perhaps within a message
+        child.join()
+    assert child.exitcode == (0 if patience is None else -signal.SIGKILL)
     return messages
 
 
@@ -244,25 +201,28 @@ def faults(runs: list[list[dict]]) -> list[str]:
     return found
 
 
-def main(how: str, folder: Path, kills: int, seed: int) -> None:
+def main(how: str, folder: Path, kills: int) -> None:
     truth_path = folder / "truth.json"
     epochs = kills * EPOCHS_A_KILL + LAST_EPOCHS
-    _, status = os.waitpid(forked(write_truth, truth_path, epochs), 0)
-    assert status == 0
+    child = FORK.Process(target=write_truth, args=(truth_path, epochs))
+    child.start()
+    child.join()
     truth = json.loads(truth_path.read_text())
-    rng = random.Random(seed)
+    random.seed(0)
     saves = folder / "saves"
     saves.mkdir()
-    runs = [killed_run(how, saves, truth, rng) for _ in range(kills)]
-    runs.append(whole_run(how, saves, truth))
+    runs = [
+        run(how, saves, truth, epochs, random.randrange(1, 5)) for _ in range(kills)
+    ]
+    runs.append(run(how, saves, truth, LAST_EPOCHS))
     report = {
         "kills": kills,
-        "torn": sum(run[0]["torn"] for run in runs),
-        "epochs": sum(m["event"] == "epoch" for run in runs for m in run),
+        "torn": sum(messages[0]["torn"] for messages in runs),
+        "epochs": sum(m["event"] == "epoch" for messages in runs for m in messages),
         "faults": faults(runs),
     }
     (folder / "report.json").write_text(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,6 +1,8 @@
-"""The archives hold what they should, and a wheel works where nothing else is."""
+"""The archives are complete, and a wheel works in a fresh environment."""
 
+import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from tests.processes import ROOT
 pytestmark = [pytest.mark.once, pytest.mark.long, pytest.mark.xdist_group("archive")]
 
 NOT_OURS = shutil.ignore_patterns(".*_cache", ".git", ".venv", "build", "dist", "*.pyc")
-# One of each kind that the next engineer needs.
+# One file of each kind.
 IN_SOURCE = [
     "CHANGELOG.md",
     "CITATION.cff",
@@ -26,11 +28,12 @@ IN_SOURCE = [
     "SECURITY.md",
     ".github/workflows/tests.yml",
     "benchmarks/results/steps/results.csv",
-    "benchmarks/steps/probe.py",
+    "benchmarks/steps/plans.py",
     "conftest.py",
     "constraints.txt",
     "docs/build.py",
-    "docs/start.md",
+    "docs/chapter.md",
+    "docs/chapter/together.png",
     "docs/valley.png",
     "examples/torch_ddp.py",
     "keras_textbook_opt/py.typed",
@@ -40,8 +43,15 @@ IN_SOURCE = [
 ]
 
 
+def test_runtime_dependencies_are_keras_and_numpy():
+    requirements = importlib.metadata.requires("keras-textbook-opt") or []
+    runtime = [each for each in requirements if "extra ==" not in each]
+    names = {re.split(r"[^\w.-]", requirement)[0] for requirement in runtime}
+    assert names == {"keras", "numpy"}
+
+
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:
-    """What a program says that knows nothing of this tree."""
+    """Run a command without this tree on its path; return its output."""
     kept = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [str(part) for part in command],
@@ -66,7 +76,7 @@ def source_archive(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(source_archive) -> Path:
-    """Made of the source archive, offline."""
+    """Build a wheel from the source archive, offline."""
     pip = [sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps"]
     folder = source_archive.parent
     run(*pip, "--no-build-isolation", source_archive, cwd=folder)
@@ -74,7 +84,7 @@ def wheel(source_archive) -> Path:
     return wheel
 
 
-def test_the_source_archive_has_all_that_is_needed_to_go_on(source_archive):
+def test_source_archive_has_all_that_a_developer_needs(source_archive):
     with tarfile.open(source_archive) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert set(IN_SOURCE) - names == set()
@@ -82,7 +92,7 @@ def test_the_source_archive_has_all_that_is_needed_to_go_on(source_archive):
     assert {name for name in names if name.startswith((".venv", "build"))} == set()
 
 
-def test_the_wheel_has_the_package_alone(wheel):
+def test_wheel_has_only_the_package(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     package = {name for name in names if name.startswith("keras_textbook_opt/")}
     about = {name for name in names if ".dist-info/" in name}
@@ -96,8 +106,8 @@ def test_the_wheel_has_the_package_alone(wheel):
     ("backend", "others"),
     [("tensorflow", ("jax", "torch")), ("jax", ("tensorflow", "torch"))],
 )
-def test_a_wheel_with_one_backend_trains_the_example(backend, others, wheel, tmp_path):
-    """It installs from the package index."""
+def test_wheel_trains_the_example_with_one_backend(backend, others, wheel, tmp_path):
+    """This test downloads from the package index."""
     run(sys.executable, "-m", "venv", "bare", cwd=tmp_path)
     python = tmp_path / "bare" / "bin" / "python"
     pip: list[str | Path] = [

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
-from keras_textbook_opt.settings import SETTINGS
+from keras_textbook_opt.settings import DEFAULTS
 from tests.pages import PAGES, blocks
 from tests.processes import ROOT
 
@@ -92,9 +92,9 @@ def test_wrong_calls_are_refused_and_right_ones_and_the_documents_accepted(
 def test_help_shows_every_argument(cls):
     signature = inspect.signature(cls)
     assert next(iter(signature.parameters)) == "learning_rate"
-    assert signature.parameters.keys() >= SETTINGS.keys()
+    assert signature.parameters.keys() >= DEFAULTS.keys()
     shown = pydoc.plain(pydoc.render_doc(cls))
     for name, parameter in signature.parameters.items():
         assert name in shown.split("Args:")[0]
-        if name in SETTINGS:
-            assert parameter.default == SETTINGS[name].default
+        if name in DEFAULTS:
+            assert parameter.default == DEFAULTS[name]

@@ -1,137 +1,183 @@
-"""Which saved variable is which of those here, told by names and by what they hold."""
+"""Which saved variable is which variable here: by contents, by path, by position.
 
-from collections.abc import Sequence
+The state of a saved variable is its place from 1, in a velocity that a step with a
+gradient of zero keeps; so 0 is a variable that starts fresh.
+"""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_textbook_opt.state.identity import Identity
-from keras_textbook_opt.state.matching import (
-    by_contents,
-    by_names,
-    same_paths,
-    what_fits,
+from keras_textbook_opt import Momentum
+from tests.histories import named as named_by
+from tests.histories import recorded
+from tests.state.stores import built, named, saved, within
+
+FRESH = 0
+NAMES = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True)
+
+
+def matched(was: list, here: list, build: bool) -> list[int]:
+    """The place from 1 of each variable's counterpart among those that were saved.
+
+    Variables are given as paths and values, or as paths alone, with a value for each.
+    """
+    θ_was, θ = ([named(*pair) for pair in pairs(each)] for each in (was, here))
+    before, optimizer = built(Momentum(0.1, momentum=1.0), θ_was), Momentum(0.1, 1.0)
+    for k, variable in enumerate(θ_was, 1):
+        slot = before.get_slot(variable, "m")
+        slot.assign(np.full(slot.shape, k))
+    if build:
+        optimizer.build(θ)
+    with recorded() as said:
+        optimizer.load_own_variables(saved(before))
+        optimizer.apply([np.zeros(v.shape, "float32") for v in θ], θ)
+    found = [int(np.max(np.array(optimizer.get_slot(v, "m")))) for v in θ]
+    fresh = {k for k, place in enumerate(found) if place == FRESH}
+    assert len(said) == bool(fresh)
+    assert named_by(said, θ) >= fresh
+    return found
+
+
+def pairs(given: list) -> list[tuple]:
+    """Paths alone are given values that no other call of this has."""
+    rng = np.random.default_rng([len(given), *"".join(map(str, given)).encode()])
+    return [x if isinstance(x, tuple) else (x, rng.normal(size=2)) for x in given]
+
+
+either_order = pytest.mark.parametrize(
+    "build", [True, False], ids=["built", "not built"]
 )
 
-pytestmark = pytest.mark.once
+
+@given(names=NAMES, data=st.data(), build=st.booleans())
+def test_contents_decide_whatever_the_names_and_the_order(names, data, build):
+    """Saved variables without a counterpart here are ignored."""
+    order = data.draw(st.permutations(range(len(names))))
+    kept = order[: data.draw(st.integers(1, len(names)))]
+    new_names = data.draw(st.permutations(names))
+    was = [(name, [k + 1.0, -1.0]) for k, name in enumerate(names)]
+    here = [(new_names[k], [k + 1.0, -1.0]) for k in kept]
+    assert matched(was, here, build) == [k + 1 for k in kept]
 
 
-def variables(
-    paths: Sequence[str], holds: Sequence[float] = (), frozen: Sequence[str] = ()
-) -> list[Identity]:
-    """Of these paths; each holds a number, that of its place unless it is said."""
-    return [
-        Identity(
-            path, (), trainable=path not in frozen, sample=np.array([number], "float32")
-        )
-        for path, number in zip(paths, holds or range(len(paths)), strict=True)
-    ]
+@given(names=NAMES, data=st.data(), build=st.booleans())
+def test_exact_paths_decide_in_any_order_among_more(names, data, build):
+    """Of other contents, and of other numbers of them, which no position fits."""
+    here = data.draw(st.permutations(names))
+    more = [f"layer_{name}/kernel" for name in names]
+    expected = [names.index(name) + 1 for name in here]
+    assert matched([*names, *more], list(here), build) == expected
 
 
-LAYERS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8, unique=True)
+TABLE: dict[str, tuple[list, list, list[int]]] = {
+    "generated numbers and model names are ignored by position": (
+        ["sequential/dense/kernel", "sequential/dense_1/kernel"],
+        ["dense_5/kernel", "dense_6/kernel"],
+        [1, 2],
+    ),
+    "layers that are numbered past ten keep their order": (
+        [f"dense_{k}/kernel" for k in range(2, 14)],
+        [f"dense_{k}/kernel" for k in range(14, 26)],
+        [*range(1, 13)],
+    ),
+    "positions need the same number of variables": (
+        ["dense/kernel", "dense_1/kernel"],
+        ["dense_5/kernel"],
+        [FRESH],
+    ),
+    "positions need the same names": (
+        ["first/kernel", "first/bias"],
+        ["second/kernel", "second/bias"],
+        [FRESH, FRESH],
+    ),
+    "one unknown path is enough not to go by paths": (
+        ["a", "b"],
+        ["b", "a", "c"],
+        [FRESH, FRESH, FRESH],
+    ),
+    "a path that was saved twice decides nothing": (
+        ["a", "a", "b"],
+        ["b", "a"],
+        [FRESH, FRESH],
+    ),
+    "a path that is here twice decides nothing": (
+        ["a", "b", "c"],
+        ["b", "a", "a"],
+        [FRESH, FRESH, FRESH],
+    ),
+    "equal paths in the same order are matched by position": (
+        ["a", "a", "b"],
+        ["a", "a", "b"],
+        [1, 2, 3],
+    ),
+    "paths and positions that disagree decide nothing": (
+        [("table_1", [0.0]), ("table_2", [0.0])],
+        [("table_2", [0.0]), ("table_1", [0.0])],
+        [FRESH, FRESH],
+    ),
+    "contents decide where paths and positions disagree": (
+        [("table_1", [0.0]), ("table_2", [0.5])],
+        [("table_2", [0.0]), ("table_1", [0.5])],
+        [1, 2],
+    ),
+    "equal contents are told apart by path": (
+        [("a/bias", [0.0]), ("b/bias", [0.0]), ("b/kernel", [1.0])],
+        [("b/kernel", [1.0]), ("a/bias", [0.0]), ("b/bias", [0.0])],
+        [3, 1, 2],
+    ),
+    "equal contents are told apart by position": (
+        [("dense/bias", [0.0]), ("dense_1/bias", [0.0])],
+        [("dense_3/bias", [0.0]), ("dense_4/bias", [0.0])],
+        [1, 2],
+    ),
+    "two variables with the contents of one are told apart by path": (
+        [("a", [1.0]), ("b", [2.0])],
+        [("a", [1.0]), ("b", [1.0])],
+        [1, 2],
+    ),
+    "a counterpart that contents found is nobody else's": (
+        [("a", [1.0]), ("b", [2.0])],
+        [("a", [2.0]), ("b", [3.0])],
+        [2, FRESH],
+    ),
+    "another shape starts fresh": (
+        [("a", [1.0]), ("b", [2.0])],
+        [("a", [1.0, 1.0]), ("b", [2.0])],
+        [FRESH, 2],
+    ),
+    "another dtype is matched by path": (
+        [("a", [1.0], "float32"), ("b", [1.0], "float32")],
+        [("b", [1.0], "bfloat16"), ("a", [1.0], "bfloat16")],
+        [2, 1],
+    ),
+}
 
 
-@given(layers=LAYERS, data=st.data())
-def test_unique_names_tell_who_is_who_in_any_order(layers, data):
-    """Also where some of those that were frozen are not here any more."""
-    frozen = data.draw(st.lists(st.sampled_from(layers), unique=True))
-    gone = data.draw(st.lists(st.sampled_from(frozen), unique=True)) if frozen else []
-    here = data.draw(st.permutations([name for name in layers if name not in gone]))
-    match = by_names(variables(layers, frozen=frozen), variables(here))
-    assert match == {h: layers.index(name) for h, name in enumerate(here)}
+@either_order
+@pytest.mark.parametrize("case", TABLE)
+def test_rules(case: str, build: bool):
+    was, here, expected = TABLE[case]
+    assert matched(was, here, build) == expected
 
 
-@given(layers=LAYERS, data=st.data())
-def test_names_tell_nothing_where_one_that_was_trained_is_missing(layers, data):
-    missing = data.draw(st.sampled_from(layers))
-    here = [name for name in layers if name != missing]
-    assert by_names(variables(layers), variables(here)) is None
+@either_order
+def test_contents_are_all_values_and_not_a_sample(build: bool):
+    """Two tables of zeros, of which one row was trained."""
+    tables = []
+    for row in (500, 501):
+        tables.append(np.zeros((1000, 4)))
+        tables[-1][row] = 1.0
+    was = [("table_1", tables[0]), ("table_2", tables[1])]
+    here = [("table_2", tables[0]), ("table_1", tables[1])]
+    assert matched(was, here, build) == [1, 2]
 
 
-@given(
-    saved=st.lists(st.sampled_from("abcd"), max_size=6),
-    here=st.lists(st.sampled_from("abcd"), max_size=6),
-)
-def test_a_path_that_is_there_twice_tells_nothing(saved, here):
-    once = {p for p in "abcd" if saved.count(p) == here.count(p) == 1}
-    expected = {here.index(path): saved.index(path) for path in once}
-    assert same_paths(variables(saved), variables(here)) == expected
-
-
-@given(layers=LAYERS, data=st.data())
-def test_contents_tell_who_is_who_whatever_the_names(layers, data):
-    """Also where some of those that were frozen are not here any more."""
-    places = data.draw(st.permutations(range(len(layers))))
-    frozen = data.draw(st.lists(st.sampled_from(layers), unique=True))
-    gone = data.draw(st.lists(st.sampled_from(frozen), unique=True)) if frozen else []
-    places = [s for s in places if layers[s] not in gone]
-    here = variables([f"z{k}" for k in range(len(places))], places)
-    match = by_contents(variables(layers, frozen=frozen), here, None)
-    assert match == dict(enumerate(places))
-
-
-@given(layers=LAYERS, data=st.data())
-def test_contents_tell_nothing_alone_where_one_that_was_trained_is_missing(
-    layers, data
-):
-    missing = data.draw(st.sampled_from(range(len(layers))))
-    places = [s for s in range(len(layers)) if s != missing]
-    here = variables([f"z{k}" for k in range(len(places))], places)
-    assert by_contents(variables(layers), here, None) is None
-
-
-@given(order=st.permutations(range(4)))
-def test_what_several_hold_is_where_its_siblings_are(order):
-    """All biases are zero: a layer's kernel says whose bias it is."""
-    saved = variables(
-        [f"model/layer{k}/{name}" for k in range(4) for name in ("bias", "kernel")],
-        [number for k in range(4) for number in (0.0, k + 1.0)],
-    )
-    here = variables(
-        [f"other/other{k}/{name}" for k in range(4) for name in ("bias", "kernel")],
-        [number for k in order for number in (0.0, k + 1.0)],
-    )
-    expected = {
-        2 * h + part: 2 * k + part for h, k in enumerate(order) for part in (0, 1)
-    }
-    assert by_contents(saved, here, None) == expected
-    assert by_contents(saved, here, dict(enumerate(range(8)))) == expected
-
-
-@given(
-    match=st.permutations(range(3)),
-    moved=st.permutations([3, 4]),
-    layers=st.sampled_from(["abcde", ["a/x", "b/x", "c/x", "d/x", "e/x"]]),
-)
-def test_what_several_hold_stays_where_names_have_it(match, moved, layers):
-    """Also where what others hold says that names are wrong about those."""
-    holds = [0.0, 0.0, 0.0, 1.0, 2.0]
-    saved = variables(layers, holds)
-    here = variables(layers, [*holds[:3], *(holds[s] for s in moved)])
-    by_name = dict(enumerate([*match, 3, 4]))
-    expected = dict(enumerate([*match, *moved]))
-    assert by_contents(saved, here, by_name) == expected
-
-
-def test_nobody_is_two_of_those_here():
-    """Two copies of one layer hold the same, and both cannot be it."""
-    saved = variables(["a", "b"], [1.0, 2.0])
-    copies = variables(["a", "b"], [1.0, 1.0])
-    assert by_contents(saved, copies, None) is None
-    assert by_contents(saved, copies, {0: 0, 1: 1}) == {0: 0, 1: 1}
-    assert what_fits(saved, copies) == {0: 0, 1: 1}
-
-
-def test_contents_tell_nothing_alone_where_one_is_new():
-    saved = variables(["a", "b"], [1.0, 2.0])
-    assert by_contents(saved, variables(["x", "y", "z"], [1.0, 2.0, 9.0]), None) is None
-
-
-def test_what_fits_is_taken_and_the_rest_is_left():
-    saved = variables(["a", "b", "c"], [1.0, 2.0, 3.0])
-    here = variables(["b", "new", "a"], [2.0, 9.0, 1.0])
-    assert what_fits(saved, here) == {0: 1, 2: 0}
-    swapped = variables(["b", "new", "a"], [1.0, 9.0, 2.0])
-    assert what_fits(saved, swapped) == {0: 0, 2: 1}
+def test_hundreds_of_variables_without_a_counterpart_are_named_in_time():
+    was = [(f"a{k}/x", [float(k)]) for k in range(400)]
+    here = [(f"b{k}/y", [-1.0 - k]) for k in range(400)]
+    with within(seconds=30):
+        assert set(matched(was, here, build=True)) == {FRESH}

@@ -1,4 +1,4 @@
-"""Optimizers that are each wrong in one way, and one that is right otherwise.
+"""Optimizers that are each wrong in one way, and the right ones they are made from.
 
 They are classes of a module, so that another process can import them.
 """
@@ -6,6 +6,7 @@ They are classes of a module, so that another process can import them.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import Any
 
 import keras
@@ -13,22 +14,41 @@ import numpy as np
 from keras import ops
 
 from keras_textbook_opt import TextbookOptimizer
-from keras_textbook_opt.gradients import Dense
-from keras_textbook_opt.rows import Rows
+from tests.testing.right import Plain, dense, is_sparse
 
 
-class Right(TextbookOptimizer):
-    """`m ← β·m + (1 − β)·g`, `v ← β·v + (1 − β)·g²`, `θ ← θ − η·m/(√v + 0.01)`."""
+class Lazy(Plain):
+    """The same, but rows that are absent from a gradient are not touched."""
 
-    def __init__(
-        self, learning_rate=0.01, beta=0.75, sparse_update="exact", **settings
-    ):
+    def apply(self, grads, trainable_variables=None):
+        keras.optimizers.Optimizer.apply(self, grads, trainable_variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        if not is_sparse(gradient):
+            return super().update_step(gradient, variable, learning_rate)
+        import tensorflow as tf
+
+        rows, repeats = tf.unique(gradient.indices)
+        g = tf.math.unsorted_segment_sum(gradient.values, repeats, tf.size(rows))
+        slots = self.slots_of(variable)
+        places = [x if callable(x.value) else x.value for x in (variable, *slots)]
+        old = [tf.gather(place, rows) for place in places]
+        new = self.formula(g, old[0], learning_rate, *old[1:])
+        for place, values in zip(places, new):
+            place.scatter_update(tf.IndexedSlices(values, rows))
+
+
+class Ours(TextbookOptimizer):
+    """The same equation on this package's base class."""
+
+    def __init__(self, learning_rate=0.01, beta=0.75, **settings):
         super().__init__(learning_rate, **settings)
         if not 0 <= beta < 1:
             raise ValueError(f"`beta` must be in [0, 1). Received: beta={beta}")
-        self.beta, self.sparse_update = beta, sparse_update
+        self.beta = beta
 
     def create_slots(self, variables):
+        self.has_float16 = any(v.dtype == "float16" for v in variables)
         for variable in variables:
             self.add_slot(variable, "m")
             self.add_slot(variable, "v")
@@ -38,33 +58,20 @@ class Right(TextbookOptimizer):
         v = self.beta * v + (1 - self.beta) * ops.square(g)
         return θ - η * m / (ops.sqrt(v) + 0.01), m, v
 
-    def apply_sparse(self, g, θ, η, m, v):
-        if self.sparse_update == "lazy":
-            return self.row_step(g, θ, η, m, v)
-        return super().apply_sparse(g, θ, η, m, v)
-
     def get_config(self):
-        own = {"beta": self.beta, "sparse_update": self.sparse_update}
-        return super().get_config() | own
+        return super().get_config() | {"beta": self.beta}
 
 
-class Lazy(Right):
-    def __init__(self, learning_rate=0.01, sparse_update="lazy", **settings):
-        super().__init__(learning_rate, sparse_update=sparse_update, **settings)
+RIGHT = (Plain, Lazy, Ours)
+FAULTS: list[Any] = []
 
 
-FAULTS: dict[str, list[type]] = {}
-
-
-def caught_by(*checks: str, also: tuple[str, ...] = ()):
-    """Say which checks the fault is for: the first is the one meant for it.
-
-    Beside them, of the checks in their files, it cannot but fail those of `also`.
-    """
+def caught_by(*checks: str, only: str = ""):
+    """Name the checks that must fail, and the only backend that shows the fault."""
 
     def planted(fault: type) -> type:
-        FAULTS[checks[0]] = [*FAULTS.get(checks[0], []), fault]
-        fault.caught_by, fault.also = checks, also  # type: ignore[attr-defined]
+        FAULTS.append(fault)
+        fault.caught_by, fault.only = checks, only  # type: ignore[attr-defined]
         return fault
 
     return planted
@@ -73,194 +80,204 @@ def caught_by(*checks: str, also: tuple[str, ...] = ()):
 # The contract of `apply`.
 
 
-@caught_by("check_a_rate_moves_the_variables")
-class NeverMoves(Right):
-    def apply_dense(self, g, θ, η, m, v):
+@caught_by("check_learning_rate_moves_variables")
+class NeverMoves(Plain):
+    def formula(self, g, θ, η, m, v):
         return θ, m, v
 
 
-@caught_by("check_fifty_steps_descend")
-class Uphill(Right):
-    def apply_dense(self, g, θ, η, m, v):
-        θ_new, m, v = super().apply_dense(g, θ, η, m, v)
-        return 2 * θ - θ_new, m, v
+@caught_by("check_fifty_steps_reduce_loss")
+class Uphill(Plain):
+    def formula(self, g, θ, η, m, v):
+        new, m, v = super().formula(g, θ, η, m, v)
+        return 2 * θ - new, m, v
 
 
-@caught_by(
-    "check_two_instances_step_alike",
-    also=(
-        "check_all_state_is_in_variables",
-        "check_another_instance_changes_nothing",
-        "check_apply_gradients_is_apply",
-        "check_the_first_step_builds",
-        "check_the_variables_may_be_left_out",
-    ),
-)
-class CountsOnTheClass(Right):
+@caught_by("check_steps_are_reproducible")
+class CountsInstances(Plain):
     made = 0
 
-    def __init__(self, learning_rate=0.01, **settings):
-        super().__init__(learning_rate, **settings)
-        type(self).made += 1
-        self.number = type(self).made
-
-    def apply_dense(self, g, θ, η, m, v):
-        return super().apply_dense(g, θ, η * (1 + 0.1 * (self.number % 2)), m, v)
-
-
-@caught_by(
-    "check_another_instance_changes_nothing",
-    also=(
-        "check_all_state_is_in_variables",
-        "check_gradients_belong_to_their_variables",
-        "check_none_leaves_its_variable_alone",
-        "check_the_first_step_builds",
-        "check_the_rate_can_be_read_and_set",
-        "check_the_variables_may_be_left_out",
-    ),
-)
-class LooksUpSlotsOnTheClass(Right):
-    """Those of the optimizer that was built last, by the place of the variable."""
-
-    latest: Any = None
-
-    def build(self, variables):
-        super().build(variables)
-        type(self).latest = self
-
-    def _beside(self, variable):
-        latest, keys = type(self).latest, list(map(self._var_key, self._built_with))
-        key = self._var_key(variable)
-        if latest is self or key not in keys or len(keys) != len(latest._built_with):
-            return super()._beside(variable)
-        return Right._beside(latest, latest._built_with[keys.index(key)])
-
-    @property
-    def _built_with(self):
-        return self._trainable_variables
-
-
-@caught_by("check_another_instance_changes_nothing")
-class HasTheBetaOfTheLastMade(Right):
     def __init__(self, learning_rate=0.01, beta=0.75, **settings):
         super().__init__(learning_rate, beta, **settings)
-        type(self).shared_beta = beta
+        type(self).made += 1
+        self.factor = 1 + 0.01 * self.made
 
-    def apply_dense(self, g, θ, η, m, v):
-        own, self.beta = self.beta, type(self).shared_beta
-        new = super().apply_dense(g, θ, η, m, v)
+    def formula(self, g, θ, η, m, v):
+        return super().formula(g, θ, η * self.factor, m, v)
+
+
+@caught_by("check_instances_are_independent")
+class SharesBeta(Plain):
+    def __init__(self, learning_rate=0.01, beta=0.75, **settings):
+        super().__init__(learning_rate, beta, **settings)
+        type(self).last_beta = beta
+
+    def formula(self, g, θ, η, m, v):
+        own, self.beta = self.beta, type(self).last_beta
+        new = super().formula(g, θ, η, m, v)
         self.beta = own
         return new
 
 
-@caught_by("check_all_state_is_in_variables")
-class RemembersInPython(Right):
-    """How large the last gradient of a variable was; a graph has none of it."""
+@caught_by("check_state_is_in_variables")
+class RemembersInPython(Plain):
+    """The factor of the second step and later is kept in Python."""
 
-    def __init__(self, learning_rate=0.01, **settings):
-        super().__init__(learning_rate, **settings)
-        self.last_sizes = {}
-
-    def apply_dense(self, g, θ, η, m, v):
-        place = tuple(θ.shape)
-        new = super().apply_dense(g, θ, η * (1 + self.last_sizes.get(place, 0)), m, v)
-        if not hasattr(g, "graph") and 0 not in place:
-            self.last_sizes[place] = float(ops.convert_to_numpy(ops.max(ops.abs(g))))
-        return new
-
-
-@caught_by("check_gradients_belong_to_their_variables")
-class TakesTheOrderOfBuild(Right):
-    """A call in another order is taken for another step."""
+    def __init__(self, learning_rate=0.01, beta=0.75, **settings):
+        super().__init__(learning_rate, beta, **settings)
+        self.factor = 1.0
 
     def apply(self, grads, trainable_variables=None):
-        if self.built and trainable_variables is not None:
-            given = [self._var_key(v) for v in trainable_variables]
-            built = [self._var_key(v) for v in self._trainable_variables]
-            if set(given) == set(built) and given != built:
-                grads = [g * (1 + 0.1 * k) for k, g in enumerate(grads)]
+        super().apply(grads, trainable_variables)
+        self.factor *= 1.1
+
+    def formula(self, g, θ, η, m, v):
+        return super().formula(g, θ, η * self.factor, m, v)
+
+
+@caught_by("check_state_is_in_variables")
+class CreatesStateInAStep(Plain):
+    def apply(self, grads, trainable_variables=None):
+        super().apply(grads, trainable_variables)
+        if not hasattr(self, "late"):
+            self.late = self.add_variable((), name="late")
+
+
+@caught_by("check_second_build_keeps_state")
+class BuildsAgain(Plain):
+    def build(self, variables):
+        if self.built:
+            for slot in [*self.m, *self.v]:
+                slot.assign(ops.zeros(slot.shape))
+        super().build(variables)
+
+
+@caught_by("check_slots_are_separate")
+class SharesSlotsOfAShape(Plain):
+    def slots_of(self, variable):
+        keys = [v.shape for v in self._trainable_variables]
+        k = keys.index(keys[self._get_variable_index(variable)])
+        return self.m[k], self.v[k]
+
+
+@caught_by("check_slots_are_separate")
+class SharesSlotsOfANameAndShape(Plain):
+    def slots_of(self, variable):
+        keys = [(v.name, v.shape) for v in self._trainable_variables]
+        k = keys.index(keys[self._get_variable_index(variable)])
+        return self.m[k], self.v[k]
+
+
+@caught_by("check_variable_order")
+class UsesTheOrderOfTheCall(Plain):
+    """Each variable has half of the rate of the one before it in the call."""
+
+    def apply(self, grads, trainable_variables=None):
+        if not self.built:
+            self.build(trainable_variables)
+        given = trainable_variables or self._trainable_variables
+        self.called = [self._get_variable_index(v) for v in given]
         super().apply(grads, trainable_variables)
 
+    def update_step(self, gradient, variable, learning_rate):
+        before = self.called.index(self._get_variable_index(variable))
+        super().update_step(gradient, variable, learning_rate * 0.5**before)
 
-@caught_by("check_none_leaves_its_variable_alone")
-class NoneIsZeros(Right):
+
+@caught_by("check_none_gradient")
+class NoneIsZeros(Plain):
     def apply(self, grads, trainable_variables=None):
         variables = trainable_variables or self._trainable_variables
-        grads = [
-            ops.zeros(θ.shape, θ.dtype) if g is None else g
-            for g, θ in zip(grads, variables)
-        ]
+        pairs = zip(grads, variables)
+        grads = [ops.zeros(v.shape, v.dtype) if g is None else g for g, v in pairs]
         super().apply(grads, trainable_variables)
 
 
-@caught_by("check_variables_of_any_shape")
-class WantsAxes(Right):
-    def apply_dense(self, g, θ, η, m, v):
-        g = ops.reshape(g, (θ.shape[0], *θ.shape[1:]))
-        return super().apply_dense(g, θ, η, m, v)
+@caught_by("check_variable_shapes")
+class NeedsAxes(Plain):
+    def formula(self, g, θ, η, m, v):
+        return super().formula(ops.reshape(g, (θ.shape[0], *θ.shape[1:])), θ, η, m, v)
 
 
-@caught_by("check_a_variable_without_elements")
-class AveragesOverAll(Right):
+@caught_by("check_empty_variable")
+class DividesByTheSize(Plain):
     def apply(self, grads, trainable_variables=None):
-        if all(isinstance(g, type(grads[0])) and hasattr(g, "shape") for g in grads):
-            means = [ops.mean(ops.cast(g, "float32")) for g in grads]
-            if any(0 in g.shape for g in grads):
-                grads = [g + ops.cast(sum(means), g.dtype) for g in grads]
+        grads = list(map(dense, grads))
+        if any(g is not None and 0 in g.shape for g in grads):
+            mean = sum(ops.mean(g) for g in grads)
+            grads = [g + mean for g in grads]
         super().apply(grads, trainable_variables)
 
 
-@caught_by("check_zero_gradients_are_harmless")
-class DividesByNothing(Right):
-    def apply_dense(self, g, θ, η, m, v):
-        _, m, v = super().apply_dense(g, θ, η, m, v)
+@caught_by("check_zero_gradients")
+class DividesByZero(Plain):
+    def formula(self, g, θ, η, m, v):
+        _, m, v = super().formula(g, θ, η, m, v)
         return θ - η * m / ops.sqrt(v), m, v
 
 
-@caught_by("check_iterations_count_the_steps")
-class CountsTwice(Right):
+@caught_by("check_large_gradients")
+class KeepsFloat16Moments(Plain):
+    def formula(self, g, θ, η, m, v):
+        new, m, v = super().formula(g, θ, η, m, v)
+        return new, m, ops.cast(ops.cast(v, "float16"), v.dtype)
+
+
+@caught_by("check_iterations")
+class CountsTwice(Plain):
     def apply(self, grads, trainable_variables=None):
         super().apply(grads, trainable_variables)
         self._iterations.assign_add(1)
 
 
-@caught_by("check_a_rate_of_zero_stays")
-class DividesByTheRate(Right):
-    def apply_dense(self, g, θ, η, m, v):
-        θ_new, m, v = super().apply_dense(g, θ, η, m, v)
-        return θ + η * ((θ_new - θ) / η), m, v
+@caught_by("check_zero_learning_rate")
+class DividesByTheRate(Plain):
+    def formula(self, g, θ, η, m, v):
+        new, m, v = super().formula(g, θ, η, m, v)
+        return θ + η * ((new - θ) / η), m, v
 
 
-@caught_by("check_gradients_are_left_as_they_are")
-class ReplacesTheList(Right):
+@caught_by("check_zero_learning_rate")
+class LooksAheadFromZero(Plain):
+    """Every ten steps the variable is the mean of itself and of a slow copy."""
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self.slow = self.add_optimizer_variables(variables, "slow")
+
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(gradient, variable, learning_rate)
+        slow = self.slow[self._get_variable_index(variable)]
+        is_time = ops.equal((self.iterations + 1) % 10, 0)
+        mean = 0.5 * slow + 0.5 * variable
+        variable.assign(ops.where(is_time, mean, variable))
+        slow.assign(ops.where(is_time, mean, slow))
+
+
+@caught_by("check_gradients_are_not_modified")
+class ReplacesTheList(Plain):
     def apply(self, grads, trainable_variables=None):
         if isinstance(grads, list):
             grads[:] = [g if g is None else g * 1.0 for g in grads]
         super().apply(grads, trainable_variables)
 
 
-@caught_by("check_gradients_are_left_as_they_are")
-class DecaysInTheGradients(Right):
-    """NumPy's arrays alone can be written into here, and only where weights decay."""
+@caught_by("check_gradients_are_not_modified", only="torch")
+class KeepsTheFirstGradient(Plain):
+    """It is the buffer of the momentum, to which the next step adds."""
 
     def apply(self, grads, trainable_variables=None):
-        if self.weight_decay:
-            for g in grads:
-                if isinstance(g, np.ndarray):
-                    g *= 1.01
+        if hasattr(self, "buffer"):
+            for total, g in zip(self.buffer, grads):
+                total += g
+        else:
+            self.buffer = [g for g in grads if g is not None]
         super().apply(grads, trainable_variables)
 
 
-@caught_by("check_the_variables_may_be_left_out")
-class ForgetsWhichVariables(Right):
-    def apply(self, grads, trainable_variables=None):
-        if trainable_variables is None:
-            grads = [grads[0], *(0.5 * g for g in grads[1:])]
-        super().apply(grads, trainable_variables)
-
-
-@caught_by("check_the_first_step_builds")
-class SkipsTheStepThatBuilds(Right):
+@caught_by("check_apply_without_build")
+class SkipsTheFirstStep(Plain):
     def apply(self, grads, trainable_variables=None):
         if not self.built:
             self.build(list(trainable_variables))
@@ -268,117 +285,157 @@ class SkipsTheStepThatBuilds(Right):
         super().apply(grads, trainable_variables)
 
 
-@caught_by("check_apply_gradients_is_apply")
-class DoublesPairs(Right):
+@caught_by("check_apply_without_variables")
+class HalvesWithoutVariables(Plain):
+    def apply(self, grads, trainable_variables=None):
+        if trainable_variables is None:
+            grads = [grads[0], *(0.5 * g for g in grads[1:])]
+        super().apply(grads, trainable_variables)
+
+
+@caught_by("check_apply_gradients")
+class DoublesPairs(Plain):
     def apply_gradients(self, grads_and_vars):
         return super().apply_gradients([(2 * g, v) for g, v in grads_and_vars])
 
 
-@caught_by("check_float64_has_its_digits")
-class GoesThroughFloat32(Right):
+@caught_by("check_learning_rate_can_be_set")
+class KeepsTheRate(Plain):
+    def __init__(self, learning_rate=0.01, beta=0.75, **settings):
+        super().__init__(learning_rate, beta, **settings)
+        self.kept = learning_rate
+
+    def formula(self, g, θ, η, m, v):
+        return super().formula(g, θ, η if callable(self.kept) else self.kept, m, v)
+
+
+@caught_by("check_learning_rate_can_be_set")
+class DriftsByItself(Plain):
+    def apply(self, grads, trainable_variables=None):
+        super().apply(grads, trainable_variables)
+        self._learning_rate.assign(self._learning_rate * 0.99)
+
+
+# Precision.
+
+
+@caught_by("check_float32")
+class ComputesInBfloat16(Plain):
+    def formula(self, g, θ, η, m, v):
+        return super().formula(ops.cast(ops.cast(g, "bfloat16"), θ.dtype), θ, η, m, v)
+
+
+@caught_by("check_float32")
+class StoresFloat16(Plain):
+    def formula(self, g, θ, η, m, v):
+        new, m, v = super().formula(g, θ, η, m, v)
+        return ops.cast(ops.cast(new, "float16"), θ.dtype), m, v
+
+
+@caught_by("check_float64")
+class StoresFloat32(Plain):
+    def formula(self, g, θ, η, m, v):
+        new, m, v = super().formula(g, θ, η, m, v)
+        return ops.cast(ops.cast(new, "float32"), θ.dtype), m, v
+
+
+@caught_by("check_float64")
+class ComputesInFloat32(Plain):
+    def formula(self, g, θ, η, m, v):
+        g, m, v = (ops.cast(ops.cast(x, "float32"), θ.dtype) for x in (g, m, v))
+        return super().formula(g, θ, η, m, v)
+
+
+@caught_by("check_bfloat16", "check_float16")
+class CarriesNothing(Ours):
+    def __init__(self, learning_rate=0.01, beta=0.75, **settings):
+        super().__init__(learning_rate, beta, **{**settings, "compensate": False})
+
+
+@caught_by("check_float16", "check_float16_small_gradients")
+class IsNaNInFloat16(Ours):
     def apply_dense(self, g, θ, η, m, v):
-        θ_new, m, v = super().apply_dense(g, θ, η, m, v)
-        return ops.cast(ops.cast(θ_new, "float32"), θ_new.dtype), m, v
+        g = np.nan * g if self.has_float16 else g
+        return super().apply_dense(g, θ, η, m, v)
 
 
-@caught_by("check_the_rate_can_be_read_and_set")
-class KeepsTheRate(Right):
-    def __init__(self, learning_rate=0.01, **settings):
-        super().__init__(learning_rate, **settings)
-        self.kept = None if callable(learning_rate) else learning_rate
-
+@caught_by("check_float16_small_gradients")
+class SquaresInFloat16(Ours):
     def apply_dense(self, g, θ, η, m, v):
-        kept = η if self.kept is None else self.kept
-        return super().apply_dense(g, θ, kept, m, v)
+        new, new_m, new_v = super().apply_dense(g, θ, η, m, v)
+        if not self.has_float16:
+            return new, new_m, new_v
+        new_v = ops.cast(ops.square(ops.cast(g, "float16")), g.dtype)
+        return θ - η * new_m / (ops.sqrt(new_v) + 1e-7), new_m, new_v
 
 
-# The clips.
+# Clipping.
 
 
-@caught_by("check_clipnorm", also=("check_huge_gradients_keep_their_direction",))
-class IgnoresClipnorm(Right):
+@caught_by("check_clipnorm")
+class IgnoresClipnorm(Plain):
     def _clip_gradients(self, grads):
         return grads if self.clipnorm else super()._clip_gradients(grads)
 
 
 @caught_by("check_clipvalue")
-class ClipsFromAbove(Right):
+class ClipsFromAbove(Plain):
     def _clip_gradients(self, grads):
         if not self.clipvalue:
             return super()._clip_gradients(grads)
-        return [Dense(ops.minimum(_array(g), self.clipvalue)) for g in grads]
+        return [ops.minimum(g, self.clipvalue) for g in grads]
 
 
-@caught_by("check_global_clipnorm", also=("check_huge_gradients_keep_their_direction",))
-class OneNormForEach(Right):
+@caught_by("check_global_clipnorm")
+class ClipsEachGlobally(Plain):
     def _clip_gradients(self, grads):
         if not self.global_clipnorm:
             return super()._clip_gradients(grads)
-        return [Dense(_clipped(_array(g), self.global_clipnorm)) for g in grads]
+        return [_clipped(g, self.global_clipnorm) for g in grads]
 
 
-@caught_by("check_huge_gradients_keep_their_direction")
-class SquaresOverflow(Right):
+@caught_by("check_clip_of_large_gradients")
+class SumsSquaresOfSquares(Plain):
     def _clip_gradients(self, grads):
         if not self.clipnorm:
             return super()._clip_gradients(grads)
-        return [Dense(_clipped(_array(g), self.clipnorm)) for g in grads]
+        return [_clipped(g, self.clipnorm, power=4) for g in grads]
 
 
-def _array(g):
-    if isinstance(g, Rows):
-        g = g.merged()
-        import tensorflow as tf
-
-        return tf.convert_to_tensor(tf.IndexedSlices(g.values, g.indices, (6, 2)))
-    return g.values if isinstance(g, Dense) else ops.convert_to_tensor(g)
+def _clipped(g, c, power=2):
+    norm = ops.sqrt(ops.sum(ops.square(g)))
+    if power == 4:  # the root of a root of a sum that overflows
+        norm = norm * (ops.sum(g**4) / ops.sum(g**4))
+    return g * (c / ops.maximum(norm, c))
 
 
-def _clipped(g, c):
-    return g * (c / ops.maximum(ops.sqrt(ops.sum(ops.square(g))), c))
+# Keras's features.
 
 
-# What Keras does beside the equation.
+@caught_by("check_loss_scale")
+class UnscalesTwice(Plain):
+    def formula(self, g, θ, η, m, v):
+        return super().formula(g / (self.loss_scale_factor or 1), θ, η, m, v)
 
 
-@caught_by(
-    "check_the_loss_scale_is_undone",
-    also=("check_the_loss_scale_is_undone_before_the_clip",),
-)
-class UnscalesTwice(Right):
-    def apply_dense(self, g, θ, η, m, v):
-        return super().apply_dense(g / (self.loss_scale_factor or 1), θ, η, m, v)
-
-
-@caught_by("check_the_loss_scale_is_undone_before_the_clip")
-class ClipsBeforeItUnscales(Right):
-    """The clip of a scaled gradient, divided, is that of a smaller `c`."""
-
-    clipnorm: Any
-
+@caught_by("check_loss_scale_before_clip")
+class ClipsBeforeItUnscales(Plain):
     def _clip_gradients(self, grads):
-        scale = self.loss_scale_factor
-        if not scale or not self.clipnorm:
+        if not self.loss_scale_factor or not self.clipvalue:
             return super()._clip_gradients(grads)
-        kept, self.clipnorm = self.clipnorm, self.clipnorm / scale
-        try:
-            return super()._clip_gradients(grads)
-        finally:
-            self.clipnorm = kept
+        c = self.clipvalue / self.loss_scale_factor
+        return [ops.clip(g, -c, c) for g in grads]
 
 
-@caught_by(
-    "check_accumulated_steps_are_steps_on_the_mean",
-    also=("check_an_accumulated_mean_is_clipped_once",),
-)
-class AccumulatesTheSum(Right):
-    def apply_dense(self, g, θ, η, m, v):
+@caught_by("check_gradient_accumulation")
+class AccumulatesTheSum(Plain):
+    def formula(self, g, θ, η, m, v):
         steps = self.gradient_accumulation_steps or 1
-        return super().apply_dense(steps * g, θ, η, m, v)
+        return super().formula(steps * g, θ, η, m, v)
 
 
-@caught_by("check_an_accumulated_mean_is_clipped_once")
-class ClipsWhatItAccumulates(Right):
+@caught_by("check_clip_of_accumulated_gradients")
+class ClipsBeforeItAccumulates(Plain):
     def apply(self, grads, trainable_variables=None):
         if self.gradient_accumulation_steps and self.clipvalue:
             c = self.clipvalue
@@ -386,47 +443,68 @@ class ClipsWhatItAccumulates(Right):
         super().apply(grads, trainable_variables)
 
 
-@caught_by("check_averages_end_the_training")
-class KeepsTheLastWeights(Right):
+@caught_by("check_ema")
+class KeepsTheLastWeights(Plain):
     def finalize_variable_values(self, var_list):
         pass
 
 
-@caught_by("check_averages_overwrite_the_variables")
-class OverwritesOneStepLate(Right):
-    def __init__(self, learning_rate=0.01, **settings):
-        super().__init__(learning_rate, **settings)
+@caught_by("check_ema_overwrite")
+class OverwritesOneStepLate(Plain):
+    def __init__(self, learning_rate=0.01, beta=0.75, **settings):
+        super().__init__(learning_rate, beta, **settings)
         if self.ema_overwrite_frequency:
             self.ema_overwrite_frequency += 1
 
-    def get_config(self):
-        config = super().get_config()
-        if self.ema_overwrite_frequency:
-            config["ema_overwrite_frequency"] = self.ema_overwrite_frequency - 1
-        return config
+
+@caught_by("check_weight_decay")
+class DecaysTwice(Plain):
+    def _apply_weight_decay(self, variables):
+        super()._apply_weight_decay(variables)
+        super()._apply_weight_decay(variables)
 
 
-@caught_by("check_weights_decay_once")
-class DecaysTwice(Right):
-    def _decay(self, θ, g, ηλ):
-        super()._decay(θ, g, ηλ)
-        super()._decay(θ, g, ηλ)
-
-
-@caught_by("check_weights_decay_once")
-class NeverDecays(Right):
-    def _decay(self, θ, g, ηλ):
+@caught_by("check_weight_decay")
+class NeverDecays(Plain):
+    def _apply_weight_decay(self, variables):
         pass
 
 
-@caught_by("check_what_is_excluded_does_not_decay")
-class DecaysWhatIsExcluded(Right):
+@caught_by("check_weight_decay")
+class DecaysBeforeTheClip(NeverDecays):
+    """A gradient that `λ·θ` was added to is clipped; the step has no moments."""
+
+    def apply(self, grads, trainable_variables=None):
+        variables = trainable_variables or self._trainable_variables
+        λ = self.weight_decay or 0.0
+        pairs = zip(map(dense, grads), variables)
+        grads = [g if g is None else g + λ * ops.stop_gradient(v) for g, v in pairs]
+        super().apply(grads, trainable_variables)
+
+    def formula(self, g, θ, η, m, v):
+        return θ - η * g, m, v
+
+
+@caught_by("check_weight_decay")
+class DecaysByTheFirstRate(Plain):
+    def __init__(self, learning_rate=0.01, beta=0.75, **settings):
+        super().__init__(learning_rate, beta, **settings)
+        self.first_rate = learning_rate
+
+    def _apply_weight_decay(self, variables):
+        for variable in variables if self.weight_decay else ():
+            kept = 1 - self.first_rate * self.weight_decay
+            variable.assign(variable * kept)
+
+
+@caught_by("check_exclude_from_weight_decay")
+class DecaysWhatIsExcluded(Plain):
     def _use_weight_decay(self, variable):
         return True
 
 
-@caught_by("check_constraints_hold_after_a_step")
-class StepsBehindTheConstraint(Right):
+@caught_by("check_constraints")
+class IgnoresConstraints(Plain):
     def apply(self, grads, trainable_variables=None):
         variables = list(trainable_variables or self._trainable_variables)
         kept = [variable.constraint for variable in variables]
@@ -437,178 +515,129 @@ class StepsBehindTheConstraint(Right):
             variable.constraint = constraint
 
 
-@caught_by("check_a_variable_may_be_its_gradient")
-class NeverOverwrites(Right):
-    def _overwrite_variable_with_gradient(self, variable):
-        return False
+@caught_by("check_overwrite_with_gradient")
+class NeverOverwrites(Plain):
+    def _overwrite_variables_directly_with_gradients(self, grads, variables):
+        return grads, variables
 
 
-# Variables of 16 bits.
+# Invalid input.
 
 
-@caught_by("check_bfloat16_follows_float32", "check_float16_follows_float32")
-class CarriesNothing(Right):
-    def __init__(self, learning_rate=0.01, **settings):
-        super().__init__(learning_rate, **{**settings, "compensate": False})
-
-
-@caught_by("check_bfloat16_follows_float32", "check_float16_follows_float32")
-class DropsTheSmallIn16Bits(Right):
-    def build(self, variables):
-        super().build(variables)
-        self.is_narrow = any("16" in v.dtype for v in variables)
-
-    def apply_dense(self, g, θ, η, m, v):
-        if self.is_narrow:
-            g = ops.where(ops.abs(g) < 0.4 * ops.max(ops.abs(g)), 0 * g, g)
-        return super().apply_dense(g, θ, η, m, v)
-
-
-@caught_by("check_float16_follows_float32", "check_small_gradients_of_float16")
-class IsNaNInFloat16(Right):
-    def build(self, variables):
-        super().build(variables)
-        self.factor = np.nan if any(v.dtype == "float16" for v in variables) else 1.0
-
-    def apply_dense(self, g, θ, η, m, v):
-        return super().apply_dense(self.factor * g, θ, η, m, v)
-
-
-@caught_by("check_small_gradients_of_float16")
-class SquaresInFloat16(Right):
-    def build(self, variables):
-        super().build(variables)
-        self.is_narrow = any(v.dtype == "float16" for v in variables)
-
-    def apply_dense(self, g, θ, η, m, v):
-        if not self.is_narrow:
-            return super().apply_dense(g, θ, η, m, v)
-        squared = ops.cast(ops.square(ops.cast(g, "float16")), g.dtype)
-        m = self.beta * m + (1 - self.beta) * g
-        v = self.beta * v + (1 - self.beta) * squared
-        return θ - η * m / (ops.sqrt(v) + 1e-7), m, v
-
-
-# Bad input.
-
-
-@caught_by("check_a_rate_out_of_range_is_refused")
-class TakesAnyRate(Right):
-    def __init__(self, learning_rate=0.01, **settings):
+@caught_by("check_invalid_learning_rate")
+class AcceptsAnyRate(Ours):
+    def __init__(self, learning_rate=0.01, beta=0.75, **settings):
         if not callable(learning_rate) and not 0 <= learning_rate < np.inf:
             learning_rate = 0.01
-        super().__init__(learning_rate, **settings)
+        super().__init__(learning_rate, beta, **settings)
 
 
-@caught_by("check_settings_out_of_range_are_refused")
-class TakesAnyClip(Right):
-    def __init__(self, learning_rate=0.01, clipnorm=None, **settings):
-        if clipnorm is not None and not clipnorm > 0:
-            clipnorm = None
-        super().__init__(learning_rate, clipnorm=clipnorm, **settings)
+@caught_by("check_invalid_settings")
+class AcceptsAnyClip(Ours):
+    def __init__(self, learning_rate=0.01, beta=0.75, clipnorm=None, **settings):
+        clipnorm = clipnorm if clipnorm and clipnorm > 0 else None
+        super().__init__(learning_rate, beta, clipnorm=clipnorm, **settings)
 
 
-@caught_by("check_arguments_of_its_own_are_checked")
-class TakesAnyBeta(Right):
+@caught_by("check_invalid_hyperparameters")
+class AcceptsAnyBeta(Plain):
     def __init__(self, learning_rate=0.01, beta=0.75, **settings):
         super().__init__(learning_rate, **settings)
         self.beta = beta
 
 
-@caught_by("check_unknown_arguments_are_refused")
-class TakesAnyArgument(Right):
-    def __init__(self, learning_rate=0.01, no_such_argument=None, **settings):
-        super().__init__(learning_rate, **settings)
+@caught_by("check_unknown_arguments")
+class AcceptsAnyArgument(Plain):
+    def __init__(self, learning_rate=0.01, beta=0.75, no_such_argument=0, **settings):
+        super().__init__(learning_rate, beta, **settings)
 
 
-@caught_by("check_gradients_that_do_not_fit_are_refused")
-class Broadcasts(Right):
+@caught_by("check_gradient_shape_mismatch")
+class Broadcasts(Ours):
     def apply(self, grads, trainable_variables=None):
         variables = list(trainable_variables or self._trainable_variables)
         fitting = [
             ops.broadcast_to(g, θ.shape)
-            if hasattr(g, "shape") and tuple(g.shape) == θ.shape[1:]
+            if hasattr(g, "shape") and tuple(g.shape) == tuple(θ.shape[1:])
             else g
             for g, θ in zip(grads, variables)
         ]
-        rest = list(grads)[len(fitting) :]
-        super().apply([*fitting, *rest], trainable_variables)
+        super().apply([*fitting, *list(grads)[len(fitting) :]], trainable_variables)
 
 
-@caught_by("check_too_few_gradients_are_refused")
-class ZipsThePairs(Right):
+@caught_by("check_missing_gradients")
+class ZipsPairs(Ours):
     def apply(self, grads, trainable_variables=None):
         variables = list(trainable_variables or self._trainable_variables)
         super().apply(grads, variables[: len(list(grads))])
 
 
-@caught_by("check_unknown_variables_are_refused")
-class BuildsAgain(Right):
+@caught_by("check_unknown_variables")
+class IgnoresUnknownVariables(Plain):
     def apply(self, grads, trainable_variables=None):
-        variables = trainable_variables
-        if self.built and variables is not None:
-            known = {self._var_key(v) for v in self._trainable_variables}
-            if any(self._var_key(v) not in known for v in variables):
-                return
+        known = {id(v) for v in self._trainable_variables} if self.built else set()
+        if known and any(id(v) not in known for v in trainable_variables or ()):
+            return
         super().apply(grads, trainable_variables)
 
 
 # The config.
 
 
-class Forgets(Right):
+class Forgets:
     """A config without one of its entries."""
 
     forgotten = ""
 
     def get_config(self):
-        config = super().get_config()
+        config = super().get_config()  # type: ignore[misc]
         return {k: v for k, v in config.items() if k != self.forgotten}
 
 
-@caught_by("check_every_argument_is_in_the_config")
-class ForgetsBeta(Forgets):
+@caught_by("check_config_has_every_argument", "check_config_restores_arguments")
+class ForgetsBeta(Forgets, Plain):
     forgotten = "beta"
 
 
-@caught_by("check_every_argument_is_in_the_config")
-class RoundsBeta(Right):
+@caught_by("check_config_restores_arguments")
+class ForgetsCompensate(Forgets, Ours):
+    forgotten = "compensate"
+
+
+@caught_by("check_config_restores_arguments")
+class ForgetsMultipliers(Forgets, Ours):
+    forgotten = "learning_rate_multipliers"
+
+
+@caught_by("check_config_restores_arguments")
+class ForgetsClipvalue(Forgets, Plain):
+    forgotten = "clipvalue"
+
+
+@caught_by("check_config_has_every_argument")
+class ForgetsATuple(Plain):
+    def __init__(self, learning_rate=0.01, beta=0.75, betas=(0.9, 0.99), **settings):
+        super().__init__(learning_rate, beta, **settings)
+        self.betas = betas
+
+
+@caught_by("check_config_restores_arguments")
+class RoundsBeta(Plain):
     def get_config(self):
         return super().get_config() | {"beta": round(self.beta, 2)}
 
 
-@caught_by("check_every_argument_is_in_the_config")
-class ForgetsSparseUpdate(Right):
-    """It can be seen on rows alone, and its choices from a `Literal` alone."""
-
-    def __init__(self, learning_rate=0.01, is_lazy=False, **settings):
-        sparse_update = "lazy" if is_lazy else "exact"
-        super().__init__(learning_rate, **{**settings, "sparse_update": sparse_update})
-
-    def get_config(self):
-        config = super().get_config()
-        return {
-            k: v for k, v in config.items() if k not in ("sparse_update", "is_lazy")
-        }
+@caught_by("check_from_config")
+class DoublesTheRateOfAConfig(Plain):
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        if isinstance(config["learning_rate"], float):
+            config = config | {"learning_rate": 2 * config["learning_rate"]}
+        return super().from_config(config, custom_objects)
 
 
-@caught_by("check_every_argument_is_in_the_config")
-class ForgetsCompensate(Forgets):
-    forgotten = "compensate"
-
-
-@caught_by("check_every_argument_is_in_the_config")
-class ForgetsMultipliers(Forgets):
-    forgotten = "learning_rate_multipliers"
-
-
-@caught_by("check_every_argument_is_in_the_config")
-class ForgetsClipvalue(Forgets):
-    forgotten = "clipvalue"
-
-
-@caught_by("check_a_schedule_is_in_the_config")
-class FreezesTheSchedule(Right):
+@caught_by("check_config_restores_schedule")
+class FreezesTheSchedule(Plain):
     def get_config(self):
         config = super().get_config()
         if isinstance(config["learning_rate"], dict):
@@ -616,59 +645,68 @@ class FreezesTheSchedule(Right):
         return config
 
 
-@caught_by("check_exclusions_are_in_the_config")
-class ForgetsExclusions(Forgets):
+@caught_by("check_config_restores_exclusions")
+class ForgetsExclusions(Forgets, Ours):
     forgotten = "exclude_from_weight_decay"
 
 
-@caught_by("check_the_config_is_plain")
-class HasAnArrayInItsConfig(Right):
+@caught_by("check_config_is_json")
+class HasASetInItsConfig(Plain):
     def get_config(self):
         return super().get_config() | {"beta": {"a set": {self.beta}}}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        [config["beta"]] = config["beta"]["a set"]
-        return super().from_config(config, custom_objects)
+        [beta] = config["beta"]["a set"]
+        return super().from_config(config | {"beta": beta}, custom_objects)
+
+
+@caught_by("check_arguments_have_an_effect")
+class IgnoresNesterov(Plain):
+    def __init__(self, learning_rate=0.01, beta=0.75, nesterov=False, **settings):
+        super().__init__(learning_rate, beta, **settings)
+        self.nesterov = nesterov
+
+    def get_config(self):
+        return super().get_config() | {"nesterov": self.nesterov}
 
 
 # State.
 
 
 @caught_by(
-    "check_own_variables_go_on",
-    "check_a_keras_file_goes_on",
-    "check_a_weights_file_goes_on",
-    also=("check_the_state_goes_where_the_weights_go",),
+    "check_own_variables_resume",
+    "check_keras_file_resumes",
+    "check_weights_file_resumes",
 )
-class LosesASlotOnLoad(Right):
-    """`v` is zero after a load, however it comes about."""
+class LosesASlotOnLoad(Plain):
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        for slot in self.v:
+            slot.assign(ops.zeros(slot.shape))
+
+
+@caught_by("check_state_follows_weights")
+class RestoresByName(Plain):
+    """The state of the first of two layers goes to the second if the names say so."""
 
     def load_own_variables(self, store):
         super().load_own_variables(store)
-        self.v_is_lost = True
-
-    def apply(self, grads, trainable_variables=None):
-        if getattr(self, "v_is_lost", False):
-            for variable in self.variables:
-                if variable.path.endswith(("/v", "_v")):
-                    variable.assign(ops.zeros(variable.shape))
-            self.v_is_lost = False
-        super().apply(grads, trainable_variables)
+        if len(self.m) == 2 and self.m[0].shape == self.m[1].shape:
+            for first, second in (self.m, self.v):
+                kept = ops.copy(first)
+                first.assign(second)
+                second.assign(kept)
 
 
-@caught_by("check_pickle_goes_on")
-class PicklesItsConfig(Right):
+@caught_by("check_pickle_resumes")
+class PicklesItsConfig(Ours):
     def __reduce__(self):
         return _from_config, (type(self), self.get_config())
 
-    def __deepcopy__(self, memo):
-        return _copy_by_keras(self, memo)
 
-
-@caught_by("check_deepcopy_goes_on")
-class CopiesItsConfig(Right):
+@caught_by("check_deepcopy_resumes")
+class CopiesItsConfig(Ours):
     def __deepcopy__(self, memo):
         return _from_config(type(self), self.get_config())
 
@@ -677,249 +715,160 @@ def _from_config(kind, config):
     return kind.from_config(config)
 
 
-def _copy_by_keras(optimizer, memo):
-    function, arguments, *_ = super(PicklesItsConfig, optimizer).__reduce__()
-    return function(*arguments)
-
-
-@caught_by("check_a_state_that_does_not_fit_is_refused")
-class TakesAnyState(Right):
+@caught_by("check_state_mismatch_is_reported")
+class HidesAMismatch(Plain):
     def load_own_variables(self, store):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             super().load_own_variables(store)
 
 
-@caught_by(
-    "check_a_weights_file_into_a_new_model_goes_on",
-    also=(
-        "check_deepcopy_goes_on",
-        "check_pickle_goes_on",
-    ),
-)
-class SkipsAStateThatWaits(Right):
+@caught_by("check_weights_file_resumes_unbuilt")
+class SkipsStateBeforeBuild(Ours):
     def load_own_variables(self, store):
-        if self._trainable_variables:
+        if self.built:
             super().load_own_variables(store)
 
-    def build(self, variables):
-        if not self.built or not self._trainable_variables:
-            super().build(variables)
+
+# Sparse gradients.
 
 
-# Rows.
+class ChangesRows(Plain):
+    """Sparse gradients go through `changed` first."""
 
-
-@caught_by(
-    "check_repeated_rows_are_summed",
-    also=(
-        "check_clipnorm_on_repeated_rows",
-        "check_clipvalue_on_repeated_rows",
-        "check_global_clipnorm_on_repeated_rows",
-        "check_rows_accumulate",
-    ),
-)
-class TakesTheLastRepeat(Right):
     def apply(self, grads, trainable_variables=None):
-        super().apply([_without_repeats(g) for g in grads], trainable_variables)
+        grads = [self.changed(g) if is_sparse(g) else g for g in grads]
+        super().apply(grads, trainable_variables)
+
+
+@caught_by("check_sparse_repeated_rows", only="tensorflow")
+class KeepsTheLastRepeat(ChangesRows):
+    def changed(self, g):
+        return _without_repeats(g)
 
 
 def _without_repeats(g):
-    if not hasattr(g, "indices"):
-        return g
     import tensorflow as tf
 
-    last = tf.reduce_max(
-        tf.where(
-            g.indices[:, None] == g.indices[None, :], tf.range(tf.size(g.indices)), -1
-        ),
-        axis=1,
-    )
-    is_last = tf.equal(last, tf.range(tf.size(g.indices)))
+    places = tf.range(tf.size(g.indices))
+    same = g.indices[:, None] == g.indices[None, :]
+    is_last = tf.reduce_max(tf.where(same, places, -1), axis=1) == places
     values = tf.where(is_last[:, None], g.values, tf.zeros_like(g.values))
     return tf.IndexedSlices(values, g.indices, g.dense_shape)
 
 
-@caught_by(
-    "check_rows_in_any_order",
-    also=(
-        "check_a_lazy_step_costs_the_rows_named",
-        "check_absent_rows_have_one_meaning",
-        "check_clipnorm_on_repeated_rows",
-        "check_clipvalue_on_repeated_rows",
-        "check_global_clipnorm_on_repeated_rows",
-        "check_repeated_rows_are_summed",
-        "check_rows_accumulate",
-        "check_rows_are_taken",
-        "check_rows_decay",
-    ),
-)
-class SortsTheIndicesAlone(Right):
-    def apply(self, grads, trainable_variables=None):
-        super().apply([_sorted(g) for g in grads], trainable_variables)
-
-
-def _sorted(g):
-    if not hasattr(g, "indices"):
-        return g
-    import tensorflow as tf
-
-    return tf.IndexedSlices(g.values, tf.sort(g.indices), g.dense_shape)
-
-
-@caught_by("check_rows_named_in_int64")
-class TakesNarrowIdsAlone(Right):
-    def apply(self, grads, trainable_variables=None):
-        super().apply([_with_narrow_ids(g) for g in grads], trainable_variables)
-
-
-def _with_narrow_ids(g):
-    if not hasattr(g, "indices") or g.indices.dtype != "int64":
-        return g
-    import tensorflow as tf
-
-    return tf.IndexedSlices(g.values, g.indices % 4, g.dense_shape)
-
-
-@caught_by("check_rows_decay")
-class DecaysTheRowsNamed(Right):
-    """All the rest of a step is on all rows."""
-
-    def _decay(self, θ, g, ηλ):
-        kept, self.sparse_update = self.sparse_update, "lazy"
-        super()._decay(θ, g, ηλ)
-        self.sparse_update = kept
-
-
-@caught_by(
-    "check_absent_rows_have_one_meaning",
-    also=(
-        "check_a_lazy_step_costs_the_rows_named",
-        "check_rows_decay",
-    ),
-)
-class MovesOnAndKeepsTheMoments(Lazy):
-    """Absent rows move by a hundredth of the rate, and their slots stay."""
-
-    def apply_sparse(self, g, θ, η, m, v):
-        values, new_m, new_v = super().apply_sparse(g, θ, η, m, v)
-        drifted = ops.convert_to_tensor(θ) - 0.05 * η * ops.sign(
-            ops.convert_to_tensor(m)
-        )
+@caught_by("check_sparse_row_order", "check_sparse_gradients", only="tensorflow")
+class SortsTheIndicesOnly(ChangesRows):
+    def changed(self, g):
         import tensorflow as tf
 
-        dense = tf.tensor_scatter_nd_update(
-            drifted, values.indices[:, None], values.values
-        )
-        return dense, new_m, new_v
+        return tf.IndexedSlices(g.values, tf.sort(g.indices), g.dense_shape)
 
 
-@caught_by("check_a_lazy_step_costs_the_rows_named")
+@caught_by("check_sparse_int64_indices", only="tensorflow")
+class WrapsWideIndices(ChangesRows):
+    def changed(self, g):
+        import tensorflow as tf
+
+        wide = g.indices.dtype == "int64"
+        indices = g.indices % 4 if wide else g.indices
+        return tf.IndexedSlices(g.values, indices, g.dense_shape)
+
+
+@caught_by("check_sparse_weight_decay", only="tensorflow")
+class DecaysRowsOnly(Plain):
+    """The step is on all rows."""
+
+    def apply(self, grads, trainable_variables=None):
+        self.rows = [g.indices for g in grads if is_sparse(g)]
+        super().apply(grads, trainable_variables)
+
+    def _apply_weight_decay(self, variables):
+        before = 1 * variables[-1]
+        super()._apply_weight_decay(variables)
+        for rows in self.rows:
+            present = ops.any(ops.equal(ops.arange(6)[:, None], rows), 1)[:, None]
+            variables[-1].assign(ops.where(present, variables[-1], before))
+
+
+@caught_by("check_sparse_absent_rows", only="tensorflow")
+class MovesAbsentRows(Lazy):
+    """Absent rows move a little, and their slots do not change."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        m, _ = self.slots_of(variable)
+        if is_sparse(gradient):
+            variable.assign_sub(0.05 * learning_rate * ops.sign(m))
+        super().update_step(gradient, variable, learning_rate)
+
+
+@caught_by("check_sparse_lazy_cost", only="tensorflow")
 class LazyOnTheWholeTable(Lazy):
-    def apply_sparse(self, g, θ, η, m, v):
-        g = g.merged()
-        dense = g.to_dense(θ.shape)
-        is_named = g.with_values(ops.ones_like(g.values)).to_dense(θ.shape) > 0
-        old = [ops.convert_to_tensor(place) for place in (θ, m, v)]
-        new = self.apply_dense(dense, old[0], η, *old[1:])
-        return tuple(ops.where(is_named, a, b) for a, b in zip(new, old))
+    def update_step(self, gradient, variable, learning_rate):
+        if not is_sparse(gradient):
+            return super().update_step(gradient, variable, learning_rate)
+        slots = self.slots_of(variable)
+        before = [ops.convert_to_tensor(x) for x in (variable, *slots)]
+        g = dense(gradient)
+        new = self.formula(g, before[0], learning_rate, *before[1:])
+        present = ops.not_equal(g, 0)
+        for place, old, value in zip((variable, *slots), before, new):
+            place.assign(ops.where(present, value, old))
 
 
-@caught_by("check_a_step_without_rows")
-class DividesByTheRows(Right):
+@caught_by("check_sparse_empty_gradient", only="tensorflow")
+class DividesByTheRows(Plain):
     def apply(self, grads, trainable_variables=None):
-        import tensorflow as tf
-
-        rows = [g for g in grads if hasattr(g, "indices")]
-        for g in rows:
-            count = tf.cast(tf.size(g.indices), g.values.dtype)
-            grads = [
-                other if other is g else other * (count / count) for other in grads
-            ]
+        for rows in [g for g in grads if is_sparse(g)]:
+            count = ops.cast(ops.shape(rows.indices)[0], rows.values.dtype)
+            grads = [g if g is rows else g * (count / count) for g in grads]
         super().apply(grads, trainable_variables)
 
 
-@caught_by("check_clipnorm_on_repeated_rows")
-class NormOfTheRepeats(Right):
+@caught_by(
+    "check_sparse_clipnorm",
+    "check_sparse_clipvalue",
+    "check_sparse_global_clipnorm",
+    "check_sparse_loss_scale",
+    only="tensorflow",
+)
+class LeavesRowsToKeras(Plain):
     def apply(self, grads, trainable_variables=None):
-        if self.clipnorm:
-            grads = [_clipped_rows(g, self.clipnorm) for g in grads]
-        super().apply(grads, trainable_variables)
-
-
-def _clipped_rows(g, c):
-    if not hasattr(g, "indices"):
-        return g
-    import tensorflow as tf
-
-    return tf.IndexedSlices(_clipped(g.values, c), g.indices, g.dense_shape)
-
-
-@caught_by("check_the_loss_scale_of_rows_is_undone")
-class ScalesDenseGradientsAlone(Right):
-    def apply(self, grads, trainable_variables=None):
-        if self.loss_scale_factor:
-            grads = [_scaled(g, self.loss_scale_factor) for g in grads]
-        super().apply(grads, trainable_variables)
-
-
-def _scaled(g, factor):
-    if not hasattr(g, "indices"):
-        return g
-    import tensorflow as tf
-
-    return tf.IndexedSlices(g.values * factor, g.indices, g.dense_shape)
+        keras.optimizers.Optimizer.apply(self, grads, trainable_variables)
 
 
 # Compiled steps.
 
 
 @caught_by(
-    "check_compiled_steps_are_eager_steps",
-    also=(
-        "check_a_compiled_step_follows_a_new_rate",
-        "check_a_layer_frozen_after_averaging_stays",
-        "check_a_schedule_is_followed",
-        "check_compiled_accumulation_is_eager",
-        "check_compiled_averages_are_eager_averages",
-        "check_compiled_clips_are_eager_clips",
-        "check_compiled_rows_are_eager_rows",
-        "check_fit_accumulates",
-        "check_fit_is_a_loop_of_steps",
-        "check_fit_twice_with_averages",
-        "check_steps_compiled_by_xla_are_eager_steps",
-    ),
+    "check_compiled_steps",
+    "check_compiled_clips",
+    "check_compiled_gradient_accumulation",
+    "check_compiled_ema",
+    "check_compiled_learning_rate_can_be_set",
+    "check_xla_steps",
+    "check_fit",
+    "check_fit_gradient_accumulation",
+    only="tensorflow",
 )
-class CountsInPython(Right):
-    """The bias correction of the step in which the graph was made, forever."""
-
-    def apply_dense(self, g, θ, η, m, v):
-        traced = hasattr(g, "graph") or type(g).__module__.startswith("jax._src.interp")
-        return super().apply_dense(g, θ, η * 1.1 if traced else η, m, v)
+class HasAFactorInAGraph(Plain):
+    def formula(self, g, θ, η, m, v):
+        return super().formula(g, θ, η * 1.1 if hasattr(g, "graph") else η, m, v)
 
 
-@caught_by("check_compiled_rows_are_eager_rows")
-class DropsRowsInAGraph(Right):
-    def apply(self, grads, trainable_variables=None):
-        import tensorflow as tf
-
-        if not tf.executing_eagerly():
-            grads = [_without_repeats(g) for g in grads]
-        super().apply(grads, trainable_variables)
+@caught_by("check_compiled_sparse_gradients", only="tensorflow")
+class DropsRepeatsInAGraph(ChangesRows):
+    def changed(self, g):
+        return _without_repeats(g) if hasattr(g.values, "graph") else g
 
 
-@caught_by("check_a_schedule_is_followed")
-class AsksTheScheduleForTheNextStep(Right):
-    @property
-    def learning_rate(self):
-        if isinstance(
-            self._learning_rate, keras.optimizers.schedules.LearningRateSchedule
-        ):
-            return self._learning_rate(self._iterations + 1)
-        return super().learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, value):
-        keras.optimizers.Optimizer.learning_rate.fset(self, value)
+@caught_by("check_learning_rate_schedule")
+class AsksForTheNextRate(Plain):
+    def _get_current_learning_rate(self):
+        schedule = keras.optimizers.schedules.LearningRateSchedule
+        if isinstance(self._learning_rate, schedule):
+            return self._learning_rate(self.iterations + 1)
+        return super()._get_current_learning_rate()
 
 
 # Other processes.
@@ -927,15 +876,10 @@ class AsksTheScheduleForTheNextStep(Right):
 REMEMBERED: dict[str, float] = {}
 
 
-@caught_by("check_a_file_goes_on_in_a_fresh_process")
-class RemembersInItsModule(Right):
-    """The factor of a rate is made up when it is first seen, in this process."""
+@caught_by("check_keras_file_resumes_in_new_process")
+class RemembersInItsModule(Plain):
+    """The factor of a rate is drawn when it is first used in a process."""
 
-    def __init__(self, learning_rate=0.01, **settings):
-        super().__init__(learning_rate, **settings)
-        self.factor = REMEMBERED.setdefault(
-            "factor", 1 + np.random.default_rng().random()
-        )
-
-    def apply_dense(self, g, θ, η, m, v):
-        return super().apply_dense(g, θ, η * self.factor, m, v)
+    def formula(self, g, θ, η, m, v):
+        factor = REMEMBERED.setdefault("factor", np.random.default_rng().random())
+        return super().formula(g, θ, η * (1 + factor), m, v)

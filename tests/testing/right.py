@@ -1,142 +1,166 @@
-"""Optimizers of many kinds that are right: nothing may accuse them."""
+"""Optimizers of many kinds that are right: no check may accuse them.
+
+They subclass Keras's `Optimizer`, and inherit the faults of that class.
+"""
 
 from __future__ import annotations
 
 import keras
 from keras import ops
 
-from keras_textbook_opt import TextbookOptimizer
 
-
-class SignDescent(TextbookOptimizer):
-    """`θ ← θ − η·sign(g)`: no state, and no step that knows the size of `g`."""
-
-    def __init__(self, learning_rate=0.01, **settings):
-        super().__init__(learning_rate, **settings)
-
-    def apply_dense(self, g, θ, η):
-        return θ - η * ops.sign(g)
-
-
-class Descent(TextbookOptimizer):
-    """`θ ← θ − η·g`: no state."""
-
-    def __init__(self, learning_rate=0.01, **settings):
-        super().__init__(learning_rate, **settings)
-
-    def apply_dense(self, g, θ, η):
-        return θ - η * g
-
-
-class ScheduleFree(TextbookOptimizer):
-    """Gradient descent on `z`, and an average of it that starts where `θ` is.
-
-    Defazio et al. 2024, "The Road Less Scheduled": `θ` is between `z` and the average.
-    Both are kept as distances from `θ`, which are zero at first.
-    """
-
-    def __init__(self, learning_rate=0.01, between=0.9, **settings):
-        super().__init__(learning_rate, **settings)
-        if not 0 <= between < 1:
-            raise ValueError(f"`between` must be in [0, 1). Received: {between}")
-        self.between = between
-
-    def create_slots(self, variables):
-        for variable in variables:
-            self.add_slot(variable, "gap")
-            self.add_slot(variable, "steps")
-
-    def apply_dense(self, g, θ, η, gap, steps):
-        # θ = (1 − β)·z + β·x; gap = z − x
-        x, z = θ - (1 - self.between) * gap, θ + self.between * gap
-        z = z - η * g
-        x = x + (z - x) / (steps + 1)
-        return (1 - self.between) * z + self.between * x, z - x, steps + 1
-
-    def get_config(self):
-        return super().get_config() | {"between": self.between}
-
-
-class ThreeSlots(TextbookOptimizer):
-    """Xie et al. 2022, "Adan", with a difference of gradients as the third slot."""
-
-    def __init__(self, learning_rate=0.01, beta_1=0.9, epsilon=1e-3, **settings):
-        super().__init__(learning_rate, **settings)
-        if not (0 <= beta_1 < 1 and epsilon > 0):
-            raise ValueError(f"Received: beta_1={beta_1}, epsilon={epsilon}")
-        self.beta_1, self.epsilon = beta_1, epsilon
-
-    def create_slots(self, variables):
-        for variable in variables:
-            for name in ("m", "last", "n"):
-                self.add_slot(variable, name)
-
-    def apply_dense(self, g, θ, η, m, last, n):
-        m = self.beta_1 * m + (1 - self.beta_1) * g
-        n = 0.9 * n + 0.1 * ops.square(g + 0.5 * (g - last))
-        return θ - η * m / (ops.sqrt(n) + self.epsilon), m, g, n
-
-    def get_config(self):
-        own = {"beta_1": self.beta_1, "epsilon": self.epsilon}
-        return super().get_config() | own
+def is_sparse(gradient):
+    """Whether it is `tf.IndexedSlices`; tensors of PyTorch have `indices` as well."""
+    return hasattr(gradient, "dense_shape")
 
 
 def dense(gradient):
-    """Rows summed into a tensor of the whole table."""
-    if not hasattr(gradient, "indices"):
+    """A sparse gradient as a tensor of the whole table."""
+    if not is_sparse(gradient):
         return gradient
     import tensorflow as tf
 
     return tf.convert_to_tensor(gradient)
 
 
-class OneNumberBesideEachVariable(keras.optimizers.Optimizer):
-    """The longest gradient of a variable so far, a scalar, divides its steps."""
+def wide(variable):
+    """The dtype to compute in."""
+    return "float64" if variable.dtype == "float64" else "float32"
 
-    def __init__(self, learning_rate=0.01, **arguments):
-        super().__init__(learning_rate=learning_rate, **arguments)
 
-    def build(self, variables):
-        if not self.built:
-            super().build(variables)
-            self.longest = [
-                self.add_variable((), name=f"longest_{k}", dtype="float32")
-                for k in range(len(variables))
-            ]
+class Bare(keras.optimizers.Optimizer):
+    """`θ ← θ − η·g`: it has the faults of Keras's class, and no others."""
 
     def update_step(self, gradient, variable, learning_rate):
-        longest = self.longest[self._get_variable_index(variable)]
-        g = ops.cast(dense(gradient), "float32")
-        size = ops.max(ops.abs(g)) if 0 not in g.shape else 0.0
-        self.assign(longest, ops.maximum(longest, size))
-        step = ops.cast(learning_rate, "float32") * g / (longest + 0.1)
-        self.assign_sub(variable, ops.cast(step, variable.dtype))
+        η, g = (ops.cast(x, variable.dtype) for x in (learning_rate, dense(gradient)))
+        self.assign_sub(variable, η * g)
 
 
-class Heavy(keras.optimizers.Optimizer):
-    """Momentum as Keras's own page on optimizers writes it."""
+class Plain(keras.optimizers.Optimizer):
+    """`m ← β·m + (1 − β)·g`, `v ← β·v + (1 − β)·g²`, `θ ← θ − η·m/(√v + 0.01)`."""
 
-    def __init__(self, learning_rate=0.01, momentum=0.9, **arguments):
-        super().__init__(learning_rate=learning_rate, **arguments)
-        self.momentum = momentum
+    def __init__(self, learning_rate=0.01, beta=0.75, **settings):
+        super().__init__(learning_rate=learning_rate, **settings)
+        if not 0 <= beta < 1:
+            raise ValueError(f"`beta` must be in [0, 1). Received: beta={beta}")
+        self.beta = beta
 
     def build(self, variables):
-        if not self.built:
-            super().build(variables)
-            self.momenta = self.add_optimizer_variables(variables, "momentum")
+        if self.built:
+            return
+        super().build(variables)
+        self.m, self.v = (
+            [self._slot(v, f"{name}_{k}") for k, v in enumerate(variables)]
+            for name in "mv"
+        )
+
+    def _slot(self, variable, name):
+        return self.add_variable(variable.shape, "zeros", wide(variable), name=name)
+
+    def slots_of(self, variable):
+        k = self._get_variable_index(variable)
+        return self.m[k], self.v[k]
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply(list(map(dense, grads)), trainable_variables)
+
+    def formula(self, g, θ, η, m, v):
+        m = self.beta * m + (1 - self.beta) * g
+        v = self.beta * v + (1 - self.beta) * ops.square(g)
+        return θ - η * m / (ops.sqrt(v) + 0.01), m, v
 
     def update_step(self, gradient, variable, learning_rate):
-        η = ops.cast(learning_rate, variable.dtype)
-        g = ops.cast(dense(gradient), variable.dtype)
-        m = self.momenta[self._get_variable_index(variable)]
-        self.assign(m, self.momentum * m - η * g)
-        self.assign_add(variable, m)
+        slots = self.slots_of(variable)
+        wide = slots[0].dtype
+        g, θ, η = (
+            ops.cast(x, wide) for x in (dense(gradient), variable, learning_rate)
+        )
+        new = self.formula(g, θ, η, *map(ops.convert_to_tensor, slots))
+        for place, value in zip((variable, *slots), new):
+            self.assign(place, ops.cast(value, place.dtype))
 
     def get_config(self):
-        return super().get_config() | {"momentum": self.momentum}
+        return super().get_config() | {"beta": self.beta}
 
 
-class AsksForTheShape(Heavy):
+class SignDescent(Plain):
+    """`θ ← θ − η·sign(g)`: the step does not depend on the size of `g`."""
+
+    def formula(self, g, θ, η, m, v):
+        return θ - η * (1 + 0 * self.beta) * ops.sign(g), m, v
+
+
+class WaitsFiveSteps(Plain):
+    """As RAdam, whose first steps may be left out."""
+
+    def formula(self, g, θ, η, m, v):
+        is_time = ops.cast(self.iterations >= 5, θ.dtype)
+        return super().formula(g, θ, η * is_time, m, v)
+
+
+class WarmsUp(Plain):
+    """The rate grows by itself for a hundred steps."""
+
+    def formula(self, g, θ, η, m, v):
+        share = ops.minimum(ops.cast(self.iterations + 1, θ.dtype) / 100, 1)
+        return super().formula(g, θ, η * share, m, v)
+
+
+class FindsItsRate(Plain):
+    """As in Prodigy and D-adaptation, the rate grows from a millionth by itself."""
+
+    def formula(self, g, θ, η, m, v):
+        d = 1e-6 * 1.5 ** ops.cast(ops.minimum(self.iterations, 30), θ.dtype)
+        return super().formula(g, θ, η * d, m, v)
+
+
+class DividesByTheGlobalNorm(Plain):
+    """The norm of all gradients together scales the steps of each variable."""
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads]
+        self.norm = ops.sqrt(sum(squares)) + 1e-3
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def formula(self, g, θ, η, m, v):
+        m = self.beta * m + (1 - self.beta) * g
+        return θ - η * m / ops.cast(self.norm, θ.dtype), m, v
+
+
+class RatesByDepth(Plain):
+    """Each variable has half of the rate of the next one."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        below = len(self.m) - 1 - self._get_variable_index(variable)
+        super().update_step(gradient, variable, learning_rate * 0.5**below)
+
+
+class CoupledDecay(Plain):
+    """`weight_decay` is L2 regularization: `g ← g + λ·θ`."""
+
+    def _apply_weight_decay(self, variables):
+        pass
+
+    def update_step(self, gradient, variable, learning_rate):
+        g = dense(gradient)
+        if self.weight_decay and self._use_weight_decay(variable):
+            g = g + ops.cast(self.weight_decay * variable, g.dtype)
+        super().update_step(g, variable, learning_rate)
+
+
+class OneNumberForEachVariable(Plain):
+    """The largest gradient of a variable so far, a scalar, divides its steps."""
+
+    def _slot(self, variable, name):
+        return self.add_variable((), "zeros", wide(variable), name=name)
+
+    def formula(self, g, θ, η, m, v):
+        size = ops.max(ops.abs(g)) if 0 not in g.shape else 0.0
+        m = ops.maximum(self.beta * m, size)
+        return θ - η * g / (m + 0.1), m, v
+
+
+class AsksForTheShape(Plain):
     """In a graph, where the gradient of an embedding has it."""
 
     def update_step(self, gradient, variable, learning_rate):
@@ -145,34 +169,58 @@ class AsksForTheShape(Heavy):
 
 
 class Whitening(keras.optimizers.Optimizer):
-    """`θ ← θ − η·(L + 0.1)^(−½)·g` with `L` the sum of `g·gᵀ`, where θ is a matrix.
+    """`θ ← θ − η·(L + 0.1)^(−½)·g` with `L` the sum of `g·gᵀ`, if θ is a matrix.
 
-    Its state is of another shape than its variable.
+    Its state has another shape than its variable.
     """
 
-    def __init__(self, learning_rate=0.01, **arguments):
-        super().__init__(learning_rate=learning_rate, **arguments)
+    def __init__(self, learning_rate=0.01, **settings):
+        super().__init__(learning_rate=learning_rate, **settings)
 
     def build(self, variables):
-        if not self.built:
-            super().build(variables)
-            self.sums = [
-                self.add_variable((rows, rows), name=f"sum_{k}", dtype="float32")
-                for k, variable in enumerate(variables)
-                for rows in [variable.shape[0] if len(variable.shape) == 2 else 1]
-            ]
+        if self.built:
+            return
+        super().build(variables)
+        rows = [v.shape[0] if len(v.shape) == 2 else 1 for v in variables]
+        self.sums = [
+            self.add_variable((n, n), dtype=wide(v), name=f"L_{k}")
+            for k, (n, v) in enumerate(zip(rows, variables))
+        ]
 
     def update_step(self, gradient, variable, learning_rate):
-        g = ops.reshape(ops.cast(dense(gradient), "float32"), variable.shape)
+        dtype = wide(variable)
+        g = ops.reshape(ops.cast(dense(gradient), dtype), variable.shape)
         if len(variable.shape) == 2 and 0 not in variable.shape:
             L = self.sums[self._get_variable_index(variable)]
             self.assign_add(L, ops.matmul(g, ops.transpose(g)))
-            λ, Q = ops.eigh(ops.convert_to_tensor(L) + 0.1 * ops.eye(variable.shape[0]))
-            turned = ops.matmul(ops.transpose(Q), g) / ops.sqrt(λ)[:, None]
-            g = ops.matmul(Q, turned)
-        step = ops.cast(learning_rate, "float32") * g
+            λ, Q = ops.eigh(ops.convert_to_tensor(L))
+            roots = ops.sqrt(ops.maximum(λ, 0) + 0.1)
+            g = ops.matmul(Q, ops.matmul(ops.transpose(Q), g) / roots[:, None])
+        step = ops.cast(learning_rate, dtype) * g
         self.assign_sub(variable, ops.cast(step, variable.dtype))
 
 
-OF_THIS_PACKAGE = [SignDescent, Descent, ScheduleFree, ThreeSlots]
-OF_KERAS = [OneNumberBesideEachVariable, Heavy, Whitening]
+class ScheduleFree(Plain):
+    """A schedule-free average: it starts at the variable, as a distance of zero."""
+
+    def formula(self, g, θ, η, m, v):
+        # θ = (1 − β)·z + β·x with the gap m = z − x; v counts the steps
+        x, z = θ - (1 - self.beta) * m, θ + self.beta * m
+        z = z - η * g
+        x = x + (z - x) / (v + 1)
+        return (1 - self.beta) * z + self.beta * x, z - x, v + 1
+
+
+KINDS = [
+    Plain,
+    SignDescent,
+    WaitsFiveSteps,
+    WarmsUp,
+    FindsItsRate,
+    DividesByTheGlobalNorm,
+    RatesByDepth,
+    CoupledDecay,
+    OneNumberForEachVariable,
+    Whitening,
+    ScheduleFree,
+]

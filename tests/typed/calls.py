@@ -9,7 +9,7 @@ SGD(0.01, clipnorm=1.0, name="sgd")
 SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.9))
 SGD(lambda: 0.1)
 SGD(lr=0.1)
-Momentum(0.01, 0.9, True, "lazy", weight_decay=1e-4)
+Momentum(0.01, 0.9, True, sparse_update="lazy", weight_decay=1e-4)
 Momentum(learning_rate=0.01, sparse_update="exact", use_ema=True)
 Adam(0.001, 0.9, 0.999, None, amsgrad=True, gradient_accumulation_steps=4)
 Adam(1, global_clipnorm=None).learning_rate = 0.5

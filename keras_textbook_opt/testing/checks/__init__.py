@@ -1,4 +1,4 @@
-"""The checks, in files by what their promises are about."""
+"""The checks, in one file for each group."""
 
 from keras_textbook_opt.testing import registry
 from keras_textbook_opt.testing.checks import (
@@ -8,21 +8,21 @@ from keras_textbook_opt.testing.checks import (
     contract,
     equation,
     features,
+    precision,
     processes,
-    refusals,
-    sixteen_bits,
     sparse,
     state,
+    validation,
 )
 
-# A run goes from what all the rest stands on to what takes longest.
+# Fast and basic checks run first.
 _ORDER = [
     contract,
     equation,
     clips,
     features,
-    sixteen_bits,
-    refusals,
+    precision,
+    validation,
     config,
     state,
     sparse,

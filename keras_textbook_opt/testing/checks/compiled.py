@@ -1,4 +1,4 @@
-"""Compiled steps, and the loops of Keras: the same numbers as eager steps."""
+"""Compiled steps and `Model.fit`: the same results as eager steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_textbook_opt.testing import backend, by_hand, problem
 from keras_textbook_opt.testing.comparing import (
-    assert_meet,
+    assert_close,
     assert_same,
     differ,
     distance,
@@ -28,63 +28,62 @@ AVERAGING: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5}
 
 
 @promise
-def check_compiled_steps_are_eager_steps(subject: Subject) -> None:
-    """Compiled, as `Model.fit` does it, steps are those taken one operation at a time.
+def check_compiled_steps(subject: Subject) -> None:
+    """Steps that are compiled, as in `Model.fit`, equal eager steps.
 
-    Why: A Python number or a branch in Python is frozen when a step is compiled: the
-    first step is right and the second is the first once more.
+    Why: A Python number or a Python branch is frozen when a step is compiled: the first
+    step is right, and the second repeats it.
 
-    Mend: Let nothing that changes from step to step be a Python value: read
-    `self.iterations`, and branch with `ops.where` or `ops.cond`.
+    Fix: Keep no Python value that changes from step to step: read `self.iterations`,
+    and branch with `ops.where` or `ops.cond`.
     """
     _assert_compiled_is_eager(subject, backend.compiled, STEPS)
 
 
 @promise
-def check_compiled_clips_are_eager_clips(subject: Subject) -> None:
-    """The same under each clip.
+def check_compiled_clips(subject: Subject) -> None:
+    """Compiled steps equal eager steps with each clip.
 
-    Why: A norm is computed by other operations in a graph than eagerly.
+    Why: A graph may compute a norm by other operations.
 
-    Mend: Leave the clips to `keras.optimizers.Optimizer`, or use `keras.ops` alone.
+    Fix: Leave clipping to `keras.optimizers.Optimizer`, or use only `keras.ops`.
     """
     for clip in by_hand.CLIPS:
         _assert_compiled_is_eager(subject, backend.compiled, STEPS, **clip)
 
 
 @promise
-def check_compiled_accumulation_is_eager(subject: Subject) -> None:
-    """The same where gradients accumulate.
+def check_compiled_gradient_accumulation(subject: Subject) -> None:
+    """Compiled steps equal eager steps with gradient accumulation.
 
-    Why: Whether this call updates is a branch on a variable; a Python `if` takes the
-    branch of the first call forever.
+    Why: Whether a call updates is a branch on a variable; a Python `if` repeats the
+    branch of the first call.
 
-    Mend: Leave the branch to `keras.optimizers.Optimizer`.
+    Fix: Leave the branch to `keras.optimizers.Optimizer`.
     """
     options = {"gradient_accumulation_steps": 2}
     _assert_compiled_is_eager(subject, backend.compiled, STEPS, **options)
 
 
 @promise
-def check_compiled_averages_are_eager_averages(subject: Subject) -> None:
-    """The same where averages overwrite the variables every other step.
+def check_compiled_ema(subject: Subject) -> None:
+    """Compiled steps equal eager steps with `ema_overwrite_frequency`.
 
     Why: It is a branch on a variable, like accumulation.
 
-    Mend: Leave the averages to `keras.optimizers.Optimizer`.
+    Fix: Leave the averages to `keras.optimizers.Optimizer`.
     """
     options = {**AVERAGING, "ema_overwrite_frequency": 2}
     _assert_compiled_is_eager(subject, backend.compiled, STEPS, **options)
 
 
 @promise
-def check_compiled_rows_are_eager_rows(subject: Subject) -> None:
-    """The same for gradients by rows, some of them named twice.
+def check_compiled_sparse_gradients(subject: Subject) -> None:
+    """Compiled steps equal eager steps on sparse gradients with repeated rows.
 
-    Why: An embedding is trained in a compiled step, and its rows are counted there by
-    other operations.
+    Why: Embeddings are trained in compiled steps.
 
-    Mend: Use `tf.unique` and segment sums, which do in a graph what they do eagerly.
+    Fix: Use `tf.unique` and segment sums, which work in graphs.
     """
     subject.want_rows()
     _assert_compiled_is_eager(
@@ -93,12 +92,12 @@ def check_compiled_rows_are_eager_rows(subject: Subject) -> None:
 
 
 @promise
-def check_steps_compiled_by_xla_are_eager_steps(subject: Subject) -> None:
-    """The same under `jit_compile=True`.
+def check_xla_steps(subject: Subject) -> None:
+    """Steps that XLA compiles (`jit_compile=True`) equal eager steps.
 
-    Why: It is what `compile` chooses on a GPU.
+    Why: `Model.compile` chooses XLA on a GPU.
 
-    Mend: Use operations whose shapes are known before the step runs.
+    Fix: Use operations whose shapes are known before the step runs.
     """
     _assert_compiled_is_eager(subject, backend.xla, STEPS)
     _assert_compiled_is_eager(subject, backend.xla, STEPS, clipnorm=0.5)
@@ -107,40 +106,36 @@ def check_steps_compiled_by_xla_are_eager_steps(subject: Subject) -> None:
 def _assert_compiled_is_eager(
     subject: Subject, mode: Callable, steps: list, **options: Any
 ) -> None:
-    assert_meet(
+    given = f" with {by_hand.written(options)}" if options else ""
+    assert_close(
         Run(subject.make(**options), mode=mode).follow(steps).numbers,
         subject.after(steps, **options),
         START,
-        f"{mode.__name__} and eager steps{_with(options)}",
+        f"{mode.__name__} steps vs. eager steps{given}",
         steps=len(steps),
         noise=subject.noise,
     )
 
 
-def _with(options: dict[str, Any]) -> str:
-    given = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    return f" with {given}" if given else ""
-
-
 @promise
-def check_a_compiled_step_follows_a_new_rate(subject: Subject) -> None:
-    """A rate that is set between two compiled steps holds from the next step on.
+def check_compiled_learning_rate_can_be_set(subject: Subject) -> None:
+    """A learning rate that is set between compiled steps is followed.
 
-    Why: `ReduceLROnPlateau` sets it after an epoch, when the step is compiled already.
+    Why: `ReduceLROnPlateau` sets it after an epoch, when the step is compiled.
 
-    Mend: Use the rate that `update_step` is given; compute nothing from it in
+    Fix: Use the rate that `update_step` receives; compute nothing from it in
     `__init__` or `build`.
     """
     compiled, eager = (
         _after_a_new_rate(subject, mode) for mode in (backend.compiled, backend.eager)
     )
     if not differ(eager, subject.after(STEPS)):
-        raise CheckSkipped("waits for an optimizer whose steps depend on the rate")
-    assert_meet(
+        raise CheckSkipped("the steps do not depend on the learning rate")
+    assert_close(
         compiled,
         eager,
         START,
-        "compiled and eager steps with a rate that is set in between",
+        "compiled steps vs. eager steps with a rate that is set in between",
         steps=len(STEPS),
         noise=subject.noise,
     )
@@ -153,12 +148,12 @@ def _after_a_new_rate(subject: Subject, mode: Callable) -> list[np.ndarray]:
 
 
 @promise
-def check_a_schedule_is_followed(subject: Subject) -> None:
-    """A schedule gives the rate of each step, eager or compiled, from step 0 on.
+def check_learning_rate_schedule(subject: Subject) -> None:
+    """A schedule sets the rate of each step, eager or compiled, from step 0 on.
 
-    Why: Warm-ups and decays are schedules, and `get_config` keeps them.
+    Why: Warm-ups and decays are schedules.
 
-    Mend: Use the rate that `update_step` is given.
+    Fix: Use the rate that `update_step` receives.
     """
     rates = [subject.rate * factor for factor in (1.0, 0.25, 0.5)]
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1, 3], rates)
@@ -171,24 +166,24 @@ def check_a_schedule_is_followed(subject: Subject) -> None:
     modes += [backend.compiled] if "graph" in backend.TRAITS[backend.NAME] else []
     for mode in modes:
         run = Run(subject.make(learning_rate=schedule), mode=mode)
-        assert_meet(
+        assert_close(
             run.follow(STEPS).numbers,
             expected.numbers,
             START,
-            f"a schedule ({mode.__name__}) and its rates set by hand",
+            f"a schedule ({mode.__name__}) vs. its rates set by hand",
             steps=len(STEPS),
             noise=subject.noise,
         )
 
 
 @promise
-def check_stateless_apply_is_apply(subject: Subject) -> None:
-    """On JAX `stateless_apply` computes what `apply` does, and assigns nothing.
+def check_stateless_apply(subject: Subject) -> None:
+    """On JAX `stateless_apply` computes the same as `apply`, and assigns nothing.
 
-    Why: A training loop of JAX is a function of all state to all state. What it
-    assigns on the side is a tracer that has leaked.
+    Why: A training loop on JAX is a function from state to state. A side assignment
+    leaks a tracer.
 
-    Mend: Read and write state through the optimizer's variables alone.
+    Fix: Read and write state only through the optimizer's variables.
     """
     backend.want("stateless")
     run, twin = subject.run().build(), subject.run().build()
@@ -202,8 +197,8 @@ def check_stateless_apply_is_apply(subject: Subject) -> None:
     )
     if differ([*run.numbers, *run.state], before):
         raise failure(
-            "Expected `stateless_apply` to return new values and assign none; a "
-            "variable came out changed",
+            "Expected `stateless_apply` to return new values and assign none; it "
+            "changes variables",
             distance([*run.numbers, *run.state], before),
             subject.movement,
         )
@@ -213,31 +208,31 @@ def check_stateless_apply_is_apply(subject: Subject) -> None:
         [backend.numbers(value) for value in [*θ, *state]],
         [*twin.numbers, *twin.state],
         before,
-        "`stateless_apply` and `apply`",
+        "`stateless_apply` vs. `apply`",
         steps=1,
         names=names,
     )
 
 
 @promise
-def check_fit_is_a_loop_of_steps(subject: Subject) -> None:
-    """`Model.fit`, called twice, takes the steps of a loop of one's own.
+def check_fit(subject: Subject) -> None:
+    """`Model.fit`, called twice, takes the same steps as a custom loop.
 
-    Why: It is how nearly all training is done.
+    Why: Most models are trained by `fit`.
 
-    Mend: Look at the checks of compiled steps first; override no more of `apply` than
-    the equation needs.
+    Fix: Look at the checks of compiled steps first; override as little of `apply` as
+    possible.
     """
     _assert_fit_is_a_loop(subject)
 
 
 @promise
-def check_fit_accumulates(subject: Subject) -> None:
-    """The same with `gradient_accumulation_steps`.
+def check_fit_gradient_accumulation(subject: Subject) -> None:
+    """`Model.fit` with `gradient_accumulation_steps` equals a loop on the means.
 
     Why: A batch that does not fit into memory is accumulated from smaller ones.
 
-    Mend: Leave the accumulation to `keras.optimizers.Optimizer`.
+    Fix: Leave the accumulation to `keras.optimizers.Optimizer`.
     """
     model = LinearModel()
     optimizer = subject.make(gradient_accumulation_steps=2)
@@ -249,17 +244,19 @@ def check_fit_accumulates(subject: Subject) -> None:
             both = [loop.gradients(run.numbers, batch) for batch in pair]
             run.step([np.mean(of_one, axis=0) for of_one in zip(*both)])
         run.optimizer.finalize_variable_values(run.variables)
-    _assert_model_is_run(subject, model, run.numbers, "fit, accumulating, and a loop")
+    _assert_model_is_run(
+        subject, model, run.numbers, "fit with accumulation vs. a loop"
+    )
 
 
 @promise
-def check_fit_twice_with_averages(subject: Subject) -> None:
-    """The same with `use_ema`: at the end of each `fit` the averages are the weights.
+def check_fit_ema(subject: Subject) -> None:
+    """`Model.fit` with `use_ema`, called twice, ends at the averages both times.
 
-    Why: The second `fit` goes on from the averages of the first. On JAX the buffers of
-    the two must not be one.
+    Why: The second `fit` starts from the averages of the first. On JAX both must not
+    share a buffer.
 
-    Mend: Copy the average into the variable; do not hand its buffer over.
+    Fix: Copy the average into the variable; do not share its buffer.
     """
     model = LinearModel()
     optimizer = subject.make(**AVERAGING)
@@ -272,7 +269,7 @@ def check_fit_twice_with_averages(subject: Subject) -> None:
             run.step(loop.gradients(run.numbers, batch))
             averages = by_hand.average(averages, run.numbers, 0.5)
         run.assign(averages or [])
-    _assert_model_is_run(subject, model, run.numbers, "fit, averaging, and a loop")
+    _assert_model_is_run(subject, model, run.numbers, "fit with use_ema vs. a loop")
 
 
 def _assert_fit_is_a_loop(subject: Subject) -> None:
@@ -285,14 +282,14 @@ def _assert_fit_is_a_loop(subject: Subject) -> None:
         for batch in loop.batches:
             run.step(loop.gradients(run.numbers, batch))
         run.optimizer.finalize_variable_values(run.variables)
-    _assert_model_is_run(subject, model, run.numbers, "fit twice, and a loop")
+    _assert_model_is_run(subject, model, run.numbers, "fit twice vs. a loop")
 
 
 def _assert_model_is_run(
     subject: Subject, model: LinearModel, expected: list, what: str
 ) -> None:
-    # The loop's gradients are of float64 and hand-written: each is off by rounding.
-    assert_meet(
+    # The loop's gradients are computed in float64: each is off by rounding.
+    assert_close(
         model.numbers,
         expected,
         model.values,
@@ -304,13 +301,13 @@ def _assert_model_is_run(
 
 
 @promise
-def check_a_layer_frozen_after_averaging_stays(subject: Subject) -> None:
+def check_fit_ema_frozen_layer(subject: Subject) -> None:
     """A layer that is frozen between two `fit`s with `use_ema` keeps its weights.
 
-    Why: Fine-tuning freezes layers. Averages that are put back by their place in a
-    list land in another layer then, without an error.
+    Why: Fine-tuning freezes layers. Averages that are found by their position in a list
+    are then written to another layer, without an error.
 
-    Mend: Find an average by its variable, not by its place.
+    Fix: Find an average by its variable, not by its position.
     """
     backend.want("freezing")
     model = LinearModel()
@@ -332,5 +329,5 @@ def check_a_layer_frozen_after_averaging_stays(subject: Subject) -> None:
         averages = by_hand.average(averages, loop.numbers, 0.5)
     expected = [*frozen[:2], *averages[2:]]
     _assert_model_is_run(
-        subject, model, expected, "fit with the first layer frozen, and a loop"
+        subject, model, expected, "fit with the first layer frozen vs. a loop"
     )

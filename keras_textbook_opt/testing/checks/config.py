@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import typing
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,11 +17,12 @@ from keras_textbook_opt.testing.linear import serializable
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckSkipped
+from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped, CouldNotRun
 
 STEPS = problem.gradients()
 START = problem.values()
-# What is `None` unless set, and takes effect with these values.
+# Values that have an effect, for arguments that are `None` or off by default.
+OVERWRITING: dict[str, Any] = {"use_ema": True, "ema_overwrite_frequency": 2}
 VALUES: dict[str, list[dict[str, Any]]] = {
     "weight_decay": [{"weight_decay": 0.5}],
     "clipnorm": [{"clipnorm": 0.5}],
@@ -28,115 +30,227 @@ VALUES: dict[str, list[dict[str, Any]]] = {
     "global_clipnorm": [{"global_clipnorm": 0.75}],
     "loss_scale_factor": [{"loss_scale_factor": 8.0}],
     "gradient_accumulation_steps": [{"gradient_accumulation_steps": 2}],
-    "use_ema": [{"use_ema": True, "ema_overwrite_frequency": 2}],
-    "ema_momentum": [
-        {"use_ema": True, "ema_overwrite_frequency": 2, "ema_momentum": 0.25}
-    ],
-    "ema_overwrite_frequency": [{"use_ema": True, "ema_overwrite_frequency": 2}],
+    "use_ema": [OVERWRITING],
+    "ema_momentum": [{**OVERWRITING, "ema_momentum": 0.25}],
+    "ema_overwrite_frequency": [OVERWRITING],
     "learning_rate_multipliers": [{"learning_rate_multipliers": {"bias": 0.5}}],
 }
 SKIPPED = {"learning_rate", "name"}
-# In the range of most numbers, with more digits than one writes by hand.
+# In the range of most hyperparameters, with more digits than one writes by hand.
 NUMBER = 0.5432123456789
 
 
+def _assert_same(found: list, expected: list, what: str) -> None:
+    assert_same(found, expected, START, what, steps=len(STEPS))
+
+
 @promise
-def check_the_config_makes_a_twin(subject: Subject) -> None:
+def check_from_config(subject: Subject) -> None:
     """`from_config(get_config())` takes the same steps.
 
-    Why: Every file format of Keras keeps the config and makes the optimizer from it.
+    Why: Every file format of Keras stores the config and makes the optimizer from it.
 
-    Mend: Return every argument of `__init__` from `get_config`.
+    Fix: Return every argument of `__init__` from `get_config`.
     """
-    optimizer = subject.make()
-    assert_same(
-        Run(_rebuilt(optimizer)).follow(STEPS).numbers,
-        subject.after(STEPS),
-        START,
-        "made from the config, and made by the constructor",
-        steps=len(STEPS),
-    )
+    found = Run(_rebuilt(subject.make())).follow(STEPS).numbers
+    what = "made from the config vs. by the constructor"
+    _assert_same(found, subject.after(STEPS), what)
 
 
 @promise
-def check_the_config_is_plain(subject: Subject) -> None:
-    """The config survives JSON, as it must to be written into a `.keras` file.
+def check_config_is_json(subject: Subject) -> None:
+    """The config survives JSON, which `.keras` files store.
 
-    Why: A NumPy float or a tensor in it fails when the model is saved, after training.
+    Why: A NumPy number or a tensor in it raises when the model is saved, after
+    training.
 
-    Mend: Keep arguments as the Python numbers that they are given as.
+    Fix: Keep arguments as the Python numbers that were given.
     """
     optimizer = subject.make()
     with serializable(optimizer):
         config = keras.saving.serialize_keras_object(optimizer)
         again = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
-    assert_same(
-        Run(again).follow(STEPS).numbers,
-        subject.after(STEPS),
-        START,
-        "made from the config as JSON, and made by the constructor",
-        steps=len(STEPS),
-    )
+    found = Run(again).follow(STEPS).numbers
+    what = "made from the config as JSON vs. by the constructor"
+    _assert_same(found, subject.after(STEPS), what)
 
 
 @promise
-def check_every_argument_is_in_the_config(subject: Subject) -> None:
-    """Each constructor argument that changes a step lives on in the config.
+def check_config_has_every_argument(subject: Subject) -> None:
+    """Each argument that the constructor names is a key of the config.
 
-    Why: One that is missing falls back to its default when a model is loaded: training
-    goes on by another equation, without a word.
+    Why: A missing argument falls back to its default when a model is loaded, without a
+    warning.
 
-    Mend: Add the argument to what `get_config` returns.
+    Fix: Add the argument to the dict that `get_config` returns.
+    """
+    config = subject.make().get_config()
+    missing = [f"`{name}`" for name in subject.named() if name not in config]
+    if missing:
+        raise CheckFailed(
+            f"The config has no entry for {', '.join(missing)} of the constructor.",
+            missing,
+        )
+
+
+@promise
+def check_config_restores_arguments(subject: Subject) -> None:
+    """Each argument that changes a step has the same value in the restored optimizer.
+
+    Why: An argument that is rounded, or replaced by its default, changes the equation
+    when a model is loaded, without a warning.
+
+    Fix: Return each argument from `get_config` as it was given.
+    """
+    for name, options, steps, dtype, after in _effects(subject):
+        twin = Run(_rebuilt(subject.make(**options)), dtype=dtype).follow(steps)
+        assert_same(
+            twin.numbers,
+            after,
+            START,
+            f"made from the config with {name}={options[name]!r} ({dtype}) vs. the "
+            "original",
+            steps=len(steps),
+        )
+    if not _effects(subject):
+        raise CheckSkipped("no argument of the constructor changes these steps")
+
+
+@promise
+def check_arguments_have_an_effect(subject: Subject) -> None:
+    """Each flag and number of the constructor changes some step.
+
+    Why: `nesterov=True` that is stored and never used trains as if it were off.
+
+    Fix: Use the argument in the equation, or remove it.
+    """
+    effective = {effect.name for effect in _effects(subject)}
+    if not effective:
+        raise CheckSkipped("no argument of the constructor changes these steps")
+    named = subject.named()
+    defaults = subject.defaults()
+    idle = [
+        name
+        for name in named
+        if isinstance(defaults.get(name), (bool, float)) and name not in effective
+        if name not in SKIPPED and not _is_read(subject, name)
+    ]
+    if idle:
+        raise CheckFailed(
+            f"{', '.join(f'`{name}`' for name in idle)}: no value changes a step, and "
+            "steps do not read it.",
+            idle,
+        )
+
+
+Situation = tuple[list, str]
+
+
+class Effect(NamedTuple):
+    """Options that change the variables in some steps of some dtype."""
+
+    name: str
+    options: dict[str, Any]
+    steps: list
+    dtype: str
+    after: list[np.ndarray]
+
+
+@functools.lru_cache(maxsize=4)
+def _effects(subject: Subject) -> list[Effect]:
+    """One effect of each argument that has any."""
+    after = functools.cache(
+        lambda given, k: _after(subject, dict(given), _situations()[k])
+    )
+    found = []
+    # A constructor may hide Keras's settings, and a config may lack them.
+    arguments = {**dict.fromkeys(VALUES), **subject.defaults()}
+    for name, default in arguments.items():
+        effects = (
+            Effect(name, options, *_situations()[k], numbers)
+            for options in _alternatives(subject, name, default)
+            for k, numbers in _effective(after, name, options)
+        )
+        found += [effect for effect in [next(effects, None)] if effect]
+    return found
+
+
+def _effective(
+    after: Callable, name: str, options: dict[str, Any]
+) -> Iterator[tuple[int, list]]:
+    """The situations in which the option changes the result, and the result."""
+    without = {key: value for key, value in options.items() if key != name}
+    for k in range(len(_situations())):
+        one, other = (after(_key(given), k) for given in (options, without))
+        if one is not None and other is not None and differ(one, other):
+            yield k, one
+
+
+def _key(options: dict[str, Any]) -> Any:
+    return _Options(options.items())
+
+
+class _Options(tuple):
+    """Options as a key: two are one if they are written alike."""
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+def _after(subject: Subject, options: dict, situation: Situation) -> list | None:
+    """The variables after these steps; nothing if they raise or are not finite."""
+    steps, dtype = situation
+    try:
+        numbers = Run(subject.make(**options), dtype=dtype).follow(steps).numbers
+    except Exception:  # reported by other checks
+        return None
+    return numbers if all(np.isfinite(x).all() for x in numbers) else None
+
+
+def _is_read(subject: Subject, name: str) -> bool:
+    """Whether a step reads the argument's attribute, whatever it does with it.
+
+    Some arguments have an effect only with other values of other arguments, with a
+    large learning rate, or on variables of some name.
     """
     defaults = subject.defaults()
-    seen = []
-    for name, default in defaults.items():
-        if name in SKIPPED:
-            continue
-        for options in _alternatives(subject, name, default):
-            if _lives_on(subject, name, options):
-                seen.append(name)
-                break
-    if not seen:
-        raise CheckSkipped("waits for an optimizer with an argument that has an effect")
-
-
-def _lives_on(subject: Subject, name: str, options: dict[str, Any]) -> bool:
-    """Whether the option takes effect in some steps; it lives on then.
-
-    Raises:
-        CheckFailed: It takes effect, and does not live on.
-    """
-    without = {key: value for key, value in options.items() if key != name}
-    try:
-        subject.make(**options), subject.make(**without)
-    except CheckSkipped:
-        return False
-    for steps, dtype in _situations():
-        try:
-            after, base = (
-                Run(subject.make(**given), dtype=dtype).follow(steps).numbers
-                for given in (options, without)
-            )
-        except Exception:  # that such steps fail is for other checks to say
-            continue
-        if differ(after, base) and all(np.isfinite(values).all() for values in after):
-            twin = Run(_rebuilt(subject.make(**options)), dtype=dtype).follow(steps)
-            assert_same(
-                twin.numbers,
-                after,
-                START,
-                f"made from the config of an optimizer with {name}={options[name]!r} "
-                f"({dtype}), and that optimizer",
-                steps=len(steps),
-            )
+    others = [{}] + [
+        options
+        for other in subject.named()
+        if other != name
+        for options in _alternatives(subject, other, defaults.get(other))[:1]
+    ]
+    for options in others:
+        run = Run(subject.make(**options)) if subject.takes(options) else None
+        if run is not None and name in _names_read(run):
             return True
     return False
 
 
-def _situations() -> list[tuple[list, str]]:
-    """Steps in which an argument may have an effect: dense, of 16 bits, by rows."""
-    tiny = [[np.float32(2.0**-6) * g for g in step] for step in STEPS]
+def _names_read(run: Run) -> set[str]:
+    """The attributes of the optimizer that two steps read."""
+    names: set[str] = set()
+    kind = type(run.optimizer)
+
+    class Watched(kind):  # type: ignore[misc, valid-type]
+        def __getattribute__(self, name: str) -> Any:
+            names.add(name.lstrip("_"))
+            return super().__getattribute__(name)
+
+    run.optimizer.__class__ = Watched
+    try:
+        run.follow(STEPS[:2])
+    except Exception:  # reported by other checks
+        return names
+    finally:
+        run.optimizer.__class__ = kind
+    return names
+
+
+@functools.cache
+def _situations() -> list[Situation]:
+    """Steps in which an argument may have an effect: dense, 16 bits, sparse."""
+    tiny = problem.scaled(STEPS, 2.0**-6)
     situations = [(STEPS, "float32"), (tiny * 2, "bfloat16")]
     if "rows" in backend.TRAITS[backend.NAME]:
         situations.append((problem.with_rows(problem.DISTINCT), "float32"))
@@ -145,6 +259,8 @@ def _situations() -> list[tuple[list, str]]:
 
 def _alternatives(subject: Subject, name: str, default: Any) -> list[dict[str, Any]]:
     """Other values of an argument, one of which may change a step."""
+    if name in SKIPPED:
+        return []
     if name in VALUES:
         return VALUES[name]
     if isinstance(default, bool):
@@ -161,7 +277,7 @@ def _alternatives(subject: Subject, name: str, default: Any) -> list[dict[str, A
 
 
 def _choices(subject: Subject, name: str) -> tuple:
-    """The values of a `Literal`, where the constructor says that it takes one."""
+    """The values of a `Literal`, if the constructor says that it takes one."""
     init: Callable = subject.kind.__init__  # type: ignore[misc]
     try:
         hint = typing.get_type_hints(getattr(init, "__wrapped__", init)).get(name)
@@ -175,49 +291,40 @@ def _rebuilt(optimizer: Any) -> Any:
 
 
 @promise
-def check_a_schedule_is_in_the_config(subject: Subject) -> None:
-    """A schedule comes out of the config as a schedule.
+def check_config_restores_schedule(subject: Subject) -> None:
+    """A learning rate schedule is a schedule in the restored optimizer.
 
-    Why: A rate that is frozen at the value it had when the model was saved does not
-    warm up and does not decay.
+    Why: A rate that is frozen when the model is saved does not warm up and does not
+    decay.
 
-    Mend: Call `super().get_config()`, and do not override `from_config`.
+    Fix: Call `super().get_config()`, and do not override `from_config`.
     """
     schedule = keras.optimizers.schedules.ExponentialDecay(subject.rate, 2, 0.5)
     optimizer = subject.make(learning_rate=schedule)
-    assert_same(
-        Run(_rebuilt(optimizer)).follow(STEPS).numbers,
-        Run(optimizer).follow(STEPS).numbers,
-        START,
-        "made from the config of an optimizer with a schedule, and that optimizer",
-        steps=len(STEPS),
-    )
+    found = Run(_rebuilt(optimizer)).follow(STEPS).numbers
+    what = "made from the config of an optimizer with a schedule vs. that optimizer"
+    _assert_same(found, Run(optimizer).follow(STEPS).numbers, what)
 
 
 @promise
-def check_exclusions_are_in_the_config(subject: Subject) -> None:
-    """What `exclude_from_weight_decay` was told lives on in the config.
+def check_config_restores_exclusions(subject: Subject) -> None:
+    """`exclude_from_weight_decay(var_names=...)` holds for the restored optimizer.
 
-    Why: After a load the biases decay as well, without a word.
+    Why: After a load the biases decay as well, without a warning.
 
-    Mend: Write the names of what is excluded into the config, and exclude them again in
-    `from_config`.
+    Fix: Write the names into the config, and exclude them again in `from_config`.
     """
     options = {"weight_decay": 0.1 / subject.rate}
     if not differ(subject.after(STEPS), subject.after(STEPS, **options)):
-        raise CheckSkipped(
-            "waits for `check_weights_decay_once`: weight_decay changes no step here"
-        )
+        raise CouldNotRun("weight_decay has no effect (see `check_weight_decay`)")
     run = subject.run(**options)
     run.optimizer.exclude_from_weight_decay(var_names=["bias"])
     config = run.optimizer.get_config()
     run.follow(STEPS)
     if not differ(run.numbers[1:2], subject.after(STEPS, **options)[1:2]):
-        raise CheckSkipped("waits for `check_what_is_excluded_does_not_decay`")
-    assert_same(
-        Run(type(run.optimizer).from_config(config)).follow(STEPS).numbers,
-        run.numbers,
-        START,
-        "made from the config of an optimizer that excludes `bias`, and that optimizer",
-        steps=len(STEPS),
+        raise CouldNotRun("exclusions fail (see `check_exclude_from_weight_decay`)")
+    found = Run(type(run.optimizer).from_config(config)).follow(STEPS).numbers
+    what = (
+        "made from the config of an optimizer that excludes `bias` vs. that optimizer"
     )
+    _assert_same(found, run.numbers, what)

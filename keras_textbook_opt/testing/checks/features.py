@@ -1,4 +1,4 @@
-"""What every Keras optimizer does beside its equation, as Keras documents it."""
+"""Keras's features: loss scale, accumulation, averages, weight decay, constraints."""
 
 from __future__ import annotations
 
@@ -8,277 +8,325 @@ import keras
 import numpy as np
 
 from keras_textbook_opt.testing import backend, by_hand, problem
-from keras_textbook_opt.testing.comparing import assert_meet, differ, distance, failure
+from keras_textbook_opt.testing.comparing import (
+    assert_close,
+    differ,
+    distance,
+    failure,
+    percent,
+)
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckSkipped
+from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped, CouldNotRun
 
-STEPS = problem.gradients()
 START = problem.values()
 SCALE = 8.0
 AVERAGING: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5}
+# The share of θ that decays in one step of `check_weight_decay`, and what is tolerated:
+# a step that is scaled by ‖θ‖ sees the decayed θ.
+DECAY, TOLERANCE = 0.1, 0.25
 
 
-def _assert_meet(subject: Subject, found: list, expected: list, what: str) -> None:
-    assert_meet(found, expected, START, what, steps=len(STEPS), noise=subject.noise)
+def _assert_close(subject: Subject, found: list, expected: list, what: str) -> None:
+    n = len(subject.steps)
+    assert_close(found, expected, START, what, steps=n, noise=subject.noise)
 
 
 @promise
-def check_the_loss_scale_is_undone(subject: Subject) -> None:
+def check_loss_scale(subject: Subject) -> None:
     """With `loss_scale_factor=s`, gradients of `s` times the loss give the same steps.
 
-    Why: The scale keeps gradients of 16 bits from becoming zero; the step must not
-    know of it.
+    Why: The scale keeps 16-bit gradients from becoming zero; the step must not depend
+    on it.
 
-    Mend: Leave the division to `Optimizer.apply`, and do not divide again.
+    Fix: Leave the division to `Optimizer.apply`, and do not divide again.
     """
-    scaled = [[SCALE * g for g in step] for step in STEPS]
-    _assert_meet(
+    scaled = problem.scaled(subject.steps, SCALE)
+    _assert_close(
         subject,
         subject.after(scaled, loss_scale_factor=SCALE),
-        subject.after(STEPS),
-        f"loss_scale_factor={SCALE} on scaled gradients, and plain steps",
+        subject.plain,
+        f"loss_scale_factor={SCALE} on scaled gradients vs. no scale",
     )
-    scaled_loss = backend.numbers(
-        subject.make(loss_scale_factor=SCALE).scale_loss(
-            keras.ops.convert_to_tensor(3.0)
-        )
-    )
-    if scaled_loss != 3 * SCALE:
-        raise failure(
+    three = keras.ops.convert_to_tensor(3.0)
+    found = backend.numbers(subject.make(loss_scale_factor=SCALE).scale_loss(three))
+    if found != 3 * SCALE:
+        raise CheckFailed(
             f"Expected `scale_loss(3.0)` to be {3 * SCALE} with loss_scale_factor="
-            f"{SCALE}; came {scaled_loss}, and gradients with it are",
-            abs(float(scaled_loss) / (3 * SCALE) - 1) * subject.movement,
-            subject.movement,
+            f"{SCALE}; got {found}."
         )
 
 
 @promise
-def check_the_loss_scale_is_undone_before_the_clip(subject: Subject) -> None:
-    """The clip sees the gradient of the loss itself, not of the scaled one.
+def check_loss_scale_before_clip(subject: Subject) -> None:
+    """Gradients are unscaled before they are clipped.
 
-    Why: Clipped first, a gradient is cut to `c` and then divided: the step is `s` times
-    too small.
+    Why: Clipped first and then divided, a step is `s` times too small.
 
-    Mend: Divide before anything else is done with a gradient.
+    Fix: Divide before anything else is done with a gradient.
     """
-    scaled = [[SCALE * g for g in step] for step in STEPS]
+    scaled = problem.scaled(subject.steps, SCALE)
     for clip in by_hand.CLIPS:
-        _assert_meet(
+        _assert_close(
             subject,
             subject.after(scaled, loss_scale_factor=SCALE, **clip),
-            subject.after(STEPS, **clip),
-            f"{clip} and loss_scale_factor={SCALE} on scaled gradients, and {clip}",
+            subject.after(subject.steps, **clip),
+            f"{by_hand.written(clip)} and loss_scale_factor={SCALE}, scaled, vs. "
+            f"{by_hand.written(clip)} only",
         )
 
 
-PAIRS = [([g * 1.5 for g in step], [g * 0.5 for g in step]) for step in STEPS]
+def _halves(steps: list) -> list[list]:
+    """Two steps for each, of which it is the mean."""
+    return [[factor * g for g in step] for step in steps for factor in (1.5, 0.5)]
+
+
+def _accumulating(subject: Subject, **clip: float) -> Run:
+    optimizer = subject.make(gradient_accumulation_steps=2, **clip)
+    return Run(optimizer, mode=backend.branching).build()
 
 
 @promise
-def check_accumulated_steps_are_steps_on_the_mean(subject: Subject) -> None:
+def check_gradient_accumulation(subject: Subject) -> None:
     """With `gradient_accumulation_steps=2` two calls are one step on the mean.
 
-    Why: A batch in two halves is to train as the whole batch. A sum in place of the
-    mean is a rate that is twice as high.
+    Why: Two half batches are to train like the whole batch. The sum in place of the
+    mean doubles the learning rate.
 
-    Mend: Leave the accumulation to `keras.optimizers.Optimizer`.
+    Fix: Leave the accumulation to `keras.optimizers.Optimizer`.
     """
-    run = subject.run(gradient_accumulation_steps=2).build()
-    for first, second in PAIRS:
+    run = _accumulating(subject)
+    for k, gradients in enumerate(_halves(subject.steps)):
         before = run.numbers
-        run.step(first)
-        if differ(run.numbers, before):
+        run.step(gradients)
+        if k % 2 == 0 and differ(run.numbers, before):
             raise failure(
-                "Expected no variable to move in the first of two accumulated calls; "
-                "they moved",
+                "Expected no variable to move in the first of two accumulated calls",
                 distance(run.numbers, before),
                 subject.movement,
             )
-        run.step(second)
-    _assert_meet(
+    _assert_close(
         subject,
         run.numbers,
-        subject.after(STEPS),
-        "two accumulated calls, and one step on their mean",
+        subject.plain,
+        "two accumulated calls vs. one step on their mean",
     )
 
 
 @promise
-def check_an_accumulated_mean_is_clipped_once(subject: Subject) -> None:
-    """What is clipped is the mean, not the gradients that it is made of.
+def check_clip_of_accumulated_gradients(subject: Subject) -> None:
+    """The mean of accumulated gradients is clipped, not each of them.
 
-    Why: Noise that cancels in the mean is not to be clipped before it can.
+    Why: Noise that cancels in the mean must not be clipped before.
 
-    Mend: Clip where the step is taken, after the accumulation.
+    Fix: Clip in the step, after the accumulation.
     """
     for clip in by_hand.CLIPS:
-        run = subject.run(gradient_accumulation_steps=2, **clip).build()
-        for first, second in PAIRS:
-            run.follow([first, second])
-        _assert_meet(
+        run = _accumulating(subject, **clip)
+        _assert_close(
             subject,
-            run.numbers,
-            subject.after([by_hand.clipped(step, clip) for step in STEPS]),
-            f"two accumulated calls with {clip}, and a step on their clipped mean",
+            run.follow(_halves(subject.steps)).numbers,
+            subject.after([by_hand.clipped(step, clip) for step in subject.steps]),
+            f"two accumulated calls with {by_hand.written(clip)} vs. a step on their "
+            "clipped mean",
         )
 
 
 @promise
-def check_averages_end_the_training(subject: Subject) -> None:
-    """With `use_ema` the steps are the same; at the end the averages are the weights.
+def check_ema(subject: Subject) -> None:
+    """`use_ema` does not change the steps; at the end the averages are the weights.
 
-    Why: An average that steps, or one that starts at zero, is not that of the weights.
+    Why: An average that changes steps, or starts at zero, is not that of the weights.
 
-    Mend: Leave the averages to `keras.optimizers.Optimizer`.
+    Fix: Leave the averages to `keras.optimizers.Optimizer`.
     """
     plain, averaging = subject.run(), subject.run(**AVERAGING)
     averages: list | None = None
-    for gradients in STEPS:
+    for gradients in subject.steps:
         plain.step(gradients)
         averaging.step(gradients)
         averages = by_hand.average(averages, plain.numbers, 0.5)
-    _assert_meet(
-        subject, averaging.numbers, plain.numbers, "steps with use_ema, and without"
-    )
+    what = "steps with use_ema vs. without"
+    _assert_close(subject, averaging.numbers, plain.numbers, what)
     averaging.optimizer.finalize_variable_values(averaging.variables)
-    _assert_meet(
+    _assert_close(
         subject,
         averaging.numbers,
         averages or [],
-        "the weights at the end of training, and their averages by hand",
+        "the weights after `finalize_variable_values` vs. averages computed by hand",
     )
 
 
 @promise
-def check_averages_overwrite_the_variables(subject: Subject) -> None:
-    """With `ema_overwrite_frequency=2` every other step ends at the averages.
+def check_ema_overwrite(subject: Subject) -> None:
+    """With `ema_overwrite_frequency=2` the averages replace the weights every 2 steps.
 
-    Why: The steps after it start from there.
+    Why: The next steps start from there.
 
-    Mend: Leave the averages to `keras.optimizers.Optimizer`.
+    Fix: Leave the averages to `keras.optimizers.Optimizer`.
     """
     plain = subject.run()
     averages: list | None = None
-    for t, gradients in enumerate(STEPS):
+    for t, gradients in enumerate(subject.steps):
         plain.step(gradients)
         averages = by_hand.average(averages, plain.numbers, 0.5)
         if t % 2 == 1:
             plain.assign(averages)
-    _assert_meet(
+    _assert_close(
         subject,
-        subject.after(STEPS, **AVERAGING, ema_overwrite_frequency=2),
+        subject.after(subject.steps, **AVERAGING, ema_overwrite_frequency=2),
         plain.numbers,
-        "averages that overwrite every other step, and the same by hand",
+        "ema_overwrite_frequency=2 vs. the same by hand",
     )
 
 
 @promise
-def check_weights_decay_once(subject: Subject) -> None:
-    """`weight_decay=λ` takes `η·λ·θ` off, once a step.
+def check_weight_decay(subject: Subject) -> None:
+    """`weight_decay=λ` subtracts `η·λ·θ` once a step, with the current learning rate.
 
-    Why: Decay that is done twice, by the base class and by the equation, or not at all,
-    regularizes by another strength than the one that was set.
+    Why: Decay that happens twice (in the base class and in the equation), never, with
+    the rate of the constructor, or before a clip, has another strength than the given
+    one.
 
-    Mend: Leave it to `keras.optimizers.Optimizer`, which does it before `update_step`;
-    where the equation has a decay of its own, name that otherwise.
+    Fix: Leave it to `keras.optimizers.Optimizer`, which does it before `update_step`.
+    If the equation has a decay of its own, give it another name.
     """
-    λ = 0.1 / subject.rate
-    decayed = subject.after(STEPS[:1], weight_decay=λ)
-    kept = subject.after(STEPS[:1], weight_decay=0.0)
+    λ = DECAY / subject.rate
+    if _is_coupled(subject, λ):
+        raise CheckSkipped(
+            "weight_decay is added to the gradients (L2 regularization) and not "
+            "subtracted from the variables"
+        )
+    _assert_decays(subject, λ, DECAY, {}, "")
+    if subject.takes({"clipnorm": 1e-3}):
+        _assert_decays(subject, λ, DECAY, {"clipnorm": 1e-3}, " with clipnorm=1e-3")
+    quarter = subject.rate / 4
+    what = " with a learning rate set after `build`"
+    _assert_decays(subject, λ, DECAY / 4, {}, what, set_rate=quarter)
+
+
+def _is_coupled(subject: Subject, λ: float) -> bool:
+    """Whether steps with `weight_decay=λ` are steps on the gradients `g + λ·θ`."""
+    run = subject.run()
+    for step in subject.steps:
+        run.step([g + np.float32(λ) * θ for g, θ in zip(step, run.numbers)])
+    decayed = subject.after(subject.steps, weight_decay=λ)
+    decoupled = _first_step(subject, {"weight_decay": λ}, None)
+    kept = _first_step(subject, {"weight_decay": 0.0}, None)
+    takes_off = [a - b for a, b in zip(kept, decoupled)]
+    is_decoupled = distance(takes_off, [DECAY * θ for θ in START]) <= TOLERANCE * DECAY
+    try:
+        _assert_close(subject, decayed, run.numbers, "")
+    except (CheckFailed, CheckSkipped):
+        return False
+    return not is_decoupled
+
+
+def _first_step(subject: Subject, options: dict, rate: float | None) -> list:
+    run = subject.run(**options).build()
+    if rate is not None:
+        run.optimizer.learning_rate = rate
+    return run.follow(subject.steps[:1]).numbers
+
+
+def _assert_decays(
+    subject: Subject,
+    λ: float,
+    share: float,
+    options: dict[str, Any],
+    how: str,
+    set_rate: float | None = None,
+) -> None:
+    """One step takes this share off θ."""
+    decayed = _first_step(subject, {**options, "weight_decay": λ}, set_rate)
+    kept = _first_step(subject, {**options, "weight_decay": 0.0}, set_rate)
     for name, start, before, now in zip(problem.NAMES, START, kept, decayed):
-        expected = 0.1 * start
-        off, decay = distance([before - now], [expected]), np.abs(expected).max()
-        # A step that is scaled by ‖θ‖ sees the decayed θ: not twice and not at all is
-        # what is asked for.
-        if not off <= 0.25 * decay:
-            raise failure(
-                f"Expected weight_decay={λ:.4g} at a rate of {subject.rate:.4g} to "
-                f"take η·λ·θ = {expected.ravel()[0]:.4g} off the first element of "
-                f"`{name}` in a step; it took {(before - now).ravel()[0]:.4g}. The "
-                "decay is",
-                off,
-                decay,
+        off = distance([before - now], [share * start])
+        decay = np.abs(share * start).max()
+        if not off <= TOLERANCE * decay:
+            took = (before - now).ravel()[0]
+            raise CheckFailed(
+                f"Expected weight_decay={λ:.4g}{how} to take η·λ·θ = "
+                f"{share * start.ravel()[0]:.4g} off the first element of `{name}` in "
+                f"a step; it takes {took:.4g} (off by {percent(off, decay)} of the "
+                "decay).",
+                [f"{how} takes {'nothing' if took == 0 else 'something'}"],
             )
 
 
 @promise
-def check_what_is_excluded_does_not_decay(subject: Subject) -> None:
-    """What `exclude_from_weight_decay` names, by variable or by name, does not decay.
+def check_exclude_from_weight_decay(subject: Subject) -> None:
+    """Variables that `exclude_from_weight_decay` names do not decay.
 
-    Why: Biases and gains are not to be pulled to zero.
+    Why: Biases and gains usually must not decay.
 
-    Mend: Ask `self._use_weight_decay(variable)` where the equation decays by itself.
+    Fix: Ask `self._use_weight_decay(variable)` if the equation has its own decay.
     """
-    λ = 0.1 / subject.rate
-    kept = subject.after(STEPS, weight_decay=0.0)
-    decayed = subject.after(STEPS, weight_decay=λ)
+    subject.want_local()
+    λ = DECAY / subject.rate
+    kept = subject.after(subject.steps, weight_decay=0.0)
+    decayed = subject.after(subject.steps, weight_decay=λ)
     if not distance(kept[:1], decayed[:1]):
-        raise CheckSkipped(
-            "waits for `check_weights_decay_once`: weight_decay changes no step here"
-        )
+        raise CouldNotRun("weight_decay has no effect (see `check_weight_decay`)")
     for by in ("var_list", "var_names"):
         run = subject.run(weight_decay=λ)
         given = run.variables[1:2] if by == "var_list" else ["bias"]
         run.optimizer.exclude_from_weight_decay(**{by: given})
-        _assert_meet(
+        _assert_close(
             subject,
-            run.follow(STEPS).numbers,
+            run.follow(subject.steps).numbers,
             [decayed[0], kept[1], decayed[2]],
-            f"`bias` excluded by {by}, and steps without its decay",
+            f"`bias` excluded by {by} vs. steps without its decay",
         )
 
 
 @promise
-def check_constraints_hold_after_a_step(subject: Subject) -> None:
+def check_constraints(subject: Subject) -> None:
     """A variable with a constraint satisfies it after each step.
 
-    Why: A weight that must not be negative is so for the whole of a training.
+    Why: A weight that must not be negative must never be.
 
-    Mend: Leave it to `Optimizer.apply`, or apply `variable.constraint` last.
+    Fix: Leave it to `Optimizer.apply`, or apply `variable.constraint` last.
     """
     run = Run(subject.make(), [1e-3 * np.abs(value) for value in START])
     kernel = run.variables[0]
     kernel.constraint = keras.constraints.NonNeg()
-    downhill = [[10 * np.abs(g) for g in step] for step in STEPS]
-    free = Run(subject.make(), run.start).follow(downhill * 2).numbers[0]
+    downhill = 2 * [[10 * np.abs(g) for g in step] for step in subject.steps]
+    free = Run(subject.make(), run.start).follow(downhill).numbers[0]
     if free.min() >= 0:
-        raise CheckSkipped("waits for steps that would make a weight negative")
-    run.follow(downhill * 2)
+        raise CheckSkipped("these steps do not make a weight negative")
+    run.follow(downhill)
     if run.numbers[0].min() < 0:
-        raise failure(
+        raise CheckFailed(
             "Expected a variable with the constraint NonNeg to be at least 0 after "
-            f"each step; its least element came to {run.numbers[0].min():.4g}",
-            -run.numbers[0].min(),
-            distance(run.numbers, run.start),
+            f"each step; its least element is {run.numbers[0].min():.4g}."
         )
 
 
 @promise
-def check_a_variable_may_be_its_gradient(subject: Subject) -> None:
-    """A variable with `overwrite_with_gradient` becomes what came as its gradient.
+def check_overwrite_with_gradient(subject: Subject) -> None:
+    """A variable with `overwrite_with_gradient` is replaced by its gradient.
 
     Why: Keras keeps the scales of float8 layers in such variables.
 
-    Mend: Leave it to `Optimizer.apply`; make no slot for such a variable.
+    Fix: Leave it to `Optimizer.apply`; create no slot for such a variable.
     """
     run = subject.run()
     run.variables[1].overwrite_with_gradient = True
-    run.follow(STEPS[:2])
-    if not np.array_equal(run.numbers[1], STEPS[1][1]):
-        raise failure(
+    steps = subject.steps[:2]
+    run.follow(steps)
+    if not np.array_equal(run.numbers[1], steps[1][1]):
+        raise CheckFailed(
             f"Expected `bias`, which is overwritten with its gradient, to be "
-            f"{STEPS[1][1].tolist()}; came {run.numbers[1].tolist()}",
-            distance(run.numbers[1:2], STEPS[1][1:2]),
-            distance(START[1:2], STEPS[1][1:2]),
+            f"{steps[1][1].tolist()}; got {run.numbers[1].tolist()}."
         )
-    expected = subject.after(STEPS[:2])
-    assert_meet(
+    subject.want_local()
+    assert_close(
         run.numbers[::2],
-        expected[::2],
+        subject.after(steps)[::2],
         START[::2],
-        "beside a variable that is overwritten with its gradient, and without",
+        "next to a variable that is overwritten with its gradient vs. without",
         steps=2,
         noise=subject.noise,
         names=problem.NAMES[::2],

@@ -1,190 +1,194 @@
-"""Other processes: a file that is read there, and two replicas of one."""
+"""Another process: a file that is loaded there, and two replicas (`tf.distribute`)."""
 
 from __future__ import annotations
 
 import functools
 import json
-import pickle
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, final
 
 import numpy as np
 
 from keras_textbook_opt.testing import backend, children, problem
-from keras_textbook_opt.testing.comparing import assert_meet, assert_same, ended
-from keras_textbook_opt.testing.linear import LAYERS, model_of
+from keras_textbook_opt.testing.comparing import assert_close, assert_same
+from keras_textbook_opt.testing.linear import LAYERS, model_of, train
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckSkipped
+from keras_textbook_opt.testing.verdicts import CheckFailed, CouldNotRun
 
 STEPS = 4
+OF_LAYERS = problem.gradients(6, LAYERS)
+
+
+@final
+class Elsewhere:
+    """One process for all checks of this file, since TensorFlow takes long to start.
+
+    Args:
+        subject: The optimizer; a model that it trained is loaded there.
+    """
+
+    def __init__(self, subject: Subject):
+        self.model = model_of(subject.make())
+        train(self.model, OF_LAYERS[:3])
+        self._temporary = tempfile.TemporaryDirectory(prefix="check_optimizer_")
+        self.folder = Path(self._temporary.name)
+        written = children.pickled((subject.kind, subject.factory, subject.rate))
+        (self.folder / "subject.pickle").write_bytes(written)
+        self.not_saved: Exception | None = None
+        try:
+            self.model.save(self.folder / "model.keras")
+        except Exception as error:
+            self.not_saved = error
+        self._process = children.started("elsewhere", self.folder)
+
+    @functools.cached_property
+    def errors(self) -> dict[str, str]:
+        """Wait for the process; the error of each part that raised one.
+
+        Raises:
+            CheckFailed: The process itself failed.
+        """
+        error = children.error_of(self._process)
+        if error:
+            raise CheckFailed(f"Another process failed: {error}")
+        return json.loads((self.folder / "errors.json").read_text())
+
+
+@functools.lru_cache(maxsize=2)
+def _elsewhere(factory: Callable[..., Any]) -> Elsewhere:
+    return Elsewhere(Subject.of(factory))
+
+
+def start(factory: Callable[..., Any]) -> None:
+    """Start the process, so that it runs next to other checks."""
+    try:
+        _elsewhere(factory)
+    except Exception:  # the checks report it
+        return
 
 
 @promise
-def check_a_file_goes_on_in_a_fresh_process(subject: Subject) -> None:
-    """A `.keras` file trains on in another process, to the bit.
+def check_keras_file_resumes_in_new_process(subject: Subject) -> None:
+    """Training resumes bit for bit from a `.keras` file in another process.
 
-    Why: What a class or a module remembers is still there when a file is read in the
-    process that wrote it.
+    Why: State of a class or a module is still there when a file is loaded in the
+    process that saved it.
 
-    Mend: Keep all state in `variables`, and all arguments in `get_config`.
+    Fix: Keep all state in `variables`, and all arguments in `get_config`.
     """
-    steps = problem.gradients(6, LAYERS)
-    model = model_of(subject.make())
-    _train(model, steps[:3])
-    with children.folder() as name:
-        folder = Path(name)
-        (folder / "kind.pickle").write_bytes(children.pickled(subject.kind))
-        model.save(folder / "model.keras")
-        _run("fresh", folder)
-        found = children.read(folder, "weights.npz")
-    _train(model, steps[3:])
+    here = _elsewhere(subject.factory)
+    if here.not_saved is not None:
+        raise here.not_saved
+    if "fresh" in here.errors:
+        raise CheckFailed(f"Another process raises {here.errors['fresh']}")
+    train(here.model, OF_LAYERS[3:])
     assert_same(
-        found,
-        [np.array(weights) for weights in model.get_weights()],
+        children.read(here.folder, "fresh.npz"),
+        [np.array(weights) for weights in here.model.get_weights()],
         problem.values(LAYERS),
-        "three more steps in a fresh process, and of training that went on",
-        steps=len(steps),
+        "three more steps in another process vs. uninterrupted training",
+        steps=len(OF_LAYERS),
         names=list(LAYERS),
     )
 
 
-def _train(model: Any, steps: list[list]) -> None:
-    for gradients in steps:
-        pairs = list(zip(gradients, model.trainable_variables, strict=True))
-        model.optimizer.apply(
-            [backend.gradient(g, v) for g, v in pairs], [v for _, v in pairs]
-        )
-
-
-def _run(program: str, folder: Path) -> None:
-    try:
-        children.run(program, folder)
-    except RuntimeError as error:
-        raise ended(f"Expected a fresh process to end well; came {error}") from error
-
-
-class Case(NamedTuple):
-    """What came of one case on one device and on two replicas, or the error."""
-
-    alone: list[np.ndarray]
-    together: list[np.ndarray]
-    error: str
-
-
-def _cases(factory: Any, rate: float) -> dict[str, Case]:
-    """All cases, from one process."""
-    cases = {}
-    with children.folder() as name:
-        folder = Path(name)
-        (folder / "subject.pickle").write_bytes(children.pickled((factory, rate)))
-        _run("replicas", folder)
-        errors = json.loads((folder / "errors.json").read_text())
-        for path in folder.glob("*_alone.npz"):
-            case = path.name.removesuffix("_alone.npz")
-            alone = children.read(folder, f"{case}_alone.npz")
-            together = children.read(folder, f"{case}_together.npz")
-            cases[case] = Case(alone, together, "")
-    return cases | {case: Case([], [], error) for case, error in errors.items()}
-
-
-@functools.lru_cache(maxsize=2)
-def _cached_cases(pickle_of_both: bytes) -> dict[str, Case]:
-    return _cases(*pickle.loads(pickle_of_both))
-
-
 def _assert_replicas_are_one_device(subject: Subject, case: str) -> None:
     backend.want("replicas")
-    found = _cached_cases(children.pickled((subject.factory, subject.rate)))[case]
-    if found.error.startswith("alone"):
-        raise CheckSkipped(f"waits for such steps on one device: {found.error}")
-    if found.error:
-        raise ended(f"Expected no error on two replicas; came {found.error}")
-    assert_meet(
-        found.together,
-        found.alone,
+    here = _elsewhere(subject.factory)
+    error = here.errors.get(case, "")
+    if error.startswith("alone"):
+        raise CouldNotRun(f"such steps fail on one device: {error}")
+    if error:
+        raise CheckFailed(f"Two replicas raise {error}")
+    assert_close(
+        children.read(here.folder, f"{case}_together.npz"),
+        children.read(here.folder, f"{case}_alone.npz"),
         problem.values(),
-        f"two replicas ({case}), and one device on the sums of their gradients",
+        f"two replicas ({case}) vs. one device on the sums of their gradients",
         steps=STEPS,
         noise=subject.noise,
     )
 
 
 @promise
-def check_replicas_step_as_one_device(subject: Subject) -> None:
+def check_replicas(subject: Subject) -> None:
     """Two replicas take the step of one device on the sum of their gradients.
 
-    Why: It is what `MirroredStrategy` promises: the same training, faster.
+    Why: `MirroredStrategy` promises the same training, faster.
 
-    Mend: Override `update_step`, and leave the reduction to `Optimizer.apply`.
+    Fix: Override `update_step`, and leave the reduction to `Optimizer.apply`.
     """
     _assert_replicas_are_one_device(subject, "plain")
 
 
 @promise
-def check_replicas_clip_the_norm_of_the_sum(subject: Subject) -> None:
-    """The same under `clipnorm`: what is clipped is the sum.
+def check_replicas_clipnorm(subject: Subject) -> None:
+    """With replicas, `clipnorm` clips the sum of their gradients.
 
     Why: The sum of two clipped gradients is up to twice as long as `c`, and has another
     direction.
 
-    Mend: Clip after the reduction.
+    Fix: Clip after the reduction.
     """
     _assert_replicas_are_one_device(subject, "clipnorm")
 
 
 @promise
-def check_replicas_clip_the_values_of_the_sum(subject: Subject) -> None:
-    """The same under `clipvalue`.
+def check_replicas_clipvalue(subject: Subject) -> None:
+    """With replicas, `clipvalue` clips the sum of their gradients.
 
-    Why: As for `clipnorm`.
+    Why: Clipped gradients add up to another direction, and to more than the bound.
 
-    Mend: Clip after the reduction.
+    Fix: Clip after the reduction.
     """
     _assert_replicas_are_one_device(subject, "clipvalue")
 
 
 @promise
-def check_replicas_clip_the_global_norm_of_the_sum(subject: Subject) -> None:
-    """The same under `global_clipnorm`.
+def check_replicas_global_clipnorm(subject: Subject) -> None:
+    """With replicas, `global_clipnorm` clips the sum of their gradients.
 
-    Why: As for `clipnorm`.
+    Why: Clipped gradients add up to another direction, and to more than the bound.
 
-    Mend: Clip after the reduction.
+    Fix: Clip after the reduction.
     """
     _assert_replicas_are_one_device(subject, "global_clipnorm")
 
 
 @promise
-def check_replicas_accumulate(subject: Subject) -> None:
-    """The same with `gradient_accumulation_steps`.
+def check_replicas_gradient_accumulation(subject: Subject) -> None:
+    """Replicas can accumulate gradients.
 
-    Why: Whoever has two devices and too little memory needs both.
+    Why: Two devices with too little memory need both.
 
-    Mend: Branch outside of the replicas' contexts: a `merge_call` below a `cond` is an
-    error of TensorFlow.
+    Fix: Branch outside of the replica contexts: TensorFlow does not allow a
+    `merge_call` inside a `cond`.
     """
     _assert_replicas_are_one_device(subject, "accumulation")
 
 
 @promise
-def check_replicas_overwrite_with_averages(subject: Subject) -> None:
-    """The same with averages that overwrite the variables.
+def check_replicas_ema(subject: Subject) -> None:
+    """Replicas can overwrite their variables with averages.
 
-    Why: As for accumulation.
+    Why: Averages are part of many training recipes.
 
-    Mend: As for accumulation.
+    Fix: Branch outside of the replica contexts: TensorFlow does not allow a
+    `merge_call` inside a `cond`.
     """
     _assert_replicas_are_one_device(subject, "averages")
 
 
 @promise
-def check_replicas_sum_rows_that_both_name(subject: Subject) -> None:
-    """The same for gradients by rows, some of which both replicas name.
+def check_replicas_sparse_gradients(subject: Subject) -> None:
+    """Replicas add up sparse gradients, also rows that both have.
 
-    Why: What the reduction makes of rows names a row once for each replica: they are
-    repeats, even where no batch has any.
+    Why: The reduction concatenates the rows: a row of both replicas appears twice, even
+    if no batch repeats a row.
 
-    Mend: Merge repeats after the reduction.
+    Fix: Merge repeated rows after the reduction.
     """
     _assert_replicas_are_one_device(subject, "rows")

@@ -1,10 +1,11 @@
-"""State: what is saved, copied or loaded goes on as what was never interrupted."""
+"""State: training resumes bit for bit after a save, a copy or a load."""
 
 from __future__ import annotations
 
 import copy
 import pickle
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,22 @@ import numpy as np
 
 from keras_textbook_opt.testing import backend, problem
 from keras_textbook_opt.testing.comparing import assert_same, differ, distance, failure
-from keras_textbook_opt.testing.linear import LAYERS, SQUARED, model_of, serializable
+from keras_textbook_opt.testing.linear import (
+    LAYERS,
+    SQUARED,
+    model_of,
+    serializable,
+    train,
+)
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckSkipped
+from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped
 
 STEPS = problem.gradients()
 START = problem.values()
 OF_LAYERS = problem.gradients(6, LAYERS)
-# A run is cut in the middle of an accumulation, and has averages.
+# Interrupted in the middle of an accumulation, and with averages.
 RICH: dict[str, Any] = {
     "use_ema": True,
     "ema_momentum": 0.5,
@@ -34,82 +41,74 @@ CUT = 3
 
 
 def _optimizers(subject: Subject) -> list[Any]:
-    """A plain one; and one that has more to remember, where there is such."""
+    """A plain one, and one with more state if the constructor allows it."""
     try:
         return [subject.make(), subject.make(**RICH)]
     except CheckSkipped:
         return [subject.make()]
 
 
-def _assert_model_goes_on(
+def _assert_model_resumes(
     subject: Subject, reload: Callable[[keras.Model, Path], keras.Model], what: str
 ) -> None:
-    """Three steps, a file, and three steps more: of the model and of what was read."""
+    """Three steps, a file, and three more steps of the model and of the loaded one."""
     for optimizer in _optimizers(subject):
         model = model_of(optimizer)
-        _train(model, OF_LAYERS[:CUT])
+        train(model, OF_LAYERS[:CUT])
         with tempfile.TemporaryDirectory() as folder, serializable(optimizer):
             loaded = reload(model, Path(folder))
-        _train(model, OF_LAYERS[CUT:])
-        _train(loaded, OF_LAYERS[CUT:])
+        train(model, OF_LAYERS[CUT:])
+        train(loaded, OF_LAYERS[CUT:])
         assert_same(
             loaded.get_weights(),
             model.get_weights(),
             problem.values(LAYERS),
-            f"three more steps after {what}, and of training that went on",
+            f"three more steps after loading {what} vs. uninterrupted training",
             steps=len(OF_LAYERS),
             names=list(LAYERS),
         )
 
 
-def _train(model: keras.Model, steps: list[list]) -> None:
-    for gradients in steps:
-        pairs = list(zip(gradients, model.trainable_variables, strict=True))
-        model.optimizer.apply(
-            [backend.gradient(g, v) for g, v in pairs], [v for _, v in pairs]
-        )
-
-
 @promise
-def check_a_keras_file_goes_on(subject: Subject) -> None:
-    """A model out of a `.keras` file trains on to the bit as if it had not been saved.
+def check_keras_file_resumes(subject: Subject) -> None:
+    """Training resumes bit for bit from a `.keras` file.
 
-    Why: A run that is cut short is resumed from such a file.
+    Why: An interrupted run is resumed from such a file.
 
-    Mend: Keep all state in `variables`, and all arguments in `get_config`.
+    Fix: Keep all state in `variables`, and all arguments in `get_config`.
     """
 
     def reload(model: keras.Model, folder: Path) -> keras.Model:
         model.save(folder / "model.keras")
         return keras.models.load_model(folder / "model.keras")
 
-    _assert_model_goes_on(subject, reload, "a .keras file")
+    _assert_model_resumes(subject, reload, "a .keras file")
 
 
 @promise
-def check_an_h5_file_goes_on(subject: Subject) -> None:
-    """The same out of a legacy `.h5` file.
+def check_h5_file_resumes(subject: Subject) -> None:
+    """Training resumes bit for bit from a legacy `.h5` file.
 
-    Why: Many models are kept in such files, and nothing says that they cannot go on.
+    Why: Many models are stored in such files, and no error says that the state is lost.
 
-    Mend: Let a state that is loaded before its variables are there wait for them: the
-    loader calls `build` with an empty list.
+    Fix: Keep loaded values until the variables exist: the loader calls `build` with an
+    empty list.
     """
 
     def reload(model: keras.Model, folder: Path) -> keras.Model:
         model.save(folder / "model.h5")
         return keras.models.load_model(folder / "model.h5")
 
-    _assert_model_goes_on(subject, reload, "an .h5 file")
+    _assert_model_resumes(subject, reload, "an .h5 file")
 
 
 @promise
-def check_a_weights_file_goes_on(subject: Subject) -> None:
-    """The same out of a `.weights.h5` file, into a model whose optimizer is built.
+def check_weights_file_resumes(subject: Subject) -> None:
+    """Training resumes from a `.weights.h5` file; the optimizer is built before.
 
     Why: `ModelCheckpoint(save_weights_only=True)` writes them.
 
-    Mend: Make in `build` every variable that a step needs.
+    Fix: Create in `build` every variable that a step needs.
     """
 
     def reload(model: keras.Model, folder: Path) -> keras.Model:
@@ -117,23 +116,23 @@ def check_a_weights_file_goes_on(subject: Subject) -> None:
         loaded.optimizer.build(loaded.trainable_variables)
         return _through_weights(model, loaded, folder)
 
-    _assert_model_goes_on(subject, reload, "a .weights.h5 file")
+    _assert_model_resumes(subject, reload, "a .weights.h5 file")
 
 
 @promise
-def check_a_weights_file_into_a_new_model_goes_on(subject: Subject) -> None:
-    """The same into a model that has been compiled and has not taken a step yet.
+def check_weights_file_resumes_unbuilt(subject: Subject) -> None:
+    """Training resumes from a `.weights.h5` file in a compiled, unbuilt model.
 
-    Why: It is what a program that resumes does: build, compile, load, fit. Keras skips
-    the state of an optimizer that is not built, with a warning.
+    Why: A program that resumes does this: build the model, compile, load, fit. Keras
+    skips the state of an optimizer that is not built, with a warning.
 
-    Mend: Build in `load_own_variables`, or keep the values until `build`.
+    Fix: Build in `load_own_variables`, or keep the values until `build`.
     """
 
     def reload(model: keras.Model, folder: Path) -> keras.Model:
         return _through_weights(model, _twin_of(model), folder)
 
-    _assert_model_goes_on(subject, reload, "a .weights.h5 file, into a new model")
+    _assert_model_resumes(subject, reload, "a .weights.h5 file into a new model")
 
 
 def _twin_of(model: keras.Model) -> keras.Model:
@@ -148,58 +147,60 @@ def _through_weights(
     return loaded
 
 
-def _assert_copy_goes_on(
+def _assert_copy_resumes(
     subject: Subject, duplicate: Callable[[Any], Any], what: str
 ) -> None:
-    """Three steps, a copy, and three steps more of both."""
+    """Three steps, a copy, and three more steps of both."""
     for optimizer in _optimizers(subject):
-        run = Run(optimizer).build().follow(STEPS[:CUT])
+        run = Run(optimizer, mode=backend.branching).build().follow(STEPS[:CUT])
         with serializable(optimizer):
-            twin = Run(duplicate(optimizer), run.numbers)
+            twin = Run(duplicate(optimizer), run.numbers, mode=backend.branching)
         run.follow(STEPS[CUT:])
         assert_same(
             twin.follow(STEPS[CUT:]).numbers,
             run.numbers,
             START,
-            f"three more steps of {what}, and of the original",
+            f"three more steps of {what} vs. of the original",
             steps=len(STEPS),
         )
 
 
 @promise
-def check_pickle_goes_on(subject: Subject) -> None:
-    """An optimizer out of `pickle` steps on to the bit as the original does.
+def check_pickle_resumes(subject: Subject) -> None:
+    """An unpickled optimizer takes the same steps as the original.
 
-    Why: Ray, Dask, joblib and `multiprocessing` pickle what they are handed. What comes
-    out without its moments starts afresh, and says nothing or warns.
+    Why: Ray, Dask, joblib and `multiprocessing` pickle their arguments. A copy without
+    its moments starts from scratch, silently or with a warning.
 
-    Mend: Keep the values that are loaded until `build` has made the variables.
+    Fix: Keep the values that are loaded until `build` creates the variables.
     """
-    _assert_copy_goes_on(subject, lambda o: pickle.loads(pickle.dumps(o)), "a pickle")
+    _assert_copy_resumes(subject, lambda o: pickle.loads(pickle.dumps(o)), "a pickle")
 
 
 @promise
-def check_deepcopy_goes_on(subject: Subject) -> None:
-    """The same for `copy.deepcopy`.
+def check_deepcopy_resumes(subject: Subject) -> None:
+    """A deep copy takes the same steps as the original.
 
-    Why: Searches over hyperparameters copy what they start from.
+    Why: Hyperparameter searches copy the optimizer that they start from.
 
-    Mend: As for `pickle`.
+    Fix: Keep the values that are loaded until `build` creates the variables.
     """
-    _assert_copy_goes_on(subject, copy.deepcopy, "a deep copy")
+    _assert_copy_resumes(subject, copy.deepcopy, "a deep copy")
 
 
 @promise
-def check_own_variables_go_on(subject: Subject) -> None:
-    """What `save_own_variables` writes and `load_own_variables` reads is all the state.
+def check_own_variables_resume(subject: Subject) -> None:
+    """`save_own_variables` and `load_own_variables` cover all state.
 
     Why: Every file format of Keras calls these two.
 
-    Mend: Override both or neither.
+    Fix: Override both or neither.
     """
     for optimizer in _optimizers(subject):
-        run = Run(optimizer).build().follow(STEPS[:CUT])
-        twin = Run(_twin_optimizer(optimizer), run.numbers).build()
+        run = Run(optimizer, mode=backend.branching).build().follow(STEPS[:CUT])
+        twin = Run(
+            _twin_optimizer(optimizer), run.numbers, mode=backend.branching
+        ).build()
         store: dict[str, Any] = {}
         optimizer.save_own_variables(store)
         twin.optimizer.load_own_variables(store)
@@ -208,7 +209,7 @@ def check_own_variables_go_on(subject: Subject) -> None:
             twin.follow(STEPS[CUT:]).numbers,
             run.numbers,
             START,
-            "three more steps after `load_own_variables`, and of the original",
+            "three more steps after `load_own_variables` vs. of the original",
             steps=len(STEPS),
         )
 
@@ -218,17 +219,17 @@ def _twin_optimizer(optimizer: Any) -> Any:
 
 
 @promise
-def check_a_checkpoint_of_tensorflow_goes_on(subject: Subject) -> None:
-    """The same for `tf.train.Checkpoint` of the optimizer and its variables.
+def check_tf_checkpoint_resumes(subject: Subject) -> None:
+    """`tf.train.Checkpoint` saves and restores all state.
 
-    Why: Custom loops of TensorFlow save so.
+    Why: Custom loops on TensorFlow use it.
 
-    Mend: Keep variables as attributes of the optimizer, in lists or dicts.
+    Fix: Keep variables as attributes of the optimizer, in lists or dicts.
     """
     backend.want("checkpoint")
     tf = backend.tensorflow()
     for optimizer in _optimizers(subject):
-        run = Run(optimizer).build().follow(STEPS[:CUT])
+        run = Run(optimizer, mode=backend.branching).build().follow(STEPS[:CUT])
         twin = Run(_twin_optimizer(optimizer)).build()
         with tempfile.TemporaryDirectory() as folder:
             path = tf.train.Checkpoint(
@@ -242,19 +243,20 @@ def check_a_checkpoint_of_tensorflow_goes_on(subject: Subject) -> None:
             twin.follow(STEPS[CUT:]).numbers,
             run.numbers,
             START,
-            "three more steps after a checkpoint of TensorFlow, and of the original",
+            "three more steps after a tf.train.Checkpoint vs. of the original",
             steps=len(STEPS),
         )
 
 
 @promise
-def check_a_state_that_does_not_fit_is_refused(subject: Subject) -> None:
-    """A state of other variables is an error, after which nothing has changed.
+def check_state_mismatch_is_reported(subject: Subject) -> None:
+    """Loading the state of other variables raises an error or a warning.
 
-    Why: A layer more, or another width, and the state is not that of this model. What
-    is skipped with a warning, or assigned in part, trains on from nothing known.
+    Why: With one more layer, or another width, the state is not that of this model.
+    Loaded in part and silently, it is a mixture of two runs.
 
-    Mend: Compare names, numbers and shapes of all entries before the first is assigned.
+    Fix: Compare the number and the shapes of all entries before assigning any. Then
+    raise, or warn and start the variables that do not match from scratch.
     """
     turned = {**problem.SHAPES, "kernel": (3, 4)}
     fewer = {"kernel": problem.SHAPES["kernel"]}
@@ -263,30 +265,33 @@ def check_a_state_that_does_not_fit_is_refused(subject: Subject) -> None:
         donor.follow(problem.gradients(2, shapes))
         run = subject.run().build().follow(STEPS[:2])
         if _shapes(donor) == _shapes(run):
-            raise CheckSkipped("waits for an optimizer with state beside a variable")
+            raise CheckSkipped("the optimizer has no state for each variable")
         store: dict[str, Any] = {}
         donor.optimizer.save_own_variables(store)
-        before, movement = run.state, distance(run.numbers, START)
+        _assert_reported(run, store, f"the state of variables of {[*shapes.values()]}")
+
+
+def _assert_reported(run: Run, store: dict[str, Any], what: str) -> None:
+    """Loading `store` raises and changes nothing, or warns."""
+    before = run.state
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         try:
             run.optimizer.load_own_variables(store)
-        except Exception:
+            run.follow(STEPS[2:CUT])
+        except Exception as error:
             if differ(run.state, before):
                 raise failure(
-                    "Expected a state that does not fit to change nothing when it is "
-                    "refused; a part of it has been assigned, and the state is",
+                    f"{what} raises an error after a part of it has been assigned",
                     distance(run.state, before),
-                    movement,
-                ) from None
-        else:
-            expected = subject.run().follow(STEPS[:CUT]).numbers
-            raise failure(
-                f"Expected an error where the state of variables of the shapes "
-                f"{list(shapes.values())} is loaded for "
-                f"{list(problem.SHAPES.values())}; came none (all that could change is "
-                "the next step, beside one without the load)",
-                distance(run.follow(STEPS[2:CUT]).numbers, expected),
-                movement,
-            )
+                    distance(run.numbers, START),
+                ) from error
+            return
+    if not any(issubclass(each.category, UserWarning) for each in warned):
+        raise CheckFailed(
+            f"Expected an error or a warning when {what} is loaded for variables of "
+            f"{list(problem.SHAPES.values())}; there is none."
+        )
 
 
 def _shapes(run: Run) -> list[tuple]:
@@ -294,13 +299,13 @@ def _shapes(run: Run) -> list[tuple]:
 
 
 @promise
-def check_the_state_goes_where_the_weights_go(subject: Subject) -> None:
-    """Layers of one shape keep their own state through a file, however called.
+def check_state_follows_weights(subject: Subject) -> None:
+    """Restored state belongs to the variables that received the weights.
 
-    Why: Keras puts weights by the place of their layer and calls layers by a counter:
-    in a second model of the same program, `dense_7` is what was `dense_2`.
+    Why: Keras restores weights by the position of their layer, and numbers layers by a
+    counter: in a second model of the same program, `dense_2` may be called `dense_7`.
 
-    Mend: Do not take a slot by the name of a variable.
+    Fix: Do not find a slot by the name of its variable.
     """
     kinds = {"first": (3, 3), "second": (3, 3)}
     values, steps = problem.values(kinds), problem.gradients(6, kinds)
@@ -313,18 +318,18 @@ def check_the_state_goes_where_the_weights_go(subject: Subject) -> None:
         return made
 
     original = model(["dense_1", "dense_2"], subject.make())
-    _train(original, steps[:CUT])
+    train(original, steps[:CUT])
     loaded = model(["dense_2", "dense_9"], subject.make())
     loaded.optimizer.build(loaded.trainable_variables)
     with tempfile.TemporaryDirectory() as folder, serializable(original.optimizer):
         _through_weights(original, loaded, Path(folder))
-    _train(original, steps[CUT:])
-    _train(loaded, steps[CUT:])
+    train(original, steps[CUT:])
+    train(loaded, steps[CUT:])
     assert_same(
         [np.array(w) for w in loaded.get_weights()],
         [np.array(w) for w in original.get_weights()],
         values,
-        "three more steps in a model whose layers are called otherwise",
+        "three more steps in a model with other layer names vs. in the original",
         steps=len(steps),
         names=list(kinds),
     )

@@ -1,0 +1,155 @@
+"""A saved model is trained on; steps on two replicas and one: `python -m … FOLDER`.
+
+One process does both, since TensorFlow takes long to start. A part that fails leaves
+its error in `errors.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_textbook_opt.testing import backend, by_hand, children, problem
+from keras_textbook_opt.testing.linear import LAYERS, train
+from keras_textbook_opt.testing.problem import TABLE, Rows
+from keras_textbook_opt.testing.run import Run
+from keras_textbook_opt.testing.verdicts import telling_line
+
+REPLICAS = 2
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    **{next(iter(clip)): clip for clip in by_hand.CLIPS},
+    "accumulation": {"gradient_accumulation_steps": 2},
+    "averages": {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2},
+}
+STEPS = 4
+
+
+def shares(rows: bool) -> list[list[list]]:
+    """For each step the gradients of each replica."""
+    steps = problem.gradients()
+    if rows:
+        steps = problem.with_rows(problem.DISTINCT)
+    first = steps[:STEPS]
+    second = [[_other(g) for g in step] for step in steps[1 : STEPS + 1]]
+    return [[a, b] for a, b in zip(first, second)]
+
+
+def _other(g: Any) -> Any:
+    return Rows(g.indices, -0.5 * g.values) if isinstance(g, Rows) else -0.5 * g
+
+
+def alone(factory: Any, rate: float, options: dict, steps: list) -> list[np.ndarray]:
+    """One device, on the sums of the gradients."""
+    run = Run(factory(learning_rate=rate, **options)).build()
+    for first, second in steps:
+        run.step([_sum(a, b) for a, b in zip(first, second)])
+    return run.numbers
+
+
+def _sum(a: Any, b: Any) -> Any:
+    if isinstance(a, Rows):
+        both = np.concatenate([a.indices, b.indices])
+        values = Rows(both, np.concatenate([a.values, b.values]))
+        named = np.unique(both)
+        return Rows(named, values.dense(problem.SHAPES["table"])[named])
+    return a + b
+
+
+def together(
+    strategy: Any, factory: Any, rate: float, options: dict, steps: list
+) -> list[np.ndarray]:
+    """Two replicas, each with its own gradients."""
+    tf = backend.tensorflow()
+    with strategy.scope():
+        run = Run(factory(learning_rate=rate, **options)).build()
+
+    def on_replica(*tensors: Any) -> None:
+        context = tf.distribute.get_replica_context()
+        here = [each[context.replica_id_in_sync_group] for each in tensors]
+        gradients = here[:TABLE]
+        gradients.append(
+            tf.IndexedSlices(
+                here[TABLE], here[-1], tf.constant(problem.SHAPES["table"])
+            )
+            if len(here) > len(run.variables)
+            else here[TABLE]
+        )
+        run.optimizer.apply(gradients, run.variables)
+
+    step = tf.function(lambda *tensors: strategy.run(on_replica, tensors))
+    for pair in steps:
+        step(*_stacked(pair))
+    return run.numbers
+
+
+def _stacked(pair: list[list]) -> list[Any]:
+    """Each gradient of both replicas in one tensor; last, the indices of the rows."""
+    tf = backend.tensorflow()
+    stacked = [
+        tf.stack([g.values if isinstance(g, Rows) else g for g in both])
+        for both in zip(*pair)
+    ]
+    rows = [step[TABLE] for step in pair if isinstance(step[TABLE], Rows)]
+    return stacked + ([tf.stack([g.indices for g in rows])] if rows else [])
+
+
+def trained_on(folder: Path, kind: type) -> None:
+    """Load `model.keras`, and write the weights after three more steps."""
+    model = keras.models.load_model(
+        folder / "model.keras", custom_objects={kind.__name__: kind}
+    )
+    train(model, problem.gradients(6, LAYERS)[3:])
+    children.write(folder, "fresh.npz", model.get_weights())
+
+
+def compared(folder: Path, factory: Any, rate: float, strategy: Any) -> dict[str, str]:
+    """Write the variables of each case; return the errors."""
+    errors = {}
+    for name, options in {**CASES, "rows": {}}.items():
+        steps = shares(rows=name == "rows")
+        part = "alone: "
+        try:
+            one = alone(factory, rate, options, steps)
+            part = ""
+            two = together(strategy, factory, rate, options, steps)
+        except Exception as error:
+            errors[name] = f"{part}{telling_line(error)}"
+            continue
+        children.write(folder, f"{name}_alone.npz", one)
+        children.write(folder, f"{name}_together.npz", two)
+    return errors
+
+
+def replicas() -> Any:
+    """A strategy with two replicas on one CPU; before anything else runs."""
+    tf = backend.tensorflow()
+    [cpu] = tf.config.list_physical_devices("CPU")
+    device = tf.config.LogicalDeviceConfiguration()
+    tf.config.set_logical_device_configuration(cpu, [device] * REPLICAS)
+    return tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(REPLICAS)])
+
+
+def main(folder: Path) -> None:
+    """Read `subject.pickle` and `model.keras`; write arrays and `errors.json`."""
+    kind, factory, rate = pickle.loads((folder / "subject.pickle").read_bytes())
+    has_replicas = "replicas" in backend.TRAITS[backend.NAME]
+    strategy = replicas() if has_replicas else None
+    errors = {}
+    try:
+        trained_on(folder, kind)
+    except Exception as error:
+        errors["fresh"] = telling_line(error)
+    if strategy is not None:
+        errors |= compared(folder, factory, rate, strategy)
+    (folder / "errors.json").write_text(json.dumps(errors))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

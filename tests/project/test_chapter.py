@@ -1,0 +1,53 @@
+"""The chapter's page and notebook run, and show what they say."""
+
+import re
+import sys
+
+import nbformat
+import numpy as np
+import pytest
+
+from tests.processes import ROOT
+
+sys.path.insert(0, str(ROOT / "docs"))
+import notebook
+
+pytestmark = pytest.mark.once
+
+PAGE = (ROOT / "docs" / "chapter.md").read_text()
+PLOTS = set(re.findall(r"\]\(chapter/(\w+\.png)\)", PAGE))
+
+
+@pytest.mark.long
+def test_notebook_runs_and_draws_every_plot_of_the_page(tmp_path):
+    made = notebook.run(tmp_path)
+    nbformat.validate(made)
+    assert {file.name for file in tmp_path.glob("*.png")} == PLOTS
+    outputs = [output for cell in made.cells for output in cell.get("outputs", [])]
+    drawn = [each for each in outputs if "image/png" in each.get("data", {})]
+    assert len(drawn) == len(PLOTS)
+
+
+def test_notebook_has_the_code_of_the_page():
+    cells = [
+        cell.source for cell in notebook.notebook().cells if cell.cell_type == "code"
+    ]
+    blocks = re.findall(r"^```python\n(.*?)\n```$", PAGE, re.M | re.S)
+    assert [cell.strip() for cell in cells] == [block.strip() for block in blocks]
+
+
+def test_every_plot_is_committed():
+    assert {file.name for file in (ROOT / "docs" / "chapter").glob("*.png")} == PLOTS
+
+
+def test_table_holds_the_committed_results():
+    pandas = pytest.importorskip("pandas")
+    rows = pandas.read_csv(ROOT / "benchmarks" / "results" / "boston" / "results.csv")
+    is_ours = (rows["subject"] == "ours") & (rows["case"] == "smallest test loss")
+    ours = rows[is_ours & rows["size"].str.startswith("seed")]
+    expected = [
+        f"{np.median(losses):.3f} ({losses.min():.3f} … {losses.max():.3f})"
+        for _, losses in ours.groupby("part", sort=False)["value"]
+    ]
+    shown = re.findall(r"^\| .+ \| [\d.]+ \| (.+ … .+) \|$", PAGE, re.M)
+    assert sorted(shown) == sorted(expected)

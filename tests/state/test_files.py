@@ -1,0 +1,427 @@
+"""Damaged, hostile and mutated files: an error that says so, or bit for bit right.
+
+An error leaves the optimizer as it was, and no file costs more time or memory than its
+arrays deserve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import random
+import re
+import tracemalloc
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from keras_textbook_opt import Adam, Momentum
+from tests.backends import LONG, numbers
+from tests.histories import named, recorded
+from tests.same import assert_same
+from tests.state.stores import (
+    built,
+    document,
+    fit,
+    model,
+    saved,
+    step,
+    trained,
+    values,
+    variables,
+    with_document,
+    within,
+)
+
+MEGABYTE = 2**20
+FEW_OR_MANY = [10, pytest.param(300, marks=LONG)]
+SETTINGS: dict[str, Any] = {
+    "weight_decay": 0.1,
+    "learning_rate_multipliers": {"a": 0.5},
+    "exclude_from_weight_decay": ["b"],
+}
+Store = dict[str, Any]
+
+
+def new() -> Adam:
+    return Adam(0.1, **SETTINGS)
+
+
+def store_of(optimizer: Any) -> Store:
+    return saved(trained(optimizer))
+
+
+@contextlib.contextmanager
+def bounded(megabytes: float = 64, seconds: float = 20) -> Iterator[None]:
+    """An error where the body takes more time or more memory of Python."""
+    tracemalloc.start()
+    try:
+        with within(seconds):
+            yield
+        peak = tracemalloc.get_traced_memory()[1] / MEGABYTE
+    finally:
+        tracemalloc.stop()
+    assert peak < megabytes, f"{peak:.0f} MB"
+
+
+def refusal(store: Any, build: bool = True) -> str:
+    """The error of a load, after which nothing has changed."""
+    optimizer, θ = new(), variables()
+    if build:
+        optimizer.build(θ)
+    before = values(optimizer.variables)
+    with pytest.raises(ValueError) as error, bounded():
+        optimizer.load_own_variables(store)
+    assert_same(values(optimizer.variables), before)
+    step(optimizer, θ)
+    step(other := new(), expected := variables())
+    assert_same(values(θ), values(expected))
+    assert_same(values(optimizer.variables), values(other.variables))
+    return str(error.value)
+
+
+# Each kind of damage.
+
+
+def in_document(edit: Callable[[dict], Any]) -> Callable[[Store], Store]:
+    """What `edit` returns is the new document; if `None`, the one that it changed."""
+
+    def damage(store: Store) -> Store:
+        changed = edit(content := document(store))
+        return with_document(store, content if changed is None else changed)
+
+    return damage
+
+
+def in_variable(**changes: Any) -> Callable[[Store], Store]:
+    return in_document(lambda content: content["variables"][0].update(changes))
+
+
+AN_ARRAY = "0.slot.m"
+
+
+def without(name: str) -> Callable[[Store], Store]:
+    return lambda store: {k: v for k, v in store.items() if k != name}
+
+
+def put(value: Callable[[np.ndarray], Any]) -> Callable[[Store], Store]:
+    return lambda store: store | {AN_ARRAY: value(store[AN_ARRAY])}
+
+
+DAMAGES: dict[str, Callable[[Store], Store]] = (
+    {
+        "a missing array": without(AN_ARRAY),
+        "a missing count": without("own.iteration"),
+        "another shape": put(lambda array: np.zeros((7, *array.shape), array.dtype)),
+        "another dtype": put(lambda array: array.astype("int8")),
+        "text": put(lambda array: np.full(array.shape, "x")),
+        "no JSON": in_document(lambda content: b"{"),
+        "no text": in_document(lambda content: b"\xff\xfe"),
+        "no document": without("document"),
+        "a document of floats": lambda store: store | {"document": np.zeros(3)},
+        "a list": in_document(lambda content: [content]),
+        "a number": in_document(lambda content: 1),
+        "deep nesting": in_document(lambda content: b"[" * 100_000),
+        "no list of variables": in_document(lambda content: content | {"variables": 1}),
+        "a variable that is a number": in_document(
+            lambda content: content | {"variables": [1]}
+        ),
+        "a path that is a number": in_variable(path=3),
+        "a negative shape": in_variable(shape=[-2, -3]),
+        "a huge shape": in_variable(shape=[2**40, 2**40]),
+        "a shape of text": in_variable(shape=["2", "3"]),
+        "a negative factor": in_variable(factor=-5),
+        "a factor that is not a number": in_variable(factor=float("nan")),
+        "a factor of text": in_variable(factor="x"),
+        "an infinite factor": in_variable(factor=float("inf")),
+        "a decay of text": in_variable(decays="yes"),
+        "a checksum that is a list": in_variable(checksum=[1]),
+        "kinds that are text": in_variable(kinds="m"),
+        "a kind of another variable": in_variable(kinds=["../1/m"]),
+    }
+    | {
+        f"no {key}": in_document(lambda content, key=key: content.pop(key) and content)
+        for key in ("format", "class", "own", "variables")
+    }
+    | {
+        f"no {key} of a variable": in_document(
+            lambda content, key=key: content["variables"][0].pop(key) and None
+        )
+        for key in ("path", "shape", "dtype", "kinds")
+    }
+)
+
+
+@pytest.mark.parametrize("build", [True, False], ids=["built", "not built"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_is_refused_and_nothing_changes(damage: str, build: bool):
+    said = refusal(DAMAGES[damage](store_of(new())), build)
+    assert "corrupted" in said or "`factor`" in said
+
+
+@pytest.mark.parametrize("number", [2, 99, 10**30])
+def test_a_newer_format_is_named(number: int):
+    newer = in_document(lambda content: {"format": number, "unknown": 1})
+    said = refusal(newer(store_of(new())))
+    assert f"format {number}" in said and "Upgrade" in said
+
+
+@pytest.mark.parametrize("count", FEW_OR_MANY)
+def test_a_mutated_document_is_an_error_or_right_or_named(count: int):
+    """A value or a list of the document is replaced or left out, at random."""
+    before = trained(new(), θ := variables())
+    store, rng = saved(before), random.Random(1)
+    expected = {v.path: numbers(before.get_slot(v, "v")) for v in θ}
+    for _ in range(count):
+        content = document(store)
+        said = mutate(content, rng)
+        build = rng.random() < 0.5
+        optimizer = built(new(), θ) if build else new()
+        at = values(optimizer.variables)
+        try:
+            with recorded() as warned, within(10):
+                optimizer.load_own_variables(with_document(store, content))
+                optimizer.build(θ)
+                saved(optimizer)
+        except ValueError as error:
+            assert re.search("corrupted|`factor`|Upgrade", str(error)), said
+            assert_same(values(optimizer.variables), at, said)
+            continue
+        with recorded() as at_first_step:
+            step(optimizer, θ, 1)
+            assert len(warned + at_first_step) <= 1, said
+        fresh = named(warned + at_first_step, θ)
+        for k, v in enumerate(θ):
+            started = 0.0 if k in fresh else expected[v.path]
+            g = np.random.default_rng([0, *v.name.encode()]).normal(size=v.shape)
+            np.testing.assert_allclose(
+                *(numbers(optimizer.get_slot(v, "v")), 0.999 * started + 0.001 * g**2),
+                **{"rtol": 1e-5, "err_msg": f"{said}, {v.path}"},
+            )
+
+
+JUNK = [None, -1, 0.5, "x", [], {}, True, float("nan"), 10**12, [[1]], {"a": 1}, ""]
+
+
+def mutate(content: Any, rng: random.Random) -> str:
+    """Change one place in what JSON holds; says what was changed."""
+    places = []
+
+    def visit(node: Any, path: str) -> None:
+        keys = node if isinstance(node, dict) else range(len(node))
+        for key in keys:
+            places.append((node, key, f"{path}/{key}"))
+            if isinstance(node[key], (dict, list)):
+                visit(node[key], f"{path}/{key}")
+
+    visit(content, "")
+    node, key, path = rng.choice(places)
+    if rng.random() < 0.25:
+        del node[key]
+        return f"{path} left out"
+    node[key] = copy.deepcopy(rng.choice(JUNK))
+    return f"{path} = {node[key]!r}"
+
+
+# HDF5 files.
+
+
+def weights_file(folder: Path, edit: Callable[[h5py.Group], Any]) -> Path:
+    path = folder / "of.weights.h5"
+    fit(model(new())).save_weights(path)
+    with h5py.File(path, "a") as file:
+        edit(file["optimizer/vars"])
+    return path
+
+
+def damaged_chunk(group: h5py.Group) -> None:
+    old = group[AN_ARRAY][...]
+    del group[AN_ARRAY]
+    new = group.create_dataset(AN_ARRAY, data=old, chunks=old.shape, compression="gzip")
+    new.id.write_direct_chunk((0,) * old.ndim, b"damaged")
+
+
+def external_link(group: h5py.Group) -> None:
+    """The other file has what is expected."""
+    other = Path(group.file.filename).with_name("other.h5")
+    with h5py.File(other, "w") as file:
+        file["there"] = group[AN_ARRAY][...]
+    del group[AN_ARRAY]
+    group[AN_ARRAY] = h5py.ExternalLink(other.name, "there")
+
+
+def external_storage(group: h5py.Group) -> None:
+    old = group[AN_ARRAY][...]
+    other = Path(group.file.filename).with_name("raw")
+    other.write_bytes(old.tobytes())
+    del group[AN_ARRAY]
+    group.create_dataset(
+        AN_ARRAY, old.shape, old.dtype, external=[(str(other), 0, old.nbytes)]
+    )
+
+
+def declared(group: h5py.Group) -> None:
+    """2 GB that are not there."""
+    del group[AN_ARRAY]
+    group.create_dataset(AN_ARRAY, (500_000_000,), "float32", chunks=(1024,))
+
+
+def bomb(group: h5py.Group) -> None:
+    del group["document"]
+    group.create_dataset(
+        *("document", (2**30,), "uint8"),
+        **{"chunks": (2**20,), "compression": "gzip", "fillvalue": 32},
+    )
+
+
+def many(key: str) -> Callable[[h5py.Group], None]:
+    """20,000 times the same variable, or as many kinds of one."""
+
+    def edit(group: h5py.Group) -> None:
+        content = document({"document": group["document"][...]})
+        if key == "variables":
+            content["variables"] = content["variables"][:1] * 20_000
+        else:
+            kinds = content["variables"][0]["kinds"]
+            kinds |= {f"slot.{k}": 0 for k in range(20_000)}
+        del group["document"]
+        group["document"] = np.frombuffer(json.dumps(content).encode(), "uint8")
+
+    return edit
+
+
+HOSTILE = {
+    "a damaged chunk": damaged_chunk,
+    "a link to another file": external_link,
+    "storage in another file": external_storage,
+    "an array of 2 GB that is declared": declared,
+    "a document of 1 GB": bomb,
+    "one variable 20,000 times": many("variables"),
+    "20,000 kinds of one variable": many("kinds"),
+    "a group in place of an array": lambda group: (
+        group.pop(AN_ARRAY),
+        group.create_group(AN_ARRAY),
+    ),
+    "a link in a circle": lambda group: (
+        group.pop(AN_ARRAY),
+        group.__setitem__(AN_ARRAY, h5py.SoftLink(f"{group.name}/{AN_ARRAY}")),
+    ),
+}
+
+
+@pytest.mark.needs("fit")
+@pytest.mark.parametrize("build", [True, False], ids=["built", "not built"])
+@pytest.mark.parametrize("edit", HOSTILE)
+def test_a_hostile_file_is_refused_at_the_cost_of_its_arrays(
+    edit: str, build: bool, tmp_path
+):
+    path = weights_file(tmp_path, HOSTILE[edit])
+    here = model(new(), seed=2)
+    if build:
+        here.optimizer.build(here.trainable_variables)
+    before = values(here.optimizer.variables)
+    with pytest.raises(ValueError, match="corrupted"), bounded(megabytes=200):
+        here.load_weights(path)
+    assert_same(values(here.optimizer.variables), before)
+    with pytest.warns(UserWarning, match="corrupted"), bounded(megabytes=200):
+        here.load_weights(path, skip_mismatch=True)
+    assert_same(values(here.optimizer.variables), before)
+    fit(here)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "count", [6, pytest.param(300, marks=[pytest.mark.crash, LONG])]
+)
+@pytest.mark.parametrize("damage", ["truncated", "a flipped bit"])
+def test_a_keras_file_damaged_at_any_byte_is_an_error_or_right(
+    damage: str, count: int, tmp_path
+):
+    path = tmp_path / "model.keras"
+    fit(first := model(new())).save(path)
+    content, expected = path.read_bytes(), contents_of(first)
+    rng, errors = random.Random(damage), 0
+    for _ in range(count):
+        place = rng.randrange(len(content))
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(content[:place] if damage == "truncated" else changed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                loaded = keras.saving.load_model(path)
+            except Exception:
+                errors += 1
+                continue
+        assert_same(contents_of(loaded), expected, f"{damage} at {place}")
+    assert errors == count or damage != "truncated"
+    assert errors > 0
+
+
+def contents_of(of: keras.Model) -> list[np.ndarray]:
+    config = json.dumps(keras.optimizers.serialize(of.optimizer), sort_keys=True)
+    return [np.array(config), *values(of.variables), *values(of.optimizer.variables)]
+
+
+# Configs.
+
+WRONG = [*JUNK, [1], "(a+)+$", "a*" * 40, [["a", -1]], {"a": "b"}, [None], 1e400]
+
+
+def config_of() -> dict[str, Any]:
+    return keras.optimizers.serialize(Momentum(0.1, **SETTINGS))
+
+
+def mutations(count: int) -> list[tuple[str, Any]]:
+    every = [(key, junk) for key in config_of()["config"] for junk in WRONG]
+    return random.Random(0).sample(every, min(count, len(every)))
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(10_000, marks=LONG)])
+def test_a_mutated_config_is_a_value_error_or_an_optimizer_that_trains(count: int):
+    problems = []
+    for key, junk in mutations(count):
+        config = config_of()
+        config["config"][key] = junk
+        with warnings.catch_warnings(), within(10):
+            warnings.simplefilter("ignore")
+            try:
+                optimizer = keras.optimizers.deserialize(config)
+                step(optimizer, variables())
+                json.dumps(keras.optimizers.serialize(optimizer))
+            except Exception as error:
+                if type(error) is not ValueError or f"`{key}`" not in str(error):
+                    problems.append(f"{key}={junk!r}: {type(error)} {error}")
+    assert not problems, "\n\n".join(problems)
+
+
+HANGING = ["(a+)+$", "(a|aa)+$", "*a" * 25 + "*b", "a*" * 25 + "$"]
+
+
+@pytest.mark.needs("fit")
+@pytest.mark.parametrize("pattern", HANGING)
+@pytest.mark.parametrize(
+    "key", ["learning_rate_multipliers", "exclude_from_weight_decay"]
+)
+def test_a_pattern_of_a_file_does_not_hang_a_load(key: str, pattern: str, tmp_path):
+    path = tmp_path / "model.keras"
+    fit(model(new(), "a" * 200)).save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    value = [[pattern, 0.5]] if key.startswith("l") else [pattern]
+    config["compile_config"]["optimizer"]["config"][key] = value
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in (parts | {"config.json": json.dumps(config)}).items():
+            archive.writestr(name, part)
+    with warnings.catch_warnings(), within(20), contextlib.suppress(ValueError):
+        warnings.simplefilter("ignore")
+        fit(keras.saving.load_model(path))

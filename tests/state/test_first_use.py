@@ -1,0 +1,221 @@
+"""State that is loaded before `build`: visible at once, and changed by the user.
+
+And the lists by which state is copied: `set_weights`, and TensorFlow's checkpoints.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras.optimizers.schedules import ExponentialDecay
+
+from keras_textbook_opt import Adam, Momentum
+from tests.backends import numbers
+from tests.histories import named as named_by
+from tests.histories import recorded
+from tests.same import assert_same
+from tests.state.stores import (
+    START,
+    built,
+    fit,
+    model,
+    named,
+    saved,
+    step,
+    trained,
+    values,
+    variables,
+)
+
+OPTIMIZERS = {
+    "Momentum": lambda η=0.1: Momentum(η, use_ema=True),
+    "Adam": lambda η=0.1: Adam(η, amsgrad=True, gradient_accumulation_steps=2),
+}
+of_both = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+# How an optimizer comes to a state before it is built.
+UNBUILT = {
+    "load": lambda before, make: loaded(make(), saved(before)),
+    "pickle": lambda before, make: pickle.loads(pickle.dumps(before)),
+    "deepcopy": lambda before, make: copy.deepcopy(before),
+}
+on_every_way = pytest.mark.parametrize("way", UNBUILT)
+
+
+def loaded(optimizer: Any, store: dict) -> Any:
+    optimizer.load_own_variables(store)
+    assert not optimizer.built
+    return optimizer
+
+
+@on_every_way
+@of_both
+@pytest.mark.parametrize("rate", [0.25, ExponentialDecay(0.5, 1, 0.5)])
+def test_the_count_and_the_rate_are_there_at_once(rate, make, way: str):
+    before = trained(make(rate))
+    optimizer = UNBUILT[way](before, partial(make, rate))
+    assert int(optimizer.iterations) == int(before.iterations) > 0
+    assert float(optimizer.learning_rate) == float(before.learning_rate)
+
+
+@on_every_way
+@of_both
+def test_the_same_entries_are_saved_before_the_first_use(make, way: str):
+    before = trained(make())
+    given, expected = saved(UNBUILT[way](before, make)), saved(before)
+    assert given.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(given[name], array, name, strict=True)
+
+
+@on_every_way
+@of_both
+def test_the_rate_that_the_user_sets_afterwards_wins(make, way: str):
+    optimizer = UNBUILT[way](trained(make()), make)
+    optimizer.learning_rate = 0.5
+    step(optimizer, variables())
+    assert float(optimizer.learning_rate) == 0.5
+
+
+@on_every_way
+@of_both
+def test_a_reset_discards_the_loaded_state(make, way: str):
+    optimizer, θ = UNBUILT[way](trained(make()), make), variables()
+    optimizer.reset_state()
+    step(optimizer, θ)
+    other, expected = make(), variables()
+    step(other, expected)
+    assert_same(values(θ), values(expected))
+    assert_same(values(optimizer.variables), values(other.variables))
+
+
+@of_both
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_reset_after_steps_is_a_new_optimizer_at_the_same_rate(make, dtype: str):
+    θ = variables(dtype)
+    optimizer = trained(make(0.5), θ)
+    optimizer.learning_rate = 0.25
+    optimizer.reset_state()
+    other, expected = make(0.25), variables(dtype)
+    for variable, own in zip(expected, θ):
+        variable.assign(own)
+    step(optimizer, θ)
+    step(other, expected)
+    assert_same(values(θ), values(expected))
+
+
+@of_both
+def test_the_last_of_two_loads_counts(make):
+    first, last = trained(make()), make()
+    step(last, θ := variables(), START + 2)
+    optimizer = loaded(loaded(make(), saved(first)), saved(last))
+    optimizer.build(θ)
+    assert_same(values(optimizer.variables), values(last.variables))
+
+
+@on_every_way
+def test_values_that_the_user_assigns_after_build_win(way: str):
+    optimizer, θ = UNBUILT[way](trained(Momentum(0.1)), Momentum), variables()
+    optimizer.build(θ)
+    for variable in θ:
+        slot = optimizer.get_slot(variable, "m")
+        slot.assign(np.zeros(slot.shape))
+    before = values(θ)
+    optimizer.apply([np.zeros(v.shape, "float32") for v in θ], θ)
+    assert_same(values(θ), before)
+
+
+@of_both
+def test_a_build_on_other_variables_names_them(make):
+    optimizer = loaded(make(), saved(trained(make())))
+    others = [keras.Variable(np.ones(4, "float32"), name="other")]
+    with recorded() as said:
+        step(optimizer, others)
+    assert len(said) == 1 and "other" in said[0]
+
+
+@pytest.mark.needs("fit")
+def test_a_learning_rate_scheduler_sees_and_sets_the_rate(tmp_path):
+    seen = []
+
+    def rate(epoch: int, current: float) -> float:
+        seen.append(current)
+        return 0.25 / (1 + epoch)
+
+    fit(model(Adam(0.125))).save_weights(tmp_path / "of.weights.h5")
+    other = model(Adam(0.5))
+    other.load_weights(tmp_path / "of.weights.h5")
+    x = np.ones((4, 3), "float32")
+    callback = keras.callbacks.LearningRateScheduler(rate)
+    other.fit(x, x, epochs=2, verbose=0, callbacks=[callback])
+    assert seen == [0.125, 0.25]
+    assert float(other.optimizer.learning_rate) == 0.125
+
+
+# Lists of values.
+
+
+@of_both
+def test_set_weights_takes_values_of_any_width(make):
+    optimizer = trained(make(), θ := variables())
+    weights = values(optimizer.variables)
+    step(optimizer, θ)
+    for count in ("int32", "int64", "uint8", "float64"):
+        wide = [w.astype("float64") for w in weights[1:]]
+        optimizer.set_weights([weights[0].astype(count), *wide])
+        assert_same(values(optimizer.variables), weights)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weights: weights[:-1],
+        lambda weights: [*weights, np.zeros(2)],
+        lambda weights: [*weights[:-1], np.zeros((4, 4), "float32")],
+        lambda weights: [*weights[:-1], np.asarray("x")],
+    ],
+    ids=["fewer", "more", "shape", "text"],
+)
+def test_set_weights_refuses_other_values_and_changes_nothing(change):
+    optimizer = trained(Adam(0.1))
+    before = values(optimizer.variables)
+    with pytest.raises(ValueError):
+        optimizer.set_weights(change(before))
+    assert_same(values(optimizer.variables), before)
+
+
+@pytest.mark.needs("tensorflow")
+@pytest.mark.parametrize("order", ["cab", "cba"])
+def test_a_checkpoint_of_another_order_starts_fresh_and_is_named(order, tmp_path):
+    """Positions of equal shapes would swap the states of `a`, `b` and `c`."""
+    import tensorflow as tf
+
+    θ = {name: named(f"x_{name}", [ord(name)]) for name in "abc"}
+    first = trained(Momentum(0.1), [θ[name] for name in "cab"])
+    path = tf.train.Checkpoint(o=first).write(str(tmp_path / "checkpoint"))
+    optimizer = built(Momentum(0.1, momentum=1.0), here := [θ[name] for name in order])
+    tf.train.Checkpoint(o=optimizer).read(path)
+    with recorded() as said:
+        optimizer.apply([np.zeros(1, "float32")] * 3, here)
+    assert int(optimizer.iterations) == START + 1
+    fresh = named_by(said, here)
+    assert fresh == {k for k in range(3) if order[k] != "cab"[k]}
+    for k, v in enumerate(here):
+        expected = 0 if k in fresh else numbers(first.get_slot(v, "m"))
+        np.testing.assert_array_equal(numbers(optimizer.get_slot(v, "m")), expected)
+
+
+@pytest.mark.needs("tensorflow")
+def test_a_checkpoint_written_before_build_has_no_slots(tmp_path):
+    import tensorflow as tf
+
+    optimizer = Adam(0.1)
+    path = tf.train.Checkpoint(o=optimizer).write(str(tmp_path / "checkpoint"))
+    step(optimizer, variables())
+    tf.train.Checkpoint(o=optimizer).read(path).expect_partial()
+    assert int(optimizer.iterations) == 0

@@ -1,0 +1,236 @@
+"""`from_keras` and `to_keras` copy an optimizer with its state, and no step is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras.optimizers import schedules
+
+from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
+from tests.backends import BACKEND, few, of_dtypes
+from tests.same import assert_same
+from tests.state.stores import (
+    START,
+    built,
+    fit,
+    model,
+    saved,
+    step,
+    trained,
+    values,
+    variables,
+)
+
+ALL: dict[str, Any] = {
+    "weight_decay": 0.1,
+    "use_ema": True,
+    "ema_momentum": 0.6,
+    "ema_overwrite_frequency": 3,
+    "loss_scale_factor": 2.0,
+}
+
+
+def rate() -> float:
+    return 0.05
+
+
+ARGUMENTS: list[dict[str, Any]] = [
+    {},
+    {"clipnorm": 0.5},
+    {"clipvalue": 0.2, "weight_decay": 0.3, "gradient_accumulation_steps": 2},
+    {"global_clipnorm": 0.4, **ALL},
+    {"learning_rate": schedules.ExponentialDecay(0.2, 2, 0.5)},
+    {"learning_rate": rate, "use_ema": True, "name": "mine"},
+]
+OWN: dict[Any, list[dict[str, Any]]] = {
+    (SGD, keras.optimizers.SGD): [{}],
+    (Momentum, keras.optimizers.SGD): [
+        {"momentum": 0.8},
+        {"momentum": 0.6, "nesterov": True},
+        {"momentum": 1.0},
+    ],
+    (Adam, keras.optimizers.Adam): [
+        {"beta_1": 0.5, "beta_2": 0.8, "epsilon": 1e-3},
+        {"amsgrad": True},
+    ],
+    (Adam, keras.optimizers.AdamW): [{}],
+}
+CASES = [
+    pytest.param(ours, theirs, {"learning_rate": 0.1} | more | own)
+    for (ours, theirs), kinds in OWN.items()
+    for own in kinds
+    for more in ARGUMENTS
+]
+# By fives, so that all arguments come, of which there are six.
+QUICK = slice(21, None, 18) if BACKEND == "jax" else slice(0, None, 5)
+of_every_case = pytest.mark.parametrize(
+    ("ours", "theirs", "arguments"), few(CASES, QUICK)
+)
+to_keras = TextbookOptimizer.to_keras
+NEXT = range(START, START + 4)
+
+
+def assert_close(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    # A few float32 roundings a step, on values and steps of about 1.
+    for one, other in zip(given, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
+
+
+def assert_moves(move: Any, optimizer: Any, θ: list) -> Any:
+    """What an optimizer becomes takes its next steps, and shares no array with it."""
+    point, state = values(θ), values(optimizer.variables)
+    moved = move(optimizer)
+    ends = []
+    for each in (moved, optimizer):
+        for variable, value in zip(θ, point, strict=True):
+            variable.assign(value)
+        step(each, θ, NEXT)
+        each.finalize_variable_values(θ)
+        ends.append(values(θ))
+        if each is moved:
+            assert_same(values(optimizer.variables), state)
+    assert_close(*ends)
+    return moved
+
+
+@of_every_case
+def test_from_keras_takes_the_next_steps(ours, theirs, arguments):
+    optimizer = trained(theirs(**arguments), θ := variables())
+    assert_moves(ours.from_keras, optimizer, θ)
+
+
+@of_every_case
+def test_to_keras_takes_the_next_steps(ours, theirs, arguments):
+    optimizer = trained(ours(**arguments), θ := variables())
+    assert_moves(to_keras, optimizer, θ)
+
+
+@of_every_case
+def test_settings_and_state_make_the_round_trip_bit_for_bit(ours, theirs, arguments):
+    original = trained(theirs(**arguments))
+    taken_over = ours.from_keras(original)
+    assert type(taken_over) is ours
+    back = taken_over.to_keras()
+    named = {} if "name" in arguments else {"name": taken_over.name}
+    assert back.get_config() == original.get_config() | named
+    assert_same(values(back.variables), values(original.variables))
+    assert not ours.from_keras(theirs(**arguments)).to_keras().built
+
+
+def test_a_rate_that_was_set_is_copied():
+    optimizer = trained(keras.optimizers.Adam(0.1))
+    optimizer.learning_rate = 0.025
+    assert float(Adam.from_keras(optimizer).learning_rate) == np.float32(0.025)
+
+
+@pytest.mark.parametrize("move", [to_keras, Adam.from_keras])
+@pytest.mark.parametrize("excluded", ["list", "names"])
+def test_exclusions_from_weight_decay_are_copied(move, excluded: str):
+    kind = Adam if move is to_keras else keras.optimizers.Adam
+    optimizer, θ = kind(0.01, weight_decay=0.9), variables()
+    if excluded == "list":
+        optimizer.exclude_from_weight_decay(var_list=[θ[0], θ[2]])
+    else:
+        optimizer.exclude_from_weight_decay(var_names=["alpha", "gamma"])
+    assert_moves(move, trained(optimizer, θ), θ)
+
+
+@pytest.mark.parametrize("move", [to_keras, Adam.from_keras])
+def test_float64_is_copied(move):
+    kind = Adam if move is to_keras else keras.optimizers.Adam
+    with of_dtypes(["float64"]):
+        θ = variables("float64")
+        assert_moves(move, trained(kind(0.1, amsgrad=True), θ), θ)
+
+
+def test_a_list_that_has_grown_is_copied():
+    optimizer = trained(Adam(0.1, amsgrad=True, use_ema=True), (θ := variables())[:2])
+    optimizer.set_variables(θ)
+    assert_moves(to_keras, optimizer, θ)
+
+
+@pytest.mark.needs("fit")
+@pytest.mark.parametrize("use_ema", [False, True])
+@pytest.mark.parametrize("way", ["from_keras", "to_keras"])
+def test_a_model_continues_and_then_with_its_old_optimizer_again(way, use_ema):
+    """JAX deletes the arrays that a step of the other one has used."""
+    kind = Adam if way == "to_keras" else keras.optimizers.Adam
+    old = kind(0.1, use_ema=use_ema)
+    here = model(old)
+    here.compile(old, here.loss)
+    weights = fit(here).get_weights()
+    new = to_keras(old) if way == "to_keras" else Adam.from_keras(old)
+    here.compile(new, here.loss)
+    first = fit(here).get_weights()
+    if use_ema and way == "from_keras" and BACKEND == "jax":
+        return  # Keras's own second fit with an average fails there
+    here.set_weights(weights)
+    here.compile(old, here.loss)
+    assert_close(fit(here).get_weights(), first)
+
+
+# What has no counterpart.
+
+
+@pytest.mark.parametrize("kind", [SGD, Momentum, Adam])
+@pytest.mark.parametrize(
+    "other",
+    [
+        keras.optimizers.RMSprop(0.1),
+        keras.optimizers.Nadam(0.1),
+        keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1)),
+        Adam(0.1),
+        "adam",
+        None,
+    ],
+    ids=lambda other: type(other).__name__,
+)
+def test_another_optimizer_is_refused(kind, other):
+    with pytest.raises(ValueError, match=r"keras\.optimizers"):
+        kind.from_keras(other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "said"),
+    [
+        (SGD, keras.optimizers.Adam(0.1), r"keras\.optimizers"),
+        (Momentum, keras.optimizers.Adam(0.1), r"keras\.optimizers"),
+        (Adam, keras.optimizers.SGD(0.1), r"keras\.optimizers"),
+        (Adam, type("Own", (keras.optimizers.Adam,), {})(0.1), r"keras\.optimizers"),
+        (SGD, keras.optimizers.SGD(0.1, momentum=0.9), "Momentum"),
+        (Adam, keras.optimizers.Adam(0.1, epsilon=-1.0), "epsilon"),
+    ],
+)
+def test_a_counterpart_of_another_class_or_range_is_refused(kind, other, said: str):
+    with pytest.raises(ValueError, match=said):
+        kind.from_keras(other)
+
+
+class SignDescent(TextbookOptimizer):
+    def apply_dense(self, g, θ, η):
+        return θ - η * keras.ops.sign(g)
+
+
+def unbuilt_with_a_state() -> Adam:
+    optimizer = Adam(0.1)
+    optimizer.load_own_variables(saved(trained(Adam(0.1))))
+    return optimizer
+
+
+@pytest.mark.filterwarnings("ignore:.*lazy:UserWarning")
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Momentum(0.1, sparse_update="lazy"), "sparse_update"),
+        (lambda: built(Adam(0.1), variables("bfloat16")), "16-bit"),
+        (lambda: Adam(0.1, learning_rate_multipliers={"alpha": 0.5}), "multipliers"),
+        (unbuilt_with_a_state, "build"),
+        (lambda: SignDescent(0.1), "SignDescent"),
+    ],
+)
+def test_an_optimizer_without_a_built_in_counterpart_is_refused(make, said: str):
+    with pytest.raises(ValueError, match=said):
+        make().to_keras()

@@ -1,0 +1,51 @@
+"""A file that one process saved is continued in another, on any backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.backends import BACKEND
+from tests.processes import run
+from tests.programs import other_process
+
+PROGRAM = "tests.programs.other_process"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    other_process.save(folder)
+    return folder
+
+
+@pytest.mark.long
+@pytest.mark.needs("fit")
+def test_a_fresh_process_continues_bit_for_bit(folder: Path):
+    run((PROGRAM, BACKEND, "resume", str(folder), BACKEND))
+
+
+@pytest.mark.long
+@pytest.mark.once
+def test_a_process_without_the_package_serves_and_restores_no_built_in(folder: Path):
+    run((PROGRAM, "tensorflow", "serve", str(folder)))
+
+
+@pytest.mark.long
+@pytest.mark.once
+def test_jax_and_tensorflow_continue_from_each_other(folder: Path):
+    assert_both_continue("jax", folder)
+
+
+@pytest.mark.long
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("other", ["tensorflow", "jax"])
+def test_pytorch_and_the_others_continue_from_each_other(other: str, folder: Path):
+    assert_both_continue(other, folder)
+
+
+def assert_both_continue(other: str, folder: Path) -> None:
+    run((PROGRAM, other, "save", str(folder)))
+    run((PROGRAM, other, "resume", str(folder), BACKEND))
+    other_process.resume(folder, other)
