@@ -44,11 +44,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     Args:
         learning_rate: `η` >= 0: a float, a `LearningRateSchedule` (called with the
             number of steps taken), or a callable without arguments.
-        **settings: The settings of every optimizer; see `settings.Settings`.
-
-    Raises:
-        ValueError: An argument is unknown, out of its range or of another type. So does
-            an assignment to the attribute of the same name.
+        **settings: The settings of every optimizer; see `settings.Settings`. A value out
+            of its range is a `ValueError`, also when it is assigned later.
 
     Example:
         Sign descent, `θ ← θ − η·sign(g)`:
@@ -64,6 +61,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         [0.5, 2.5]
     """
 
+    built = False  # Keras's own constructor sets it after the first settings
     clipnorm = s.Clip()
     global_clipnorm = s.Clip()
     clipvalue = s.Clip()
@@ -177,14 +175,10 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     lr = learning_rate
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
-        """Exclude variables from weight decay, before the optimizer is built.
+        """Exclude variables, or those with a pattern in their path, from weight decay.
 
-        `var_list` lists variables, which are kept in the state and in no config, and
-        `var_names` patterns, as in the constructor. Each replica may call this; repeating
-        the same call has no effect.
-
-        Raises:
-            ValueError: The optimizer is built, and would decay other variables.
+        Variables are kept in the state and in no config. Call this before `build`; each
+        replica may do so, since repeating the same call has no effect.
         """
         listed = {self._var_key(variable): variable for variable in var_list or ()}
         if self.built and listed.keys() != self._undecayed.keys():
@@ -196,7 +190,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def setting_changes(self, setting: s.Setting) -> None:
         """Raise a `ValueError` if `setting` cannot change any more."""
-        if getattr(self, "built", False) and setting.fixed:
+        if self.built and setting.fixed:
             raise ValueError(
                 f"`{setting.name}` cannot change after the optimizer is built, since "
                 "the state depends on it. Make a new optimizer."
@@ -205,13 +199,13 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def patterns_change(self) -> None:
         """Set the factor of each variable anew, and whether it decays."""
-        if getattr(self, "built", False):
+        if self.built:
             factors, excluded = self.learning_rate_multipliers, self.undecayed_patterns
             self._states.apply_patterns(factors, excluded, set(self._undecayed))
 
     def _note_change(self) -> None:
         """Remember when something changed that a compiled step does not follow."""
-        if getattr(self, "built", False):
+        if self.built:
             self._changed_at = self._steps_taken()
 
     def _steps_taken(self) -> int:
@@ -220,11 +214,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     # State.
 
     def build(self, variables) -> None:
-        """Create the state of `variables`; one that is listed twice has one state.
-
-        Raises:
-            ValueError: A variable is not of a floating-point dtype.
-        """
+        """Create the state of `variables`; one that is listed twice has one state."""
         if not self.built and variables:
             backends.active.outside_the_step(lambda: self._follow(variables))
 
@@ -235,10 +225,6 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         unfrozen, after `enable_lora` or `quantize`, and then compile the model again.
         The list is the whole list, in the order of the model. Known variables keep their
         state, new ones start with a fresh state, and that of all others is dropped.
-
-        Raises:
-            ValueError: The optimizer is not built, or a variable is not of a
-                floating-point dtype, or a function is traced. Nothing has changed.
         """
         if not self.built or backends.active.is_traced():
             raise ValueError(
@@ -335,21 +321,14 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def load_own_variables(self, store) -> None:
         """Read the state.
 
-        The count of steps and the learning rate are assigned at once. The state of a
-        variable is assigned to the variable that received its weights: now, if the
-        weights are here and tell; else when it is first used.
-
-        Raises:
-            ValueError: The file is corrupted or of a newer format. Nothing has changed.
+        The count of steps and the learning rate are assigned at once, and the state of a
+        variable to the one that received its weights: now, if the weights tell, or when it
+        is first used. A corrupted file is a `ValueError`, and nothing has changed.
         """
         self._loaded.load(archive.read(store), self._states, self._facts())
 
     def set_weights(self, weights) -> None:
-        """Set the values of `variables`, a list in their order.
-
-        Raises:
-            ValueError: A value is missing or of another shape. Nothing has changed.
-        """
+        """Set the values of `variables`, a list in their order."""
         variables = self._everything() if self.built else []
         self._loaded.set_weights(weights, variables, self._states, self._facts())
 
@@ -379,11 +358,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """Take one step: update each variable with its gradient.
 
         A gradient is a tensor, an array, a list of numbers, `tf.IndexedSlices` or `None`,
-        of its variable's shape and of a floating-point dtype. Without a list of variables,
-        they are those that the optimizer was built with.
-
-        Raises:
-            ValueError: A gradient does not fit its variable. Nothing has changed.
+        of its variable's shape and of a floating-point dtype: else a `ValueError` is
+        raised, and nothing has changed.
         """
         grads, given = list(grads), self._given(trainable_variables)
         if not grads:
@@ -419,11 +395,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         return self._states.variables if variables is None else list(variables)
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
-        """Take a step on values: of the variables, and of `variables`, in their order.
-
-        Raises:
-            ValueError: The values are not those of this optimizer's variables.
-        """
+        """Take a step on values: of the variables, and of `variables`, in their order."""
         if self.built:
             gradients.check_values(list(trainable_variables), self._states.variables)
         self._loaded.drop()  # whoever has the values has read `variables`
@@ -539,11 +511,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._branch(is_due, lambda: averages.overwrite(states))
 
     def finalize_variable_values(self, var_list) -> None:
-        """End a training: with `use_ema`, the averages replace the variables.
-
-        Raises:
-            ValueError: A compiled step did not know of a change.
-        """
+        """End a training: with `use_ema`, the averages replace the variables."""
         variables = list(var_list)
         if not all(map(has_value, variables)):
             return  # `fit` has failed on JAX

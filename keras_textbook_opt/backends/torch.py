@@ -78,9 +78,10 @@ class Torch(Backend):
         return x if x.layout == torch.strided else x.to_dense()
 
     def squares(self, gradients):
-        if self.is_traced():
-            return super().squares(gradients)
         g, s = _unscaled(gradients)
+        has_float64 = all(t.device.type in lists.PIECE for t in g)
+        if not g or not has_float64 or self.is_traced():
+            return super().squares(gradients)
         return [x if f == 1 else x * f * f for x, f in zip(lists.squares(g), s)]
 
     def total(self, squares):
@@ -125,8 +126,8 @@ def _run_group(kernel: Any, settings: Any, updates: list) -> bool:
     decay, η_t = updates[0].decay, float(updates[0].step_size)
     # On a CPU, shared memory matters only where a variable is written twice.
     is_simple = θ[0].is_cpu and decay is None and not settings.get("nesterov")
-    is_plain = PLAIN.issuperset(map(type, [*θ, *g]))
-    if not is_plain or (not is_simple and lists.share_memory(θ, g)):
+    fit = PLAIN.issuperset(map(type, [*θ, *g])) and θ[0].device.type in lists.PIECE
+    if not fit or (not is_simple and lists.share_memory(θ, g)):
         return False
     parts = [(θ, g, s, slots)]
     if θ[0].dtype in NARROW:

@@ -23,7 +23,7 @@ LARGE = 2**15
 # So many elements are copied at a time. On a CPU, the copy stays in its cache.
 PIECE = {"cpu": 2**18, "cuda": 2**25}
 # So many squares are summed in float32, with an error below 1e-6, then in float64.
-ROW = 4096
+ROW = 1024
 OFF: dict[str, Any] = {"weight_decay": 0.0, "maximize": False}
 SGD_OFF = OFF | {"nesterov": False, "is_first_step": False}
 
@@ -176,7 +176,7 @@ def _has_kernel(row: tuple) -> bool:
 
 def pieces(*row: Tensor) -> Any:
     """A variable and what goes with it, in vectors of at most `PIECE` elements."""
-    most = PIECE.get(row[0].device.type, PIECE["cuda"])
+    most = PIECE[row[0].device.type]
     if not all(map(Tensor.is_contiguous, row)):
         return [row]
     return zip(*(t.view(-1).split(most) for t in row))
@@ -222,18 +222,17 @@ def _read(θ: Tensor, carry: Tensor | None) -> Tensor:
 
 def squares(g: list) -> list:
     """`‖g‖₂²` of each."""
-    if g and type(g[0]) is Tensor and not g[0].is_cpu:
-        norms = torch.stack(torch._foreach_norm(g, 2, torch.float64))
-        return list(norms.square().unbind())
-    return list(map(_square, g))
+    if any(t.is_cpu or hasattr(t, "full_tensor") for t in g):
+        return list(map(_square, g))
+    norms = torch.stack(torch._foreach_norm(g, 2, torch.float64))
+    return list(norms.square().unbind())
 
 
 def _square(g: Tensor) -> float:
     if hasattr(g, "full_tensor"):  # a `DTensor`, of which each process has a part
         return vector_norm(g, dtype=torch.float64).full_tensor().item() ** 2
-    dtype = torch.float64 if g.dtype == torch.float64 else torch.float32
-    if g.numel() <= ROW or dtype == torch.float64:
-        return vector_norm(g, dtype=dtype).item() ** 2
+    if g.numel() <= 8 * ROW or g.dtype == torch.float64:
+        return vector_norm(g, dtype=torch.float64).item() ** 2
     rows, rest = g.reshape(-1).tensor_split([g.numel() // ROW * ROW])
-    norms = vector_norm(rows.view(-1, ROW), dim=1, dtype=dtype)
+    norms = vector_norm(rows.view(-1, ROW), dim=1, dtype=torch.float32)
     return norms.double().square().sum().item() + _square(rest)

@@ -13,7 +13,6 @@ import random
 import re
 import tracemalloc
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,16 @@ import numpy as np
 import pytest
 
 from keras_textbook_opt import Adam, Momentum
-from tests.backends import LONG, numbers
-from tests.histories import named, recorded
+from tests.backends import LONG, few, numbers
+from tests.histories import named as named_by
+from tests.histories import recorded
 from tests.same import assert_same
 from tests.state.stores import (
     built,
     document,
     fit,
     model,
+    named,
     saved,
     step,
     trained,
@@ -42,21 +43,18 @@ from tests.state.stores import (
 )
 
 MEGABYTE = 2**20
-FEW_OR_MANY = [10, pytest.param(300, marks=LONG)]
+FEW_OR_MANY = [20, pytest.param(300, marks=LONG)]
 SETTINGS: dict[str, Any] = {
     "weight_decay": 0.1,
     "learning_rate_multipliers": {"a": 0.5},
     "exclude_from_weight_decay": ["b"],
 }
 Store = dict[str, Any]
+before_or_after_build = pytest.mark.parametrize("build", [True, False])
 
 
 def new() -> Adam:
     return Adam(0.1, **SETTINGS)
-
-
-def store_of(optimizer: Any) -> Store:
-    return saved(trained(optimizer))
 
 
 @contextlib.contextmanager
@@ -90,21 +88,6 @@ def refusal(store: Any, build: bool = True) -> str:
 
 # Each kind of damage.
 
-
-def in_document(edit: Callable[[dict], Any]) -> Callable[[Store], Store]:
-    """What `edit` returns is the new document; if `None`, the one that it changed."""
-
-    def damage(store: Store) -> Store:
-        changed = edit(content := document(store))
-        return with_document(store, content if changed is None else changed)
-
-    return damage
-
-
-def in_variable(**changes: Any) -> Callable[[Store], Store]:
-    return in_document(lambda content: content["variables"][0].update(changes))
-
-
 AN_ARRAY = "0.slot.m"
 
 
@@ -116,61 +99,30 @@ def put(value: Callable[[np.ndarray], Any]) -> Callable[[Store], Store]:
     return lambda store: store | {AN_ARRAY: value(store[AN_ARRAY])}
 
 
-DAMAGES: dict[str, Callable[[Store], Store]] = (
-    {
-        "a missing array": without(AN_ARRAY),
-        "a missing count": without("own.iteration"),
-        "another shape": put(lambda array: np.zeros((7, *array.shape), array.dtype)),
-        "another dtype": put(lambda array: array.astype("int8")),
-        "text": put(lambda array: np.full(array.shape, "x")),
-        "no JSON": in_document(lambda content: b"{"),
-        "no text": in_document(lambda content: b"\xff\xfe"),
-        "no document": without("document"),
-        "a document of floats": lambda store: store | {"document": np.zeros(3)},
-        "a list": in_document(lambda content: [content]),
-        "a number": in_document(lambda content: 1),
-        "deep nesting": in_document(lambda content: b"[" * 100_000),
-        "no list of variables": in_document(lambda content: content | {"variables": 1}),
-        "a variable that is a number": in_document(
-            lambda content: content | {"variables": [1]}
-        ),
-        "a path that is a number": in_variable(path=3),
-        "a negative shape": in_variable(shape=[-2, -3]),
-        "a huge shape": in_variable(shape=[2**40, 2**40]),
-        "a shape of text": in_variable(shape=["2", "3"]),
-        "a negative factor": in_variable(factor=-5),
-        "a factor that is not a number": in_variable(factor=float("nan")),
-        "a factor of text": in_variable(factor="x"),
-        "an infinite factor": in_variable(factor=float("inf")),
-        "a decay of text": in_variable(decays="yes"),
-        "a checksum that is a list": in_variable(checksum=[1]),
-        "kinds that are text": in_variable(kinds="m"),
-        "a kind of another variable": in_variable(kinds=["../1/m"]),
-    }
-    | {
-        f"no {key}": in_document(lambda content, key=key: content.pop(key) and content)
-        for key in ("format", "class", "own", "variables")
-    }
-    | {
-        f"no {key} of a variable": in_document(
-            lambda content, key=key: content["variables"][0].pop(key) and None
-        )
-        for key in ("path", "shape", "dtype", "kinds")
-    }
-)
+DAMAGES: dict[str, Callable[[Store], Store]] = {
+    "a missing array": without(AN_ARRAY),
+    "a missing count": without("own.iteration"),
+    "no document": without("document"),
+    "another shape": put(lambda array: np.zeros((7, *array.shape), array.dtype)),
+    "another dtype": put(lambda array: array.astype("int8")),
+    "text": put(lambda array: np.full(array.shape, "x")),
+    "a document of floats": lambda store: store | {"document": np.zeros(3)},
+    "no JSON": lambda store: with_document(store, b"{"),
+    "no text": lambda store: with_document(store, b"\xff\xfe"),
+    "a list": lambda store: with_document(store, []),
+    "deep nesting": lambda store: with_document(store, b"[" * 100_000),
+}
 
 
-@pytest.mark.parametrize("build", [True, False], ids=["built", "not built"])
+@before_or_after_build
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_state_is_refused_and_nothing_changes(damage: str, build: bool):
-    said = refusal(DAMAGES[damage](store_of(new())), build)
-    assert "corrupted" in said or "`factor`" in said
+    assert "corrupted" in refusal(DAMAGES[damage](saved(trained(new()))), build)
 
 
 @pytest.mark.parametrize("number", [2, 99, 10**30])
 def test_a_newer_format_is_named(number: int):
-    newer = in_document(lambda content: {"format": number, "unknown": 1})
-    said = refusal(newer(store_of(new())))
+    said = refusal(with_document(saved(trained(new())), {"format": number}))
     assert f"format {number}" in said and "Upgrade" in said
 
 
@@ -198,17 +150,18 @@ def test_a_mutated_document_is_an_error_or_right_or_named(count: int):
         with recorded() as at_first_step:
             step(optimizer, θ, 1)
             assert len(warned + at_first_step) <= 1, said
-        fresh = named(warned + at_first_step, θ)
+        fresh = named_by(warned + at_first_step, θ)
         for k, v in enumerate(θ):
             started = 0.0 if k in fresh else expected[v.path]
             g = np.random.default_rng([0, *v.name.encode()]).normal(size=v.shape)
             np.testing.assert_allclose(
                 *(numbers(optimizer.get_slot(v, "v")), 0.999 * started + 0.001 * g**2),
-                **{"rtol": 1e-5, "err_msg": f"{said}, {v.path}"},
+                **{"rtol": 1e-5, "err_msg": said},
             )
 
 
-JUNK = [None, -1, 0.5, "x", [], {}, True, float("nan"), 10**12, [[1]], {"a": 1}, ""]
+JUNK = [None, -5, 0.5, "x", [], {}, True, float("nan"), 10**12, [[1]], {"a": 1}, ""]
+JUNK += [[-2, -3], [2**40, 2**40], ["2"]]
 
 
 def mutate(content: Any, rng: random.Random) -> str:
@@ -242,35 +195,43 @@ def weights_file(folder: Path, edit: Callable[[h5py.Group], Any]) -> Path:
     return path
 
 
-def damaged_chunk(group: h5py.Group) -> None:
-    old = group[AN_ARRAY][...]
-    del group[AN_ARRAY]
+def in_place(create: Callable[[h5py.Group, np.ndarray], Any]) -> Callable:
+    """Put what `create` makes in the place of an array, which it gets."""
+
+    def edit(group: h5py.Group) -> None:
+        old = group[AN_ARRAY][...]
+        del group[AN_ARRAY]
+        create(group, old)
+
+    return edit
+
+
+def damaged_chunk(group: h5py.Group, old: np.ndarray) -> None:
     new = group.create_dataset(AN_ARRAY, data=old, chunks=old.shape, compression="gzip")
     new.id.write_direct_chunk((0,) * old.ndim, b"damaged")
 
 
-def external_link(group: h5py.Group) -> None:
+def external_link(group: h5py.Group, old: np.ndarray) -> None:
     """The other file has what is expected."""
     other = Path(group.file.filename).with_name("other.h5")
     with h5py.File(other, "w") as file:
-        file["there"] = group[AN_ARRAY][...]
-    del group[AN_ARRAY]
+        file["there"] = old
     group[AN_ARRAY] = h5py.ExternalLink(other.name, "there")
 
 
-def external_storage(group: h5py.Group) -> None:
-    old = group[AN_ARRAY][...]
+def external_storage(group: h5py.Group, old: np.ndarray) -> None:
     other = Path(group.file.filename).with_name("raw")
     other.write_bytes(old.tobytes())
-    del group[AN_ARRAY]
-    group.create_dataset(
-        AN_ARRAY, old.shape, old.dtype, external=[(str(other), 0, old.nbytes)]
-    )
+    stored = [(str(other), 0, old.nbytes)]
+    group.create_dataset(AN_ARRAY, old.shape, old.dtype, external=stored)
 
 
-def declared(group: h5py.Group) -> None:
+def circle(group: h5py.Group, old: np.ndarray) -> None:
+    group[AN_ARRAY] = h5py.SoftLink(f"{group.name}/{AN_ARRAY}")
+
+
+def declared(group: h5py.Group, old: np.ndarray) -> None:
     """2 GB that are not there."""
-    del group[AN_ARRAY]
     group.create_dataset(AN_ARRAY, (500_000_000,), "float32", chunks=(1024,))
 
 
@@ -298,28 +259,22 @@ def many(key: str) -> Callable[[h5py.Group], None]:
     return edit
 
 
-HOSTILE = {
-    "a damaged chunk": damaged_chunk,
-    "a link to another file": external_link,
-    "storage in another file": external_storage,
-    "an array of 2 GB that is declared": declared,
+HOSTILE: dict[str, Callable[[h5py.Group], Any]] = {
+    "a damaged chunk": in_place(damaged_chunk),
+    "a link to another file": in_place(external_link),
+    "storage in another file": in_place(external_storage),
+    "an array of 2 GB that is declared": in_place(declared),
+    "a group": in_place(lambda group, old: group.create_group(AN_ARRAY)),
+    "a link in a circle": in_place(circle),
     "a document of 1 GB": bomb,
     "one variable 20,000 times": many("variables"),
     "20,000 kinds of one variable": many("kinds"),
-    "a group in place of an array": lambda group: (
-        group.pop(AN_ARRAY),
-        group.create_group(AN_ARRAY),
-    ),
-    "a link in a circle": lambda group: (
-        group.pop(AN_ARRAY),
-        group.__setitem__(AN_ARRAY, h5py.SoftLink(f"{group.name}/{AN_ARRAY}")),
-    ),
 }
 
 
 @pytest.mark.needs("fit")
-@pytest.mark.parametrize("build", [True, False], ids=["built", "not built"])
-@pytest.mark.parametrize("edit", HOSTILE)
+@before_or_after_build
+@pytest.mark.parametrize("edit", few([*HOSTILE], slice(1, None, 3)))
 def test_a_hostile_file_is_refused_at_the_cost_of_its_arrays(
     edit: str, build: bool, tmp_path
 ):
@@ -403,25 +358,16 @@ def test_a_mutated_config_is_a_value_error_or_an_optimizer_that_trains(count: in
     assert not problems, "\n\n".join(problems)
 
 
-HANGING = ["(a+)+$", "(a|aa)+$", "*a" * 25 + "*b", "a*" * 25 + "$"]
+HANGING = ["(a+)+$", "(a|aa)+$", "*a" * 25 + "*b", "a*" * 25 + "b$"]
 
 
-@pytest.mark.needs("fit")
 @pytest.mark.parametrize("pattern", HANGING)
 @pytest.mark.parametrize(
     "key", ["learning_rate_multipliers", "exclude_from_weight_decay"]
 )
-def test_a_pattern_of_a_file_does_not_hang_a_load(key: str, pattern: str, tmp_path):
-    path = tmp_path / "model.keras"
-    fit(model(new(), "a" * 200)).save(path)
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    config = json.loads(parts["config.json"])
-    value = [[pattern, 0.5]] if key.startswith("l") else [pattern]
-    config["compile_config"]["optimizer"]["config"][key] = value
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, part in (parts | {"config.json": json.dumps(config)}).items():
-            archive.writestr(name, part)
-    with warnings.catch_warnings(), within(20), contextlib.suppress(ValueError):
+def test_a_pattern_of_a_config_does_not_hang_a_load(key: str, pattern: str):
+    config = config_of()
+    config["config"][key] = [[pattern, 0.5]] if key.startswith("l") else [pattern]
+    with warnings.catch_warnings(), within(10), contextlib.suppress(ValueError):
         warnings.simplefilter("ignore")
-        fit(keras.saving.load_model(path))
+        keras.optimizers.deserialize(config).build([named("a" * 500, 1.0)])

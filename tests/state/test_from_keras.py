@@ -15,8 +15,6 @@ from tests.same import assert_same
 from tests.state.stores import (
     START,
     built,
-    fit,
-    model,
     saved,
     step,
     trained,
@@ -120,12 +118,6 @@ def test_settings_and_state_make_the_round_trip_bit_for_bit(ours, theirs, argume
     assert not ours.from_keras(theirs(**arguments)).to_keras().built
 
 
-def test_a_rate_that_was_set_is_copied():
-    optimizer = trained(keras.optimizers.Adam(0.1))
-    optimizer.learning_rate = 0.025
-    assert float(Adam.from_keras(optimizer).learning_rate) == np.float32(0.025)
-
-
 @pytest.mark.parametrize("move", [to_keras, Adam.from_keras])
 @pytest.mark.parametrize("excluded", ["list", "names"])
 def test_exclusions_from_weight_decay_are_copied(move, excluded: str):
@@ -152,59 +144,24 @@ def test_a_list_that_has_grown_is_copied():
     assert_moves(to_keras, optimizer, θ)
 
 
-@pytest.mark.needs("fit")
-@pytest.mark.parametrize("use_ema", [False, True])
-@pytest.mark.parametrize("way", ["from_keras", "to_keras"])
-def test_a_model_continues_and_then_with_its_old_optimizer_again(way, use_ema):
-    """JAX deletes the arrays that a step of the other one has used."""
-    kind = Adam if way == "to_keras" else keras.optimizers.Adam
-    old = kind(0.1, use_ema=use_ema)
-    here = model(old)
-    here.compile(old, here.loss)
-    weights = fit(here).get_weights()
-    new = to_keras(old) if way == "to_keras" else Adam.from_keras(old)
-    here.compile(new, here.loss)
-    first = fit(here).get_weights()
-    if use_ema and way == "from_keras" and BACKEND == "jax":
-        return  # Keras's own second fit with an average fails there
-    here.set_weights(weights)
-    here.compile(old, here.loss)
-    assert_close(fit(here).get_weights(), first)
-
-
 # What has no counterpart.
-
-
-@pytest.mark.parametrize("kind", [SGD, Momentum, Adam])
-@pytest.mark.parametrize(
-    "other",
-    [
-        keras.optimizers.RMSprop(0.1),
-        keras.optimizers.Nadam(0.1),
-        keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1)),
-        Adam(0.1),
-        "adam",
-        None,
-    ],
-    ids=lambda other: type(other).__name__,
-)
-def test_another_optimizer_is_refused(kind, other):
-    with pytest.raises(ValueError, match=r"keras\.optimizers"):
-        kind.from_keras(other)
 
 
 @pytest.mark.parametrize(
     ("kind", "other", "said"),
     [
+        (SGD, keras.optimizers.SGD(0.1, momentum=0.9), "Momentum"),
         (SGD, keras.optimizers.Adam(0.1), r"keras\.optimizers"),
-        (Momentum, keras.optimizers.Adam(0.1), r"keras\.optimizers"),
+        (Momentum, keras.optimizers.RMSprop(0.1), r"keras\.optimizers"),
         (Adam, keras.optimizers.SGD(0.1), r"keras\.optimizers"),
         (Adam, type("Own", (keras.optimizers.Adam,), {})(0.1), r"keras\.optimizers"),
-        (SGD, keras.optimizers.SGD(0.1, momentum=0.9), "Momentum"),
+        (Adam, keras.optimizers.Nadam(0.1), r"keras\.optimizers"),
+        (Adam, Adam(0.1), r"keras\.optimizers"),
+        (Adam, "adam", r"keras\.optimizers"),
         (Adam, keras.optimizers.Adam(0.1, epsilon=-1.0), "epsilon"),
     ],
 )
-def test_a_counterpart_of_another_class_or_range_is_refused(kind, other, said: str):
+def test_an_optimizer_of_another_class_or_range_is_refused(kind, other, said: str):
     with pytest.raises(ValueError, match=said):
         kind.from_keras(other)
 
