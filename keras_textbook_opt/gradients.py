@@ -1,4 +1,4 @@
-"""A gradient in one of two forms: `Rows` where it is sparse, `Dense` where it is not."""
+"""A gradient in one of two forms: `Rows` if it is sparse, else `Dense`."""
 
 from __future__ import annotations
 

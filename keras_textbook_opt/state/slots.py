@@ -39,7 +39,7 @@ class VariableState:
     slots: dict[str, keras.Variable] = field(default_factory=dict)
     initializers: dict[str, Any] = field(default_factory=dict)
     average: keras.Variable | None = None
-    accumulator: keras.Variable | None = None
+    accumulator: Any = None  # a `keras.Variable`
     carry: keras.Variable | None = None
     factor: float = 1.0
     decays: bool = True
@@ -104,7 +104,7 @@ class VariableState:
         )
 
     def reset(self) -> None:
-        """Every slot as its initializer makes it, zeros elsewhere, the average at `θ`."""
+        """Slots as their initializers make them, the average at `θ`, else zeros."""
         for kind, variable in self.kept().items():
             initializer = self.initializers.get(kind, keras.initializers.Zeros())
             value = initializer(tuple(variable.shape), dtype=variable.dtype)
@@ -180,9 +180,9 @@ class States:
         if key not in self._of:
             raise ValueError(
                 f"Unknown variable '{path_of(variable)}'. If you unfroze a layer or "
-                "enabled LoRA, call `optimizer.set_variables(model.trainable_variables)`"
-                " and compile the model again. An optimizer serves one model: make a "
-                "new one for another model."
+                "enabled LoRA, call `optimizer.set_variables("
+                "model.trainable_variables)` and compile the model again. An optimizer "
+                "serves one model: make a new one for another model."
             )
         return self._of[key]
 

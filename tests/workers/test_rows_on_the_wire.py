@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras_textbook_opt.rows import Rows
 
 from keras_textbook_opt import SGD, backends
 from keras_textbook_opt.gradients import Dense
-from keras_textbook_opt.rows import Rows
 
 pytestmark = pytest.mark.needs("rows")
 
