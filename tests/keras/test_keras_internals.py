@@ -120,18 +120,6 @@ def test_every_name_on_the_list_exists(tmp_path):
         assert isinstance(model, getattr(importlib.import_module(module), name))
 
 
-def test_a_functional_model_knows_the_uses_of_its_layers_by_depth():
-    inputs = keras.Input((2,))
-    hidden, head = keras.layers.Dense(2), keras.layers.Dense(1)
-    model = keras.Model(inputs, head(hidden(inputs)))
-    (last,), (before,), (first,) = (model._nodes_by_depth[k] for k in range(3))
-    assert [node.operation for node in (last, before)] == [head, hidden]
-    assert [*last.parent_nodes, *before.parent_nodes] == [before, first]
-    head.trainable = False
-    assert list(head._flatten_layers()) == [head]
-    assert head._trainable_variables == [head.kernel, head.bias]
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_an_overridden_method_has_the_parameters_of_keras(name):
     for cls in (keras.optimizers.Optimizer, TextbookOptimizer):
