@@ -305,8 +305,9 @@ def _indices(indices: Any, variable: Any) -> Any:
         tensor, dtype, shape = None, type(indices).__name__, tf.TensorShape(())
     if dtype not in ("int32", "int64") or shape.rank not in (None, 1):
         raise ValueError(
-            "Expected a vector of indices of dtype int32 or int64 in the gradient of "
-            f"{_label(variable)}. Received: shape {shape} and dtype {dtype}"
+            f"Expected a gradient of shape {tuple(variable.shape)} for "
+            f"{_label(variable)}, and a vector of indices of dtype int32 or int64 in "
+            f"it. Received: indices of shape {shape} and dtype {dtype}"
         )
     return tensor
 

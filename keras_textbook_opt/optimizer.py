@@ -95,7 +95,6 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             setattr(self, name, value)
         self._states = States()
         self._loaded = LoadedState()
-        self._undecayed: dict[Any, Any] = {}  # variables excluded themselves, by key
         self._changed_at: int | None = None  # the step of a change that a graph misses
         self._retired_rate: keras.Variable | None = None  # replaced by a schedule
         self._is_stateless = False  # while the variables must not be touched
@@ -188,12 +187,12 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """
         gradients.check_variables(list(var_list or ()))
         listed = {self._var_key(variable): variable for variable in var_list or ()}
-        if self.built and listed.keys() != self._undecayed.keys():
+        if self.built and listed.keys() != self._states.listed.keys():
             raise ValueError(
                 "Call `exclude_from_weight_decay` before the optimizer is built."
             )
         self.undecayed_patterns = var_names or None
-        self._undecayed = listed
+        self._states.listed = listed
 
     def setting_changes(self, setting: s.Setting) -> None:
         """Raise a `ValueError` if `setting` cannot change any more."""
@@ -208,7 +207,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """Set the factor of each variable anew, and whether it decays."""
         if self.built:
             factors, excluded = self.learning_rate_multipliers, self.undecayed_patterns
-            self._states.apply_patterns(factors, excluded, set(self._undecayed))
+            self._states.apply_patterns(factors, excluded)
 
     def _note_change(self) -> None:
         """Remember when something changed that a compiled step does not follow."""
@@ -328,7 +327,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         facts = self._facts()
         now = archive.saved_of(facts.class_name, facts.own, facts.rules, self._states)
         if not self.built:
-            now = self._loaded.to_write(now, bool(self._undecayed))
+            now = self._loaded.to_write(now, bool(self._states.listed))
         archive.write(now, store)
 
     def load_own_variables(self, store) -> None:

@@ -286,23 +286,6 @@ def test_lr_is_another_name_for_learning_rate(cls):
 
 # What an optimizer shows, and its hooks.
 
-REPRESENTED = {
-    "Adam()": lambda: Adam(),
-    "Adam(learning_rate=0.01, clipnorm=1.0)": lambda: Adam(0.01, clipnorm=1),
-    "Momentum(momentum=0.5, sparse_update='lazy', name='mine')": lambda: Momentum(
-        momentum=0.5, sparse_update="lazy", name="mine"
-    ),
-    "SGD(learning_rate=ExponentialDecay)": lambda: SGD(SCHEDULE),
-    "Wider(sharpness=3.0, weight_decay=0.1)": lambda: Wider(
-        sharpness=3.0, weight_decay=0.1
-    ),
-}
-
-
-@pytest.mark.parametrize("expected", REPRESENTED)
-def test_an_optimizer_shows_the_arguments_that_are_not_defaults(expected):
-    assert repr(REPRESENTED[expected]()) == expected
-
 
 def test_the_base_class_is_abstract():
     with pytest.raises(TypeError, match=r"abstract.*apply_dense"):
