@@ -133,6 +133,16 @@ def rows_of(dense: Any) -> Rows:
     return Rows(indices, tf.gather(dense, indices))
 
 
+def warn_of_lazy(sparse_update: str) -> None:
+    """Warn if a lazy update is the same as an exact one."""
+    if sparse_update == "lazy" and not backends.active.has_rows:
+        warnings.warn(
+            "`sparse_update='lazy'` is the same as 'exact' here: with the "
+            f"{keras.backend.backend()} backend, an embedding has a dense gradient.",
+            stacklevel=4,
+        )
+
+
 def structured(gradient: Any) -> Dense | Rows:
     """A tensor or `tf.IndexedSlices` as `Dense` or `Rows`."""
     if isinstance(gradient, (Dense, Rows)):
@@ -193,8 +203,8 @@ def check_variables(variables: list) -> None:
         if not hasattr(variable, "assign"):
             raise ValueError(
                 "Expected variables of Keras: `apply(gradients, variables)`, or "
-                "`apply_gradients([(gradient, variable), …])`. Received as a variable: "
-                f"{type(variable).__module__}.{type(variable).__name__}"
+                "`apply_gradients([(gradient, variable), …])`. Received: "
+                f"{type(variable).__module__}.{type(variable).__name__} as a variable"
             )
         dtype = keras.backend.standardize_dtype(variable.dtype)
         is_float = keras.backend.is_float_dtype(dtype)

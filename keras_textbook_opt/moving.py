@@ -81,7 +81,7 @@ def to_keras(self: Any) -> Any:
         )
     states = list(source._states)
     if source._loaded.saved is not None and not source.built:
-        raise ValueError("Build the optimizer first: it has loaded a state.")
+        raise ValueError("Call `build` first: the optimizer has loaded a state.")
     if any(state.carry is not None for state in states):
         raise ValueError(
             "Keras has no place for the carries of 16-bit variables. Make the "

@@ -93,6 +93,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self.undecayed_patterns = own.pop("exclude_from_weight_decay")
         for name, value in own.items():
             setattr(self, name, value)
+        gradients.warn_of_lazy(self.sparse_update)
         self._states = States()
         self._loaded = LoadedState()
         self._changed_at: int | None = None  # the step of a change that a graph misses
@@ -538,9 +539,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 "step was compiled, which did not follow. Call `model.compile` with "
                 "this optimizer again, and train again."
             )
+        states = self._states_of(variables) if self.built else []
         if self._states.has_averages():
-            known = [v for v in variables if self._var_key(v) in self._states]
-            averages.overwrite(self._states_of(known))
+            averages.overwrite(states)
 
     @property
     def _model_variables_moving_average(self) -> list:

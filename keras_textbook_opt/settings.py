@@ -193,7 +193,7 @@ class Real(Setting):
 
 @final
 class Integer(Setting):
-    """An integer, at least `at_least`."""
+    """An integer, at least `at_least`, that fits into 32 bits."""
 
     def __init__(self, *, at_least: int, fixed: bool = False):
         super().__init__(fixed)
@@ -205,7 +205,7 @@ class Integer(Setting):
 
     def fits(self, value: Any) -> bool:
         is_integer = isinstance(value, numbers.Integral) and not _is_boolean(value)
-        return is_integer and int(value) >= self.at_least
+        return is_integer and self.at_least <= int(value) < 2**31
 
 
 @final

@@ -105,7 +105,7 @@ ALL_CLIPS: list[dict[str, float]] = [
 ]
 
 
-def loss_after(optimizer) -> tuple:
+def loss_after(optimizer, mask=(1.0, 0.0)) -> tuple:
     """The loss after a step on `2·p·mask`, as a function of the variables `p`."""
     import jax.numpy as jnp
 
@@ -114,7 +114,7 @@ def loss_after(optimizer) -> tuple:
     state = [v.value for v in optimizer.variables]
 
     def after(p):
-        gradients = [2 * p[0], 2 * p[1] * jnp.array([1.0, 0.0])]
+        gradients = [2 * p[0], 2 * p[1] * jnp.array(mask)]
         new, _ = optimizer.stateless_apply(state, gradients, p)
         return sum(jnp.sum((x - 1.0) ** 2) for x in new)
 
@@ -145,6 +145,6 @@ def test_the_gradient_through_a_step_of_adam_is_finite(clip):
     """At gradients that are not zero: `√v` has no derivative at 0, as in optax."""
     import jax
 
-    after, zeros = loss_after(Adam(0.1, **clip))
-    (first, _), _ = jax.grad(after)([x + 0.5 for x in zeros]), None
-    assert np.isfinite(first).all()
+    after, zeros = loss_after(Adam(0.1, **clip), mask=(1.0, 1.0))
+    found = jax.grad(after)([x + 0.5 for x in zeros])
+    assert np.isfinite(found).all()

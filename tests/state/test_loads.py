@@ -146,7 +146,10 @@ def test_a_file_saved_before_the_first_step_starts_fresh_without_a_warning(
     else:
         first.save(tmp_path / f"model.{suffix}")
         other = keras.saving.load_model(tmp_path / f"model.{suffix}")
-    assert_same(fit(other).get_weights(), fit(first).get_weights())
+    pairs = zip(fit(other).get_weights(), fit(first).get_weights(), strict=True)
+    for one, expected in pairs:
+        # Keras compiles the model of an `.h5` file to a program of its own on JAX.
+        np.testing.assert_allclose(one, expected, rtol=2e-7)
 
 
 @pytest.mark.needs("pairs")  # JAX cannot continue then, with a built-in neither
