@@ -1,5 +1,7 @@
 """`from_keras` and `to_keras` copy: the next steps of either leave the other alone."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from tests.backends import numbers
 
 pytestmark = pytest.mark.needs("fit")
 X = np.ones((4, 2), "float32")
-EMA = {"use_ema": True, "ema_momentum": 0.5}
+EMA: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5}
 MOVES = {
     "Adam.from_keras": (lambda: keras.optimizers.Adam(0.1), Adam.from_keras),
     "Momentum.from_keras": (

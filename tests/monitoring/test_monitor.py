@@ -81,7 +81,8 @@ def drawn(seed: int, count: int) -> list[list]:
 
 
 def dense(step: list) -> list[np.ndarray]:
-    return [reference.densify(*step[0], SHAPES[0]), step[1]]
+    rows: Sparse = step[0]
+    return [reference.densify(*rows, SHAPES[0]), step[1]]
 
 
 class Loop:
@@ -113,7 +114,7 @@ def test_statistics_are_those_of_numpy_since_the_last_reset(clip, mode):
 
 @pytest.mark.parametrize("mode", MODES_IN_TIME)
 def test_accumulated_steps_count_updates_and_the_norm_of_the_mean(mode):
-    clip = {"clipnorm": 2.0}
+    clip: dict[str, Any] = {"clipnorm": 2.0}
     optimizer = SGD(0.125, gradient_accumulation_steps=3, monitor=True, **clip)
     loop, steps = Loop(optimizer, mode), drawn(1, 6)
     means = [
@@ -150,12 +151,14 @@ def test_statistics_are_not_saved():
         loop.optimizer.save_own_variables(stores[-1])
     assert stores[0].keys() == stores[1].keys()
     for key in stores[0]:
-        np.testing.assert_array_equal(*(np.asarray(store[key]) for store in stores))
+        one, other = (np.asarray(store[key]) for store in stores)
+        np.testing.assert_array_equal(one, other)
     for copied in (
         pickle.loads(pickle.dumps(optimizers[0])),
         copy.deepcopy(optimizers[0]),
     ):
         copied.build([keras.Variable(np.ones(s)) for s in SHAPES])
+        assert copied.statistics is not None
         assert copied.statistics.result()["nonfinite_steps"] == 0
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from keras.optimizers import schedules
 
 from keras_textbook_opt import SGD, Adam, Momentum
 from tests.backends import MODES_IN_TIME, few_on_jax, numbers, of_dtypes, step_in
@@ -17,7 +18,6 @@ OPTIMIZERS = [SGD, Momentum, Adam]
 of_each_optimizer = pytest.mark.parametrize("cls", OPTIMIZERS)
 of_each_mode = pytest.mark.parametrize("mode", MODES_IN_TIME)
 DTYPES = ["float32", "float64", "float16"]
-schedules = keras.optimizers.schedules
 
 
 def stepped(optimizer, mode: str = "eager", count: int = 3) -> list[np.ndarray]:

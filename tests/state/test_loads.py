@@ -179,10 +179,8 @@ def test_slots_are_float32_and_continue_in_any_precision(dtype: str):
     optimizer.load_own_variables(saved(before))
     for old, new, (_, state) in zip(was, θ, saved_state(optimizer), strict=True):
         assert {str(array.dtype) for array in state.values()} == {"float32"}
-        slots = [
-            numbers(o.get_slot(v, "m")) for o, v in [(before, old), (optimizer, new)]
-        ]
-        np.testing.assert_array_equal(*slots)
+        slot, expected = optimizer.get_slot(new, "m"), before.get_slot(old, "m")
+        np.testing.assert_array_equal(numbers(slot), numbers(expected))
 
 
 # Patterns, and lists of variables.
