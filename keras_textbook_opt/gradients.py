@@ -202,8 +202,8 @@ def check_variables(variables: list) -> None:
     for variable in variables:
         if not hasattr(variable, "assign"):
             raise ValueError(
-                "Expected variables of Keras: `apply(gradients, variables)`, or "
-                "`apply_gradients([(gradient, variable), …])`. Received: "
+                "Expected a `keras.Variable` for each gradient: `apply(gradients, "
+                "variables)`, or `apply_gradients([(gradient, variable), …])`. Received: "
                 f"{type(variable).__module__}.{type(variable).__name__} as a variable"
             )
         dtype = keras.backend.standardize_dtype(variable.dtype)

@@ -12,8 +12,8 @@ from benchmarks.figures import WIDTH
 
 PICTURE = "groups.png"
 MEANING = (
-    "[The checks](../../../docs/test-an-optimizer.md). A skipped check does not apply to the "
-    "optimizer. `results.csv` has the message of each failure."
+    "[The checks](../../../docs/test-an-optimizer.md). A skipped check does not "
+    "apply to the optimizer. `results.csv` has the message of each failure."
 )
 
 
