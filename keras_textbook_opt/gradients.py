@@ -203,7 +203,8 @@ def check_variables(variables: list) -> None:
         if not hasattr(variable, "assign"):
             raise ValueError(
                 "Expected a `keras.Variable` for each gradient: `apply(gradients, "
-                "variables)`, or `apply_gradients([(gradient, variable), …])`. Received: "
+                "variables)` or `apply_gradients([(gradient, variable), …])`. "
+                "Received: "
                 f"{type(variable).__module__}.{type(variable).__name__} as a variable"
             )
         dtype = keras.backend.standardize_dtype(variable.dtype)
