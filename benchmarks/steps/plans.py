@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def of_fit(self) -> Repeats:
-        """How often an epoch of `fit` is timed."""
+        """How often an epoch of `fit` or an eager step is timed."""
         return replace(self.repeats, at_least=3, warm_up=1, twice=False)
 
 

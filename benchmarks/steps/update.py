@@ -13,7 +13,6 @@ from benchmarks.steps.pairs import Contender, Pair, check_same_step, compare, te
 from benchmarks.steps.plans import Plan
 
 NARROW = "bfloat16"
-EAGER = timing.Repeats(at_least=3, at_most=3, seconds=0, warm_up=1, twice=False)
 
 
 def measure(plan: Plan, backend: Any) -> Iterator[Pair]:
@@ -50,7 +49,7 @@ def _of_case(
     if size in plan.eager and "XLA" not in names["backend"]:
         eager = {OURS: _eager(backend, size, cases.ours(case))}
         eager[BUILTIN] = _eager(backend, size, cases.builtin(case))
-        samples = timing.interleaved(eager, EAGER)
+        samples = timing.interleaved(eager, plan.of_fit)
         yield compare(samples, OURS, BUILTIN, what="eager step", **names)
 
 
