@@ -99,10 +99,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._changed_at: int | None = None  # the step of a change that a graph misses
         self._retired_rate: keras.Variable | None = None  # replaced by a schedule
         self._is_stateless = False  # while the variables must not be touched
-        self._learning_rate = rate
-        if not callable(rate):
-            with backends.active.on_the_host():
-                self._learning_rate = rates.new_variable(self, rate)
+        self._learning_rate = rates.kept(self, rate)
         self.statistics = Statistics() if self.monitor else None
         self._add_average_count()
 
@@ -175,8 +172,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._retired_rate = self._retired_rate if callable(old) else old
             self._learning_rate = new
         else:
-            with backends.active.on_the_host():
-                old.assign(new)
+            rates.assign(old, new)
 
     lr = learning_rate
 
