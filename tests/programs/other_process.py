@@ -1,7 +1,7 @@
 """Save models in one process, and continue from their files in another one.
 
 The arguments are the backend, an action (`save`, `resume` or `serve`), the folder and,
-for `resume`, the backend that saved.
+for `resume`, the backend that saved. Only the first two import the package.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 if __name__ == "__main__":
     os.environ["KERAS_BACKEND"] = sys.argv[1]
 
+import importlib
 import json
 import pickle
 from pathlib import Path
@@ -19,41 +20,38 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.optimizers import schedules
+from keras import ops
+from keras.optimizers.schedules import CosineDecay
 
 STEPS, MORE = 3, 4  # an odd count, in the middle of an accumulation of two
+SETTINGS: dict[str, dict[str, Any]] = {
+    "Momentum": {
+        "learning_rate": CosineDecay(0.05, 9, warmup_target=0.2, warmup_steps=4),
+        "nesterov": True,
+        "use_ema": True,
+        "ema_momentum": 0.6,
+        "learning_rate_multipliers": {"^table": 0.5, "bias": 0.0},
+    },
+    "Adam": {
+        "learning_rate": 0.01,
+        "amsgrad": True,
+        "epsilon": 1e-3,
+        "global_clipnorm": 0.3,
+        "weight_decay": 0.3,
+        "exclude_from_weight_decay": ["bias"],
+        "gradient_accumulation_steps": 2,
+    },
+}
+INPUTS = np.arange(8, dtype="int32").reshape(4, 2) % 4
 
 
-def optimizers() -> dict[str, Any]:
-    from keras_textbook_opt import SGD, Adam, Momentum
-
-    @keras.saving.register_keras_serializable(package="other_process")
-    def rate() -> float:
-        return 0.05
-
-    return {
-        "SGD": SGD(rate, clipnorm=0.5, weight_decay=0.2, name="mine"),
-        "Momentum": Momentum(
-            schedules.CosineDecay(0.05, 9, warmup_target=0.2, warmup_steps=4),
-            nesterov=True,
-            use_ema=True,
-            ema_momentum=0.6,
-            learning_rate_multipliers={"^table": 0.5, "bias": 0.0},
-        ),
-        "Adam": Adam(
-            0.01,
-            amsgrad=True,
-            epsilon=1e-3,
-            global_clipnorm=0.3,
-            weight_decay=0.3,
-            exclude_from_weight_decay=["bias"],
-            gradient_accumulation_steps=2,
-        ),
-    }
+def new_optimizer(name: str) -> Any:
+    return getattr(importlib.import_module("keras_textbook_opt"), name)(
+        **SETTINGS[name]
+    )
 
 
 def new_model(optimizer: Any) -> keras.Model:
-    keras.utils.set_random_seed(0)
     ids = keras.Input((2,), dtype="int32")
     x = keras.layers.Embedding(4, 3, name="table")(ids)
     x = keras.layers.Flatten()(x)
@@ -71,14 +69,13 @@ def step(model: keras.Model, steps: range) -> None:
     variables = model.trainable_variables
     for k in steps:
         rng = np.random.default_rng([7, k])
-        drawn = [rng.normal(size=v.shape) for v in variables]
-        gradients = [keras.ops.cast(g, v.dtype) for g, v in zip(drawn, variables)]
+        gradients = [ops.cast(rng.normal(size=v.shape), v.dtype) for v in variables]
         model.optimizer.apply(gradients, variables)
 
 
 def everything(model: keras.Model) -> list[np.ndarray]:
     variables = [*model.weights, *model.optimizer.variables]
-    return [keras.ops.convert_to_numpy(keras.ops.cast(v, "float32")) for v in variables]
+    return [ops.convert_to_numpy(ops.cast(v, "float32")) for v in variables]
 
 
 def config_of(model: keras.Model) -> str:
@@ -86,47 +83,43 @@ def config_of(model: keras.Model) -> str:
 
 
 def save(folder: Path) -> None:
-    for name, optimizer in optimizers().items():
-        model, label = new_model(optimizer), folder / f"{keras.config.backend()}-{name}"
+    for name in SETTINGS:
+        model = new_model(new_optimizer(name))
+        label = folder / f"{keras.config.backend()}-{name}"
         step(model, range(STEPS))
         model.save(f"{label}.keras")
         model.save_weights(f"{label}.weights.h5")
-        Path(f"{label}.pickle").write_bytes(pickle.dumps(optimizer))
+        Path(f"{label}.pickle").write_bytes(pickle.dumps(model.optimizer))
         Path(f"{label}.json").write_text(config_of(model))
         if keras.config.backend() == "tensorflow":
             model.export(f"{label}-exported", verbose=False)
-            np.save(f"{label}-outputs", keras.ops.convert_to_numpy(model(inputs())))
+            np.save(f"{label}-outputs", ops.convert_to_numpy(model(INPUTS)))
         at = everything(model)
         step(model, range(STEPS, STEPS + MORE))
         np.savez(f"{label}.npz", *at, *everything(model))
 
 
-def inputs() -> np.ndarray:
-    return np.arange(8, dtype="int32").reshape(4, 2) % 4
-
-
 def resume(folder: Path, saved_by: str) -> None:
-    for name in optimizers():
+    is_own = saved_by == keras.config.backend()
+    for name in SETTINGS:
         label = folder / f"{saved_by}-{name}"
-        own = new_model(optimizers()[name])
-        own.load_weights(f"{label}.weights.h5")
-        models = [own, keras.saving.load_model(f"{label}.keras")]
-        if saved_by == keras.config.backend():
+        models = [new_model(new_optimizer(name))]
+        models[0].load_weights(f"{label}.weights.h5")
+        models.append(keras.saving.load_model(f"{label}.keras"))
+        if is_own:
             models.append(new_model(pickle.loads(Path(f"{label}.pickle").read_bytes())))
-            models[-1].set_weights(own.get_weights())
-        expected = [*np.load(f"{label}.npz").values()]
+            models[-1].set_weights(models[0].get_weights())
         for model in models:
             assert config_of(model) == Path(f"{label}.json").read_text()
-            check_continues(model, expected, exactly=saved_by == keras.config.backend())
+            check_continues(model, [*np.load(f"{label}.npz").values()], is_own)
 
 
 def check_continues(model: keras.Model, expected: list, exactly: bool) -> None:
     model.optimizer.build(model.trainable_variables)
-    half = len(expected) // 2
+    half, tolerance = len(expected) // 2, 0 if exactly else 1e-5
     for given, value in zip(everything(model), expected[:half], strict=True):
         np.testing.assert_array_equal(given, value)
     step(model, range(STEPS, STEPS + MORE))
-    tolerance = 0 if exactly else 1e-5
     for given, value in zip(everything(model), expected[half:], strict=True):
         np.testing.assert_allclose(given, value, rtol=tolerance, atol=tolerance)
 
@@ -135,25 +128,18 @@ def serve(folder: Path) -> None:
     """Without the package: outputs are served, and no file becomes a built-in."""
     import tensorflow as tf
 
-    for name in ("SGD", "Momentum", "Adam"):
+    for name in SETTINGS:
         label = folder / f"tensorflow-{name}"
-        outputs = tf.saved_model.load(f"{label}-exported").serve(inputs())
+        outputs = tf.saved_model.load(f"{label}-exported").serve(INPUTS)
         np.testing.assert_array_equal(outputs, np.load(f"{label}-outputs.npy"))
-        for load in (
-            lambda label=label: keras.saving.load_model(f"{label}.keras"),
-            lambda label=label: keras.optimizers.deserialize(
-                json.loads(Path(f"{label}.json").read_text())
-            ),
-        ):
-            try:
-                load()
-            except (TypeError, ValueError):
-                continue
-            raise AssertionError(f"expected an error for {label}")
+        try:
+            keras.saving.load_model(f"{label}.keras")
+        except (TypeError, ValueError):
+            continue
+        raise AssertionError(f"{label} was loaded")
     assert "keras_textbook_opt" not in sys.modules
 
 
 if __name__ == "__main__":
-    assert keras.config.backend() == sys.argv[1]
     actions = {"save": save, "resume": resume, "serve": serve}
     actions[sys.argv[2]](Path(sys.argv[3]), *sys.argv[4:])
