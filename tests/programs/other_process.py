@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,5 +156,9 @@ def serve(folder: Path) -> None:
 
 if __name__ == "__main__":
     assert keras.config.backend() == sys.argv[1]
-    actions = {"save": save, "resume": resume, "serve": serve}
+    actions: dict[str, Callable[..., None]] = {
+        "save": save,
+        "resume": resume,
+        "serve": serve,
+    }
     actions[sys.argv[2]](Path(sys.argv[3]), *sys.argv[4:])

@@ -47,11 +47,13 @@ CLIPS: list[dict[str, Any]] = [
 ]
 OWN_HOOKS = "tests.programs.own_hooks"
 OPTIMIZERS = ("SGD", "Momentum", "Adam")
-LAZY = {"sparse_update": "lazy"}
-EMA = {"use_ema": True, "ema_momentum": 0.5}
-MULTIPLIED = {"learning_rate_multipliers": {"embedding": 0.5, "bias": 0.0}}
-ACCUMULATED = {"gradient_accumulation_steps": 2}
-OVERWRITTEN = {"ema_overwrite_frequency": 2, **EMA}
+LAZY: dict[str, Any] = {"sparse_update": "lazy"}
+EMA: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5}
+MULTIPLIED: dict[str, Any] = {
+    "learning_rate_multipliers": {"embedding": 0.5, "bias": 0.0}
+}
+ACCUMULATED: dict[str, Any] = {"gradient_accumulation_steps": 2}
+OVERWRITTEN: dict[str, Any] = {"ema_overwrite_frequency": 2, **EMA}
 
 
 def loop(optimizer: str, resumes: bool = False, **arguments: Any) -> Case:

@@ -159,7 +159,7 @@ def test_a_chain_is_as_deep_however_it_is_nested(nest, tree):
 
 def test_other_arguments_are_refused():
     unbuilt = keras.Sequential([layers.Dense(2)])
-    bad = [(layers.Dense(2), 0.5), (unbuilt, 0.5)]
+    bad: list[tuple[Any, Any]] = [(layers.Dense(2), 0.5), (unbuilt, 0.5)]
     bad += [(sequential(), decay) for decay in (None, 0.0, 1.5, float("nan"))]
     for model, decay in bad:
         with pytest.raises(ValueError, match=r"must be .*Received: (model|decay)="):

@@ -219,7 +219,8 @@ def test_a_compiled_step_that_missed_a_change_is_an_error_at_the_end_of_fit(
     model.compile(optimizer, "mse", run_eagerly=run_eagerly)
     model.fit(x, x[:, :1], verbose=0)
     CHANGES[name](optimizer)
-    if BACKEND == "torch" or (run_eagerly and BACKEND == "tensorflow"):
+    traces_anew = BACKEND == "jax" and name == "schedule"  # the rate is no state then
+    if BACKEND == "torch" or traces_anew or (run_eagerly and BACKEND == "tensorflow"):
         model.fit(x, x[:, :1], verbose=0)  # an eager step follows at once
     else:
         with pytest.raises(ValueError, match="compile"):
@@ -284,23 +285,6 @@ def test_lr_is_another_name_for_learning_rate(cls):
 
 
 # What an optimizer shows, and its hooks.
-
-REPRESENTED = {
-    "Adam()": lambda: Adam(),
-    "Adam(learning_rate=0.01, clipnorm=1.0)": lambda: Adam(0.01, clipnorm=1),
-    "Momentum(momentum=0.5, sparse_update='lazy', name='mine')": lambda: Momentum(
-        momentum=0.5, sparse_update="lazy", name="mine"
-    ),
-    "SGD(learning_rate=ExponentialDecay)": lambda: SGD(SCHEDULE),
-    "Wider(sharpness=3.0, weight_decay=0.1)": lambda: Wider(
-        sharpness=3.0, weight_decay=0.1
-    ),
-}
-
-
-@pytest.mark.parametrize("expected", REPRESENTED)
-def test_an_optimizer_shows_the_arguments_that_are_not_defaults(expected):
-    assert repr(REPRESENTED[expected]()) == expected
 
 
 def test_the_base_class_is_abstract():

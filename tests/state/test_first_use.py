@@ -10,7 +10,6 @@ import pickle
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from keras.optimizers.schedules import ExponentialDecay
@@ -23,8 +22,6 @@ from tests.same import assert_same
 from tests.state.stores import (
     START,
     built,
-    fit,
-    model,
     named,
     saved,
     step,
@@ -128,33 +125,6 @@ def test_values_that_the_user_assigns_after_build_win(way: str):
     before = values(θ)
     optimizer.apply([np.zeros(v.shape, "float32") for v in θ], θ)
     assert_same(values(θ), before)
-
-
-@of_both
-def test_a_build_on_other_variables_names_them(make):
-    optimizer = loaded(make(), saved(trained(make())))
-    others = [keras.Variable(np.ones(4, "float32"), name="other")]
-    with recorded() as said:
-        step(optimizer, others)
-    assert len(said) == 1 and "other" in said[0]
-
-
-@pytest.mark.needs("fit")
-def test_a_learning_rate_scheduler_sees_and_sets_the_rate(tmp_path):
-    seen = []
-
-    def rate(epoch: int, current: float) -> float:
-        seen.append(current)
-        return 0.25 / (1 + epoch)
-
-    fit(model(Adam(0.125))).save_weights(tmp_path / "of.weights.h5")
-    other = model(Adam(0.5))
-    other.load_weights(tmp_path / "of.weights.h5")
-    x = np.ones((4, 3), "float32")
-    callback = keras.callbacks.LearningRateScheduler(rate)
-    other.fit(x, x, epochs=2, verbose=0, callbacks=[callback])
-    assert seen == [0.125, 0.25]
-    assert float(other.optimizer.learning_rate) == 0.125
 
 
 # Lists of values.

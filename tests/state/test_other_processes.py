@@ -10,7 +10,9 @@ from tests.backends import BACKEND
 from tests.processes import run
 from tests.programs import other_process
 
+pytestmark = [pytest.mark.long, pytest.mark.needs("fit")]
 PROGRAM = "tests.programs.other_process"
+OTHERS = {"torch": ["tensorflow", "jax"], "tensorflow": ["jax"]}
 
 
 @pytest.fixture(scope="module")
@@ -20,32 +22,17 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.long
-@pytest.mark.needs("fit")
 def test_a_fresh_process_continues_bit_for_bit(folder: Path):
     run((PROGRAM, BACKEND, "resume", str(folder), BACKEND))
 
 
-@pytest.mark.long
 @pytest.mark.once
 def test_a_process_without_the_package_serves_and_restores_no_built_in(folder: Path):
     run((PROGRAM, "tensorflow", "serve", str(folder)))
 
 
-@pytest.mark.long
-@pytest.mark.once
-def test_jax_and_tensorflow_continue_from_each_other(folder: Path):
-    assert_both_continue("jax", folder)
-
-
-@pytest.mark.long
-@pytest.mark.needs("torch")
-@pytest.mark.parametrize("other", ["tensorflow", "jax"])
-def test_pytorch_and_the_others_continue_from_each_other(other: str, folder: Path):
-    assert_both_continue(other, folder)
-
-
-def assert_both_continue(other: str, folder: Path) -> None:
+@pytest.mark.parametrize("other", OTHERS.get(BACKEND, []))
+def test_two_backends_continue_from_each_other(other: str, folder: Path):
     run((PROGRAM, other, "save", str(folder)))
     run((PROGRAM, other, "resume", str(folder), BACKEND))
     other_process.resume(folder, other)
