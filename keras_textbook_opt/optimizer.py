@@ -191,7 +191,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self.undecayed_patterns = var_names or None
         self._states.listed = listed
 
-    def setting_changes(self, setting: s.Setting) -> None:
+    def _setting_changes(self, setting: s.Setting) -> None:
         """Raise a `ValueError` if `setting` cannot change any more."""
         if self.built and setting.fixed:
             raise ValueError(
@@ -200,7 +200,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             )
         self._note_change()
 
-    def patterns_change(self) -> None:
+    def _patterns_change(self) -> None:
         """Set the factor of each variable anew, and whether it decays."""
         if self.built:
             factors, excluded = self.learning_rate_multipliers, self.undecayed_patterns
@@ -269,7 +269,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             states.kept(), lambda: written_list(states), self._loaded.read_list
         )
         self.built = True
-        self.patterns_change()
+        self._patterns_change()
 
     def add_slot(self, variable, name: str, initializer="zeros"):
         """Create the slot `name` of `variable`, with its shape and compute dtype."""
