@@ -71,10 +71,9 @@ class Factors(Setting):
         pairs = list(value.items()) if isinstance(value, Mapping) else value
         if not (isinstance(pairs, (list, tuple)) and all(map(_is_pair, pairs))):
             raise ValueError(message(name, "a dict of patterns and factors", value))
-        factors = {
-            checked(name, pattern): FACTOR.checked(f"{name}[{pattern!r}]", factor)
-            for pattern, factor in pairs
-        }
+        if not all(FACTOR.fits(factor) for _, factor in pairs):
+            raise ValueError(message(name, "patterns with numbers >= 0", value))
+        factors = {checked(name, pattern): float(factor) for pattern, factor in pairs}
         if len(factors) < len(pairs):
             raise ValueError(message(name, "a dict with each pattern once", value))
         return factors

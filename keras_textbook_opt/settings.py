@@ -177,6 +177,10 @@ class Real(Setting):
         known = [f"{sign} {x:g}" for sign, x in limits.items() if math.isfinite(x)]
         self.expected = f"a finite number {' and '.join(known)}".strip()
 
+    def fits(self, value: Any) -> bool:
+        number = _number(value)
+        return self._contains(number) and self._contains(_in_float32(number))
+
     def checked(self, name: str, value: Any) -> float:
         number = _number(value)
         if not self._contains(number):

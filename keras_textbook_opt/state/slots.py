@@ -140,7 +140,7 @@ class VariableState:
         """`θ ← value`, and what `θ` has no bits for into its carry."""
         if self.carry is not None:
             held = backends.active.rounded(value, dtype_of(θ))
-            rest = ops.where(ops.isfinite(held), value - held, ops.zeros_like(held))
+            rest = ops.where(ops.isfinite(held), value - held, 0.0)
             assign(self.carry, rest, rows)
             value = held
         assign(θ, value, rows)

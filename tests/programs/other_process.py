@@ -83,7 +83,9 @@ def everything(model: keras.Model) -> list[np.ndarray]:
 
 
 def config_of(model: keras.Model) -> str:
-    return json.dumps(keras.optimizers.serialize(model.optimizer), sort_keys=True)
+    config = keras.optimizers.serialize(model.optimizer)
+    del config["config"]["name"]  # Keras counts names within a process
+    return json.dumps(config, sort_keys=True)
 
 
 def save(folder: Path) -> None:
@@ -136,9 +138,10 @@ def serve(folder: Path) -> None:
     """Without the package: outputs are served, and no file becomes a built-in."""
     import tensorflow as tf
 
-    for name in ("SGD", "Momentum", "Adam"):
+    for name in ("SGD", "Adam"):  # the names of built-ins
         label = folder / f"tensorflow-{name}"
-        outputs = tf.saved_model.load(f"{label}-exported").serve(inputs())
+        exported = tf.saved_model.load(f"{label}-exported")
+        outputs = exported.serve(inputs())
         np.testing.assert_array_equal(outputs, np.load(f"{label}-outputs.npy"))
         for load in (
             lambda label=label: keras.saving.load_model(f"{label}.keras"),

@@ -134,6 +134,7 @@ def check_arguments_have_an_effect(subject: Subject) -> None:
         for name in named
         if isinstance(defaults.get(name), (bool, float)) and name not in effective
         if name not in SKIPPED and not _is_read(subject, name)
+        if not _adds_state(subject, name, defaults.get(name))
     ]
     if idle:
         raise CheckFailed(
@@ -141,6 +142,16 @@ def check_arguments_have_an_effect(subject: Subject) -> None:
             "steps do not read it.",
             idle,
         )
+
+
+def _adds_state(subject: Subject, name: str, default: Any) -> bool:
+    """Whether a flag changes how many variables the optimizer has, as a record does."""
+    counts = set()
+    for options in ({}, {name: not default}):
+        optimizer = subject.make(**options)
+        optimizer.build([keras.Variable(np.ones(2))])
+        counts.add(len(optimizer.variables))
+    return isinstance(default, bool) and len(counts) > 1
 
 
 Situation = tuple[list, str]
