@@ -246,6 +246,10 @@ def _saved(store: Any, keys: set[str], document: Any) -> Saved:
     variables = [
         _variable(store, keys, k, item) for k, item in enumerate(document["variables"])
     ]
+    listed = {f"own.{name}" for name in own}
+    listed |= {f"{k}.{kind}" for k, v in enumerate(variables) for kind in v.entries}
+    for key in sorted(keys - listed - {DOCUMENT}):
+        raise corrupted(key)  # the document has lost it
     return Saved(class_name, own, _typed(document["patterns"], dict), variables)
 
 

@@ -220,7 +220,7 @@ def test_a_compiled_step_that_missed_a_change_is_an_error_at_the_end_of_fit(
     model.fit(x, x[:, :1], verbose=0)
     CHANGES[name](optimizer)
     traces_anew = BACKEND == "jax" and name == "schedule"  # the rate is no state then
-    if BACKEND == "torch" or traces_anew or (run_eagerly and BACKEND == "tensorflow"):
+    if BACKEND == "torch" or traces_anew or run_eagerly:
         model.fit(x, x[:, :1], verbose=0)  # an eager step follows at once
     else:
         with pytest.raises(ValueError, match="compile"):
