@@ -112,7 +112,9 @@ def test_kernel_and_formula_agree_at_the_edges(cls, data, dtype):
         plain = taken(cls(**arguments), gradients, dtype)
     finally:
         patch.undo()
-    unit = 2e-6 if dtype == "float32" else 1e-14
+    # Keras's `maximum` of the formula computes in float32 on PyTorch.
+    inexact = BACKEND == "torch" and arguments.get("amsgrad")
+    unit = 2e-6 if dtype == "float32" or inexact else 1e-14
     for after, expected in zip(fast, plain, strict=True):
         np.testing.assert_allclose(after, expected, rtol=unit, atol=2e-38)
 
