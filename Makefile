@@ -11,7 +11,6 @@ STAMP := $(VENV)/.installed
 TORCH_STAMP := $(VENV)/.torch_installed
 WORKERS_STAMP := $(VENV)/.workers_installed
 DOCS_STAMP := $(VENV)/.docs_installed
-MUTANTS_STAMP := $(VENV)/.mutants_installed
 QUICK_OUTPUT ?= build/benchmark-quick/boston
 RESULTS := benchmarks/results
 
@@ -53,11 +52,6 @@ $(DOCS_STAMP): $(STAMP)
 	    --constraint constraints.txt --no-build-isolation --editable '.[dev,docs]'
 	@touch $@
 
-$(MUTANTS_STAMP): $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    --constraint constraints.txt --no-build-isolation --editable '.[dev,mutants]'
-	@touch $@
-
 # The tests on each of some backends; what ARGS selects may be on some of them alone, and
 # pytest ends with 5 where that is nothing.
 define on
@@ -93,9 +87,12 @@ crash: $(STAMP) ## Kill runs and damage files at random moments and offsets: min
 workers: $(WORKERS_STAMP) ## Train on many processes and on one, and kill some: ten minutes
 	$(call on,tensorflow jax torch,-m workers tests/workers)
 
-.PHONY: mutants
-mutants: $(MUTANTS_STAMP) ## Plant 100 faults drawn at random, and list those no test sees: hours
-	$(BIN)/python -m tests.mutants $(ARGS)
+.PHONY: test-keras
+test-keras: $(TORCH_STAMP) ## Run the tests on another Keras: VERSION=3.12.0, or VERSION=nightly
+	@rm -rf build/keras
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    --target build/keras $(if $(filter nightly,$(VERSION)),--pre keras-nightly,keras==$(VERSION))
+	PYTHONPATH=build/keras $(MAKE) test test-torch ARGS='$(ARGS)'
 
 .PHONY: example-tensorflow
 example-tensorflow: $(STAMP) ## Train on two workers of TensorFlow, of which one is killed
@@ -114,6 +111,7 @@ check: $(STAMP) ## Lint, check format, docstrings, types, layers and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pydoclint --quiet $(addprefix keras_textbook_opt/,adam.py layerwise.py momentum.py sgd.py)
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/api/*.md keras_textbook_opt examples benchmarks/*.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
@@ -160,7 +158,6 @@ results: $(STAMP) ## Run all of them anew into the committed results and the REA
 	$(BIN)/python -m benchmarks precision --output $(RESULTS)/precision
 	$(BIN)/python -m benchmarks workers --output $(RESULTS)/workers
 	$(BIN)/python -m benchmarks conformance --output $(RESULTS)/conformance
-	$(BIN)/python -m benchmarks norms --output docs
 	$(BIN)/python -m benchmarks readme
 
 .PHONY: clean

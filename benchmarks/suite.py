@@ -1,8 +1,7 @@
 """A benchmark from start to end: its parts in turn, each written when it is complete.
 
-A suite is a folder here. `command.parts(plan)` returns a function for each part, which
-measures its rows; `pages.publish(folder)` writes the report and the pictures of a
-results folder, and returns the text to print.
+A suite is a folder here. `command.parts(plan)` returns functions that measure rows;
+`pages.publish(folder)` writes the report, and returns the text to print.
 """
 
 import os

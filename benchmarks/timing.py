@@ -17,9 +17,7 @@ class Repeats:
     at_most: int
     seconds: float
     warm_up: int = 2
-    # Whether a turn is two calls, of which the second is timed: a step then finds the
-    # caches as its own last call left them.
-    twice: bool = True
+    twice: bool = True  # time the second of two calls, when the caches are its own
 
 
 def interleaved(steps: Mapping[str, Step], repeats: Repeats) -> Samples:

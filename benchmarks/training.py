@@ -21,11 +21,7 @@ class Run(NamedTuple):
 
 
 class Trainer:
-    """A model and its optimizer, trained from the start at every call.
-
-    Compiling costs as much as thousands of steps, so one trainer serves all seeds and
-    all learning rates, and a whole run is one call of the graph.
-    """
+    """A model and its optimizer, compiled once and trained from the start by call."""
 
     def __init__(
         self, model: Any, optimizer: Any, loss: Callable, test: tuple[Array, Array]

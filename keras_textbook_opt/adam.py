@@ -52,9 +52,9 @@ class Adam(TextbookOptimizer):
 
     Reference:
         Kingma & Ba 2014, "Adam: A Method for Stochastic Optimization", the formula just
-        before section 2.1 (https://arxiv.org/abs/1412.6980). AMSGrad: Reddi, Kale & Kumar
-        2018, "On the Convergence of Adam and Beyond", algorithm 2, with Adam's bias
-        correction (https://arxiv.org/abs/1904.09237).
+        before section 2.1 (https://arxiv.org/abs/1412.6980). AMSGrad: Reddi, Kale &
+        Kumar 2018, "On the Convergence of Adam and Beyond", algorithm 2, with Adam's
+        bias correction (https://arxiv.org/abs/1904.09237).
     """
 
     beta_1 = Real(at_least=0, below=1)

@@ -1,4 +1,4 @@
-"""A gradient in one of two forms: `Rows` where it is sparse, `Dense` where it is not."""
+"""A gradient in one of two forms: `Rows` if it is sparse, else `Dense`."""
 
 from __future__ import annotations
 
@@ -133,6 +133,16 @@ def rows_of(dense: Any) -> Rows:
     return Rows(indices, tf.gather(dense, indices))
 
 
+def warn_of_lazy(sparse_update: str) -> None:
+    """Warn if a lazy update is the same as an exact one."""
+    if sparse_update == "lazy" and not backends.active.has_rows:
+        warnings.warn(
+            "`sparse_update='lazy'` is the same as 'exact' here: with the "
+            f"{keras.backend.backend()} backend, an embedding has a dense gradient.",
+            stacklevel=4,
+        )
+
+
 def structured(gradient: Any) -> Dense | Rows:
     """A tensor or `tf.IndexedSlices` as `Dense` or `Rows`."""
     if isinstance(gradient, (Dense, Rows)):
@@ -192,9 +202,10 @@ def check_variables(variables: list) -> None:
     for variable in variables:
         if not hasattr(variable, "assign"):
             raise ValueError(
-                "Expected variables of Keras: `apply(gradients, variables)`, or "
-                "`apply_gradients([(gradient, variable), …])`. Received as a variable: "
-                f"{type(variable).__module__}.{type(variable).__name__}"
+                "Expected a `keras.Variable` for each gradient: `apply(gradients, "
+                "variables)` or `apply_gradients([(gradient, variable), …])`. "
+                "Received: "
+                f"{type(variable).__module__}.{type(variable).__name__} as a variable"
             )
         dtype = keras.backend.standardize_dtype(variable.dtype)
         is_float = keras.backend.is_float_dtype(dtype)
@@ -305,8 +316,9 @@ def _indices(indices: Any, variable: Any) -> Any:
         tensor, dtype, shape = None, type(indices).__name__, tf.TensorShape(())
     if dtype not in ("int32", "int64") or shape.rank not in (None, 1):
         raise ValueError(
-            "Expected a vector of indices of dtype int32 or int64 in the gradient of "
-            f"{_label(variable)}. Received: shape {shape} and dtype {dtype}"
+            f"Expected a gradient of shape {tuple(variable.shape)} for "
+            f"{_label(variable)}, and a vector of indices of dtype int32 or int64 in "
+            f"it. Received: indices of shape {shape} and dtype {dtype}"
         )
     return tensor
 

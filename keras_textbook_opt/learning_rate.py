@@ -45,6 +45,8 @@ def scalar(rate: Any) -> Any:
     if not (hasattr(rate, "dtype") or isinstance(rate, (int, float))):
         expected = "a number, also what a schedule or callable returns"
         raise ValueError(message("learning_rate", expected, rate))
+    if isinstance(rate, (int, float)):
+        return ops.convert_to_tensor(rate, keras.config.floatx())
     if getattr(shape, "rank", 0) is None or None in shape:
         return ops.reshape(rate, ())
     if math.prod(shape) != 1:

@@ -43,10 +43,10 @@ class Momentum(TextbookOptimizer):
 
     Reference:
         Polyak 1964, "Some methods of speeding up the convergence of iteration methods"
-        (https://doi.org/10.1016/0041-5553(64)90137-5). `nesterov`: Sutskever et al. 2013,
-        "On the importance of initialization and momentum in deep learning", section 2,
-        in the form of Bengio et al. 2012, "Advances in Optimizing Recurrent Networks",
-        equation 7 (https://arxiv.org/abs/1212.0901).
+        (https://doi.org/10.1016/0041-5553(64)90137-5). `nesterov`: Sutskever et al.
+        2013, "On the importance of initialization and momentum in deep learning",
+        section 2, in the form of Bengio et al. 2012, "Advances in Optimizing Recurrent
+        Networks", equation 7 (https://arxiv.org/abs/1212.0901).
     """
 
     momentum = Real(at_least=0, at_most=1)

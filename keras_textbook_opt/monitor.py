@@ -40,7 +40,7 @@ class Statistics:
 
         Args:
             square: `‖g‖₂²` over the gradients of all variables, before the clip.
-            clipped: The part of the gradients that the clip changed; `None` without one.
+            clipped: The part of the gradients that the clip changed, if there is one.
             rate: The learning rate of the step.
         """
         norm = ops.sqrt(ops.cast(square, "float32"))
@@ -91,7 +91,7 @@ class OptimizerMonitor(keras.callbacks.Callback):
     - `grad_norm`: the mean of `‖g‖₂` over the gradients of all variables, after the sum
       over replicas and before the clip;
     - `grad_norm_max`: the largest of these norms;
-    - `clip_fraction`, if there is a clip: the part of the steps that it changed, and with
+    - `clip_fraction`, if there is a clip: the part of the steps that it changed, with
       `clipnorm` the part of the gradients;
     - `learning_rate`: `η` of the last step, schedules included;
     - `nonfinite_steps`: how many steps had a gradient with a NaN or an infinity. The

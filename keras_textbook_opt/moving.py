@@ -20,28 +20,31 @@ COUNTERPARTS = {
 ASIDE = {"compensate", "monitor", "exclude_from_weight_decay", "learning_rate"}
 
 
-def from_keras(cls, optimizer):
+def from_keras(cls: Any, optimizer: Any) -> Any:
     """Make one of a built-in: its hyperparameters, its step count and its slots.
 
     The next step is the one that `optimizer` would take, to the rounding of float32.
 
     Args:
+        cls: The class to make one of.
         optimizer: An instance of `keras.optimizers.SGD` for `SGD` and `Momentum`, of
             `Adam` or `AdamW` for `Adam`.
 
     Raises:
         ValueError: It is of another class, or a hyperparameter has no counterpart.
     """
-    source, target = optimizer, cls
+    source: Any = optimizer
+    target: Any = cls
     counterparts = _counterparts(target)
-    if not isinstance(source, counterparts):
+    is_of_keras = type(source).__module__.split(".")[0] == "keras"
+    kinds = [c for c in reversed(counterparts) if isinstance(source, c)]
+    if not (is_of_keras and kinds):
         names = " or ".join(f"keras.optimizers.{c.__name__}" for c in counterparts)
         raise ValueError(
             f"`{target.__name__}.from_keras` takes an instance of "
             f"{names or 'a counterpart, and this class has none'}. Received: {source!r}"
         )
-    kind = next(c for c in reversed(counterparts) if isinstance(source, c))
-    optimizer = target(**_arguments(source, kind, target))
+    optimizer = target(**_arguments(source, kinds[0], target))
     variables = source._trainable_variables
     if _excludes(source):
         if not source.built:
@@ -60,27 +63,29 @@ def from_keras(cls, optimizer):
     return optimizer
 
 
-def to_keras(self):
+def to_keras(self: Any) -> Any:
     """The built-in optimizer that takes the next step that this one would take.
 
     Raises:
         ValueError: A hyperparameter or a part of the state has no counterpart there.
     """
-    source = self
+    source: Any = self
     source._resolve()
     counterparts = _counterparts(type(source))
     if not counterparts:
         raise ValueError(f"Keras has no counterpart of `{type(source).__name__}`.")
     if source.learning_rate_multipliers:
         raise ValueError(
-            "Keras has one learning rate for all variables. Received: an optimizer with "
-            f"learning_rate_multipliers={source.learning_rate_multipliers}"
+            "Keras has one learning rate for all variables. Received: an optimizer "
+            f"with learning_rate_multipliers={source.learning_rate_multipliers}"
         )
     states = list(source._states)
+    if source._loaded.saved is not None and not source.built:
+        raise ValueError("Call `build` first: the optimizer has loaded a state.")
     if any(state.carry is not None for state in states):
         raise ValueError(
-            "Keras has no place for the carries of 16-bit variables. Make the optimizer "
-            "with `compensate=False`, or keep it."
+            "Keras has no place for the carries of 16-bit variables. Make the "
+            "optimizer with `compensate=False`, or keep it."
         )
     kind = counterparts[0]
     optimizer = kind(**_arguments(source, type(source), kind))

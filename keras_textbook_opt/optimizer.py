@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -44,11 +45,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     Args:
         learning_rate: `η` >= 0: a float, a `LearningRateSchedule` (called with the
             number of steps taken), or a callable without arguments.
-        **settings: The settings of every optimizer; see `settings.Settings`.
-
-    Raises:
-        ValueError: An argument is unknown, out of its range or of another type. So does
-            an assignment to the attribute of the same name.
+        **settings: The settings of every optimizer; see `settings.Settings`. A value
+            out of its range is a `ValueError`, also when it is assigned later.
 
     Example:
         Sign descent, `θ ← θ − η·sign(g)`:
@@ -64,6 +62,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         [0.5, 2.5]
     """
 
+    built = False  # Keras's own constructor sets it after the first settings
     clipnorm = s.Clip()
     global_clipnorm = s.Clip()
     clipvalue = s.Clip()
@@ -84,17 +83,19 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         super().__init_subclass__(**arguments)
         cls.__signature__ = s.signature(cls)
 
-    def __init__(self, learning_rate: LearningRate, **settings: Unpack[Settings]):
+    def __init__(
+        self, learning_rate: LearningRate | None = None, **settings: Unpack[Settings]
+    ):
         rate = rates.given(type(self), learning_rate, settings.pop("lr", None))
-        own, of_keras = s.split(type(self), settings)
+        own, of_keras = s.split(type(self), dict(settings))
         with backends.active.on_the_host():
             super().__init__(learning_rate=lambda: 0.0, **of_keras)
         self.undecayed_patterns = own.pop("exclude_from_weight_decay")
         for name, value in own.items():
             setattr(self, name, value)
+        gradients.warn_of_lazy(self.sparse_update)
         self._states = States()
         self._loaded = LoadedState()
-        self._undecayed: dict[Any, Any] = {}  # variables excluded themselves, by key
         self._changed_at: int | None = None  # the step of a change that a graph misses
         self._retired_rate: keras.Variable | None = None  # replaced by a schedule
         self._is_stateless = False  # while the variables must not be touched
@@ -103,7 +104,10 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             with backends.active.on_the_host():
                 self._learning_rate = rates.new_variable(self, rate)
         self.statistics = Statistics() if self.monitor else None
-        if self.use_ema:
+        self._add_average_count()
+
+    def _add_average_count(self) -> None:
+        if self.use_ema and self._states.average_count is None:
             self._states.average_count = self.add_variable(
                 (), "zeros", "int32", "only_first_replica", name="average_count"
             )
@@ -118,8 +122,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """The equation: from the gradient and the old values to the new values.
 
         `g`, the gradient, `θ` and the slots are tensors of one shape, in float32 or
-        float64; `η` is the scalar that `step_size` returned. Return the new `θ`, followed
-        by the new slots in the order of their creation.
+        float64; `η` is the scalar that `step_size` returned. Return the new `θ`,
+        followed by the new slots in the order of their creation.
         """
 
     def apply_sparse(self, g: Rows, θ, η, *slots: Any, **_: Any) -> Any:
@@ -148,7 +152,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         return s.config(self, known)
 
     def _rules(self) -> dict[str, Any]:
-        """The patterns, as pairs: JSON may sort a dict, and the first pattern counts."""
+        """The patterns, as pairs: JSON may sort a dict, and their order counts."""
         factors = self.learning_rate_multipliers
         return {
             "exclude_from_weight_decay": self.undecayed_patterns,
@@ -177,26 +181,23 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     lr = learning_rate
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
-        """Exclude variables from weight decay, before the optimizer is built.
+        """Exclude variables, or those with a pattern in their path, from weight decay.
 
-        `var_list` lists variables, which are kept in the state and in no config, and
-        `var_names` patterns, as in the constructor. Each replica may call this; repeating
-        the same call has no effect.
-
-        Raises:
-            ValueError: The optimizer is built, and would decay other variables.
+        Variables are kept in the state and in no config. Call this before `build`; each
+        replica may do so, since repeating the same call has no effect.
         """
+        gradients.check_variables(list(var_list or ()))
         listed = {self._var_key(variable): variable for variable in var_list or ()}
-        if self.built and listed.keys() != self._undecayed.keys():
+        if self.built and listed.keys() != self._states.listed.keys():
             raise ValueError(
                 "Call `exclude_from_weight_decay` before the optimizer is built."
             )
-        self.undecayed_patterns = list(var_names or ()) or None
-        self._undecayed = listed
+        self.undecayed_patterns = var_names or None
+        self._states.listed = listed
 
     def setting_changes(self, setting: s.Setting) -> None:
         """Raise a `ValueError` if `setting` cannot change any more."""
-        if getattr(self, "built", False) and setting.fixed:
+        if self.built and setting.fixed:
             raise ValueError(
                 f"`{setting.name}` cannot change after the optimizer is built, since "
                 "the state depends on it. Make a new optimizer."
@@ -205,13 +206,13 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def patterns_change(self) -> None:
         """Set the factor of each variable anew, and whether it decays."""
-        if getattr(self, "built", False):
+        if self.built:
             factors, excluded = self.learning_rate_multipliers, self.undecayed_patterns
-            self._states.apply_patterns(factors, excluded, set(self._undecayed))
+            self._states.apply_patterns(factors, excluded)
 
     def _note_change(self) -> None:
         """Remember when something changed that a compiled step does not follow."""
-        if getattr(self, "built", False):
+        if self.built:
             self._changed_at = self._steps_taken()
 
     def _steps_taken(self) -> int:
@@ -220,25 +221,20 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     # State.
 
     def build(self, variables) -> None:
-        """Create the state of `variables`; one that is listed twice has one state.
-
-        Raises:
-            ValueError: A variable is not of a floating-point dtype.
-        """
-        if not self.built and variables:
+        """Create the state of `variables`; one that is listed twice has one state."""
+        if not variables:
+            self._loaded.loader_built_nothing = True
+        elif not self.built:
             backends.active.outside_the_step(lambda: self._follow(variables))
+            self._loaded.warn_if_lost(self._states)
 
     def set_variables(self, variables) -> None:
         """Follow a model whose trainable variables have changed.
 
         Call `set_variables(model.trainable_variables)` after a layer was frozen or
         unfrozen, after `enable_lora` or `quantize`, and then compile the model again.
-        The list is the whole list, in the order of the model. Known variables keep their
-        state, new ones start with a fresh state, and that of all others is dropped.
-
-        Raises:
-            ValueError: The optimizer is not built, or a variable is not of a
-                floating-point dtype, or a function is traced. Nothing has changed.
+        The list is the whole list, in the order of the model. Known variables keep
+        their state, new ones start fresh, and the state of all others is dropped.
         """
         if not self.built or backends.active.is_traced():
             raise ValueError(
@@ -260,6 +256,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _follow(self, variables) -> None:
         """Have the state of these variables: what is there, and else a fresh one."""
         gradients.check_variables(variables)
+        self._add_average_count()
         old = self._states
         states = old.following({self._var_key(v): v for v in variables})
         self._states = states
@@ -271,7 +268,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._states = old
             raise
         # Past Keras's tracker, which would take the variables for the optimizer's own.
-        vars(self)["_trainable_variables"] = states.variables
+        self.__dict__["_trainable_variables"] = states.variables
         self._checkpointed = backends.active.checkpointed(
             states.kept(), lambda: written_list(states), self._loaded.read_list
         )
@@ -284,6 +281,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def get_slot(self, variable, name: str):
         """The slot `name` of `variable`; a `ValueError` if there is none."""
+        if not self.built:
+            raise ValueError("Call `build(variables)` before `get_slot`.")
         self._resolve()
         return self._state_of(variable).slot(name)
 
@@ -329,27 +328,20 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         facts = self._facts()
         now = archive.saved_of(facts.class_name, facts.own, facts.rules, self._states)
         if not self.built:
-            now = self._loaded.to_write(now, bool(self._undecayed))
+            now = self._loaded.to_write(now, bool(self._states.listed))
         archive.write(now, store)
 
     def load_own_variables(self, store) -> None:
         """Read the state.
 
-        The count of steps and the learning rate are assigned at once. The state of a
-        variable is assigned to the variable that received its weights: now, if the
-        weights are here and tell; else when it is first used.
-
-        Raises:
-            ValueError: The file is corrupted or of a newer format. Nothing has changed.
+        The count of steps and the learning rate are assigned at once, and the state of
+        a variable to the one that received its weights: now, if the weights tell, or
+        when it is first used. A corrupted file is a `ValueError`: nothing has changed.
         """
         self._loaded.load(archive.read(store), self._states, self._facts())
 
     def set_weights(self, weights) -> None:
-        """Set the values of `variables`, a list in their order.
-
-        Raises:
-            ValueError: A value is missing or of another shape. Nothing has changed.
-        """
+        """Set the values of `variables`, a list in their order."""
         variables = self._everything() if self.built else []
         self._loaded.set_weights(weights, variables, self._states, self._facts())
 
@@ -378,20 +370,19 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def apply(self, grads, trainable_variables=None) -> None:
         """Take one step: update each variable with its gradient.
 
-        A gradient is a tensor, an array, a list of numbers, `tf.IndexedSlices` or `None`,
-        of its variable's shape and of a floating-point dtype. Without a list of variables,
-        they are those that the optimizer was built with.
-
-        Raises:
-            ValueError: A gradient does not fit its variable. Nothing has changed.
+        A gradient is a tensor, an array, a list of numbers, `tf.IndexedSlices` or
+        `None`, of its variable's shape and of a floating-point dtype: else a
+        `ValueError` is raised, and nothing has changed.
         """
         grads, given = list(grads), self._given(trainable_variables)
         if not grads:
             return
         grads, variables = gradients.present(grads, given)
+        states = self._states_of(variables) if self.built else []
         grads = gradients.checked(grads, variables)
-        self.build(given)
-        states = self._states_of(variables)
+        if not self.built:
+            self.build(given)
+            states = self._states_of(variables)
         self._resolve(for_good=True)
         self._changed_at = None
         if self.loss_scale_factor is not None:
@@ -412,18 +403,17 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._iterations.assign_add(1)
 
     def _given(self, variables) -> list:
-        if variables is None and not self.built:
-            raise ValueError(
-                "Pass the variables as well, or call `build` before `apply`."
-            )
-        return self._states.variables if variables is None else list(variables)
+        if variables is not None:
+            variables = list(variables)
+            if not self.built:
+                gradients.check_variables(variables)
+            return variables
+        if not self.built:
+            raise ValueError("Pass the variables as well, or call `build` first.")
+        return self._states.variables
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
-        """Take a step on values: of the variables, and of `variables`, in their order.
-
-        Raises:
-            ValueError: The values are not those of this optimizer's variables.
-        """
+        """Take a step on values of the variables and of `variables`, in order."""
         if self.built:
             gradients.check_values(list(trainable_variables), self._states.variables)
         self._loaded.drop()  # whoever has the values has read `variables`
@@ -473,7 +463,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         for update in updates:
             if update.state in uncertain:
                 has_arrived = ops.any(ops.not_equal(update.state.accumulator, 0))
-                self._branch(has_arrived, lambda update=update: self._run([update]))
+                self._branch(has_arrived, functools.partial(self._run, [update]))
         if self.use_ema:
             self._average()
 
@@ -511,8 +501,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         A subclass may override this hook of Keras, for example to pass another rate:
         `super().update_step(gradient, variable, learning_rate * 0.1)`.
 
-        `gradient` is a tensor or `tf.IndexedSlices`, `variable` a `keras.Variable` or what
-        the backend has under it, and `learning_rate` is `η` times the variable's factor.
+        `gradient` is a tensor or `tf.IndexedSlices`, `variable` a `keras.Variable` or
+        what the backend has under it, `learning_rate` is `η` times its factor.
         """
         state, g = self._state_of(variable), gradients.structured(gradient)
         η = ops.cast(learning_rate, state.dtype)
@@ -539,11 +529,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._branch(is_due, lambda: averages.overwrite(states))
 
     def finalize_variable_values(self, var_list) -> None:
-        """End a training: with `use_ema`, the averages replace the variables.
-
-        Raises:
-            ValueError: A compiled step did not know of a change.
-        """
+        """End a training: with `use_ema`, the averages replace the variables."""
         variables = list(var_list)
         if not all(map(has_value, variables)):
             return  # `fit` has failed on JAX
@@ -553,9 +539,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 "step was compiled, which did not follow. Call `model.compile` with "
                 "this optimizer again, and train again."
             )
+        states = self._states_of(variables) if self.built else []
         if self._states.has_averages():
-            known = [v for v in variables if self._var_key(v) in self._states]
-            averages.overwrite(self._states_of(known))
+            averages.overwrite(states)
 
     @property
     def _model_variables_moving_average(self) -> list:

@@ -1,8 +1,8 @@
 """Patterns in the paths of variables: rates by layer, and exclusions from weight decay.
 
-A pattern is text that is found anywhere in a path such as `encoder/dense_1/kernel`. `*`
-stands for any characters, `^` at its start for the start of the path, and `$` at its end
-for the end. It is no regular expression: those of a file could make a load hang.
+A pattern is text that is found anywhere in a path such as `encoder/dense_1/kernel`.
+`*` stands for any characters, `^` for the start and `$` for the end of the path. It is
+no regular expression: those of a file could make a load hang.
 """
 
 from __future__ import annotations
@@ -28,24 +28,25 @@ def found(pattern: str, path: str) -> bool:
 
 def checked(name: str, pattern: Any) -> str:
     """`pattern`; a `ValueError` unless it is one."""
-    if not isinstance(pattern, str) or not pattern.strip("^$*"):
+    if not isinstance(pattern, str) or not pattern:
         raise ValueError(
             message(name, "a pattern, such as 'bias' or '^head/'", pattern)
         )
     if OF_REGULAR_EXPRESSIONS & set(pattern):
         raise ValueError(
             f"`{name}` takes no regular expressions. A pattern is text to find in a "
-            "variable's path, in which `*` stands for any characters, `^` for the start "
-            f"and `$` for the end of the path. Received: {pattern!r}"
+            "variable's path, in which `*` stands for any characters, `^` for the "
+            f"start and `$` for the end of the path. Received: {pattern!r}"
         )
     return pattern
 
 
 @final
 class Patterns(Setting):
-    """A list of patterns, or `None`."""
+    """A list of patterns, or `None`: the argument `exclude_from_weight_decay`."""
 
     def checked(self, name: str, value: Any) -> list[str] | None:
+        name = "exclude_from_weight_decay"
         if value is None:
             return None
         if isinstance(value, str) or not isinstance(value, Iterable):

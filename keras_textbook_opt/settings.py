@@ -5,8 +5,8 @@ A class names its settings as attributes, with their types and ranges:
     class Lion(TextbookOptimizer):
         beta_1 = Real(at_least=0, below=1)
 
-and `self.beta_1 = beta_1` in its constructor then raises a `ValueError` for a value that
-does not fit, as does `optimizer.beta_1 = 2` later.
+and `self.beta_1 = beta_1` in its constructor then raises a `ValueError` for a value
+that does not fit, as does `optimizer.beta_1 = 2` later.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ class Settings(TypedDict, total=False):
         ema_momentum: The decay rate of the average, in `[0, 1]`.
         ema_overwrite_frequency: The number of updates, >= 1, after which the average
             replaces the variable during training; `None` for never.
-        loss_scale_factor: A number > 0 or `None`. The loss is multiplied by it, the gradients
-            are divided by it.
-        gradient_accumulation_steps: An integer `n` >= 2 or `None`. Variables are updated
-            once in `n` micro-batches, with the mean of their gradients: as with one
-            batch `n` times as large. Schedules count micro-batches. Those left over at
-            the end of an epoch count for the first update of the next.
+        loss_scale_factor: A number > 0 or `None`. The loss is multiplied by it, the
+            gradients are divided by it.
+        gradient_accumulation_steps: An integer `n` >= 2 or `None`. Variables are
+            updated once in `n` micro-batches, with the mean of their gradients: as with
+            one batch `n` times as large. Schedules count micro-batches. Those left over
+            at the end of an epoch count for the first update of the next.
         learning_rate_multipliers: A dict of patterns, each with a factor of `η` >= 0,
             or a list of its pairs. The first pattern found in a variable's path counts;
             1 if none is. The weight decay is scaled as well. A factor of 0 leaves the
             variable and its slots unchanged.
         sparse_update: How to treat rows of an embedding that the batch did not use.
-            `"exact"`: their gradient is zero, so that moments decay and `θ` still moves.
+            `"exact"`: their gradient is zero, so moments decay and `θ` still moves.
             `"lazy"`: they are left unchanged, and a step costs only the rows in use.
             Only TensorFlow has sparse gradients; elsewhere `"lazy"` equals `"exact"`.
         compensate: Whether a variable of 16 bits carries what it rounds off to the next
@@ -193,7 +193,7 @@ class Real(Setting):
 
 @final
 class Integer(Setting):
-    """An integer, at least `at_least`."""
+    """An integer, at least `at_least`, that fits into 32 bits."""
 
     def __init__(self, *, at_least: int, fixed: bool = False):
         super().__init__(fixed)
@@ -205,7 +205,7 @@ class Integer(Setting):
 
     def fits(self, value: Any) -> bool:
         is_integer = isinstance(value, numbers.Integral) and not _is_boolean(value)
-        return is_integer and int(value) >= self.at_least
+        return is_integer and self.at_least <= int(value) < 2**31
 
 
 @final

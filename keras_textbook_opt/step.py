@@ -18,8 +18,8 @@ def overwritten(
 ) -> tuple[list, list]:
     """Assign the gradients that are new values (scales of float8); return the others.
 
-    With accumulation over `n` micro-batches, of which `count` have passed, the new value
-    is the largest of them, as in Keras.
+    With accumulation over `n` micro-batches, of which `count` have passed, the new
+    value is the largest of them, as in Keras.
     """
     if not any(state.is_overwritten for state in states):
         return grads, states

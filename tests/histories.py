@@ -406,7 +406,9 @@ def source_of(variable: Any, original: keras.Model) -> Any | None:
     return found[0] if found else None
 
 
-def alone(history: History, model: keras.Model, variable: Any, counts: list) -> tuple:
+def alone(
+    history: History, model: keras.Model, variable: Any, counts: list
+) -> tuple[Any, list]:
     """A new optimizer at these counts of steps, for a copy of one variable."""
     options = OPTIONS[history.options] | {"exclude_from_weight_decay": None}
     undecayed = {
@@ -466,6 +468,7 @@ def assert_outcome(history: History, routes: list[str], folder: Path) -> None:
         if source is not twin:
             assert_same(variable, twin, f"{variable.path}, which started fresh")
             continue
+        assert source is not None
         [kept] = state_beside(optimizer_of(original), [source])
         if source.dtype != variable.dtype:
             # A kernel computes one of them, which is only as exact as float32.

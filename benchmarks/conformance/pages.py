@@ -12,8 +12,8 @@ from benchmarks.figures import WIDTH
 
 PICTURE = "groups.png"
 MEANING = (
-    "[The checks](../../../docs/checks.md). A skipped check does not apply to the "
-    "optimizer. [results.csv](results.csv) has the message of each failure."
+    "[The checks](../../../docs/test-an-optimizer.md). A skipped check does not "
+    "apply to the optimizer. `results.csv` has the message of each failure."
 )
 
 
@@ -45,6 +45,9 @@ def counts(found: pd.DataFrame) -> pd.DataFrame:
 
 def _picture(found: pd.DataFrame) -> Any:
     """Draw a heat map: the share of failed checks, by optimizer and group."""
+    short = {"this package": "ours", "keras.optimizers": "keras"}
+    names = found["house"].replace(short) + ": " + found["optimizer"]
+    found = found.assign(optimizer=names)
     judged = found[found["status"] != "skipped"]
     failed = judged["status"].eq("failed")
     shares = failed.groupby([judged["optimizer"], judged["group"]], sort=False).mean()

@@ -50,10 +50,7 @@ def distance(losses: Sequence[float], wide: Sequence[float], **names: str) -> Ro
 def _train(
     task: Task, optimizer: str, dtype: str, seeds: Sequence[int]
 ) -> Iterator[float]:
-    """Yield each seed's loss over all training data.
-
-    It is of the last weights in a model of float32.
-    """
+    """Yield each seed's loss over all data, of the last weights in float32."""
     x, y = task.data()
     model = task.model(dtype)
     trainer = Trainer(model, variants.make(optimizer), task.loss, (x, y))

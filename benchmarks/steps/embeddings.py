@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import suite
 from benchmarks.steps import cases, on_tensorflow
 from benchmarks.steps.cases import BUILTIN, LAZY, OURS
 from benchmarks.steps.pairs import Contender, Pair, check_same_step, compare, values_of
@@ -23,7 +22,6 @@ POOL = 16
 
 def measure(plan: Plan, backend: Any) -> Iterator[Pair]:
     for rows, case in itertools.product(plan.table_rows, cases.MAIN):
-        suite.say(f"  tensorflow: {case} on a table of {rows:,} rows")
         yield from _measure(plan, rows, case)
     yield _two_tables(plan)
 

@@ -17,7 +17,7 @@ PARTS = {
     "load": BACKENDS,
 }
 ADAMS = ("Adam", f"Adam{CLIPPED}")
-FOUR, SEVEN = ("SGD", "Momentum", *ADAMS), (*SIX, "AMSGrad")
+ADAM, THREE, SEVEN = ("Adam",), ("SGD", *ADAMS), (*SIX, "AMSGrad")
 
 # The models of whole training steps, with their descriptions for a reader.
 MLP, TRANSFORMER = "MLP 784-512-512-10", "Transformer"
@@ -38,6 +38,7 @@ class Plan:
     models: Mapping[str, tuple[str, ...]]  # the cases of each model, on all cores
     on_one_core: Mapping[str, tuple[str, ...]]
     update: Mapping[str, tuple[str, ...]]  # the cases of each list of variables
+    without_xla: tuple[str, ...]  # the lists that XLA and JAX do not update
     in_16_bits: str  # the list that is updated in bfloat16 as well
     table_rows: tuple[int, ...]  # the sizes of embedding tables
     two_tables: tuple[int, int]  # those whose lazy steps are compared
@@ -49,15 +50,20 @@ class Plan:
 
     @property
     def of_fit(self) -> Repeats:
-        """How often an epoch of `fit` is timed."""
+        """How often an epoch of `fit` or an eager step is timed."""
         return replace(self.repeats, at_least=3, warm_up=1, twice=False)
 
 
 IN_FULL = Plan(
-    # Compiling the larger ones takes most of the time.
-    models={CHAPTER: SIX, MLP: SIX, TRANSFORMER: FOUR, TOWERS: FOUR, MOBILENET: ADAMS},
-    on_one_core=dict.fromkeys((CHAPTER, MLP, TRANSFORMER, TOWERS), ("Adam",)),
+    models={
+        **dict.fromkeys(MODELS, THREE),
+        CHAPTER: SIX,
+        MLP: SIX,
+        MOBILENET: ADAM,
+    },
+    on_one_core=dict.fromkeys((CHAPTER, MLP, TRANSFORMER), ADAM),
     update={**dict.fromkeys((ONE, SMALL, ODD, RESNET50, CHAPTER), SEVEN), MANY: ADAMS},
+    without_xla=(ODD, MANY),
     in_16_bits=ONE,
     table_rows=(10**4, 10**5, 10**6),
     two_tables=(10**5, 10**7),
@@ -73,6 +79,7 @@ PLANS = {
         models={CHAPTER: ADAMS, TOWERS: ("Adam",)},
         on_one_core={},
         update={"1 of 200,000": ADAMS, CHAPTER: ("Adam",)},
+        without_xla=(),
         in_16_bits="1 of 200,000",
         table_rows=(10**3, 10**4),
         two_tables=(10**3, 10**4),

@@ -13,13 +13,14 @@ from benchmarks.steps.pairs import Contender, Pair, check_same_step, compare, te
 from benchmarks.steps.plans import Plan
 
 NARROW = "bfloat16"
-EAGER = timing.Repeats(at_least=3, at_most=3, seconds=0, warm_up=1, twice=False)
 
 
 def measure(plan: Plan, backend: Any) -> Iterator[Pair]:
     for size, its_cases in plan.update.items():
         for mode in backend.MODES:
             label = ", ".join(filter(None, (keras.backend.backend(), mode)))
+            if size in plan.without_xla and label in ("tensorflow, XLA", "jax"):
+                continue
             suite.say(f"  {label}: update of {size}")
             make = partial(contender, backend, mode, size)
             names = {"backend": label, "size": size}
@@ -45,10 +46,10 @@ def _of_case(
         yield compare(samples, OURS, other, what="update", **names)
     for other in [*found][2:]:
         yield compare(samples, other, BUILTIN, what="update", **names)
-    if size in plan.eager and "," not in names["backend"]:
-        steps = {OURS: cases.ours(case), BUILTIN: cases.builtin(case)}
-        eager = {name: _eager(backend, size, it) for name, it in steps.items()}
-        samples = timing.interleaved(eager, EAGER)
+    if size in plan.eager and "XLA" not in names["backend"]:
+        eager = {OURS: _eager(backend, size, cases.ours(case))}
+        eager[BUILTIN] = _eager(backend, size, cases.builtin(case))
+        samples = timing.interleaved(eager, plan.of_fit)
         yield compare(samples, OURS, BUILTIN, what="eager step", **names)
 
 

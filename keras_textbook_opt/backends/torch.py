@@ -3,244 +3,160 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, final
 
 import keras
-import numpy as np
 import torch
-from keras.src.backend.common.stateless_scope import in_stateless_scope
-from keras.src.backend.torch.core import get_device
+from torch import Tensor
+from torch.nn import Parameter
 
-from keras_textbook_opt.backends import torch_lists
-from keras_textbook_opt.backends.plain import Backend
-from keras_textbook_opt.backends.torch_lists import Tensors
-from keras_textbook_opt.variables import compute_dtype
+from keras_textbook_opt.backends import torch_lists as lists
+from keras_textbook_opt.backends.plain import Backend, name_of
 
-
-def _sgd(optimizer, θ, slots, g, scales, η) -> None:
-    torch_lists.sgd(θ, g, scales, η=η)
-
-
-def _momentum(optimizer, θ, slots, g, scales, η) -> None:
-    β, nesterov = optimizer.momentum, optimizer.nesterov
-    (m,) = slots
-    torch_lists.momentum(θ, m, g, scales, η=η, β=β, nesterov=nesterov)
-
-
-def _adam(optimizer, θ, slots, g, scales, η_hat) -> None:
-    m, v, *v_hat = slots
-    torch_lists.adam(
-        *(θ, m, v, v_hat[0] if v_hat else None, g, scales),
-        η_hat=η_hat,
-        β_1=optimizer.beta_1,
-        β_2=optimizer.beta_2,
-        ε=optimizer.epsilon,
-    )
-
-
-EQUATIONS: dict[str, Callable[..., None]] = {
-    "sgd": _sgd,
-    "momentum": _momentum,
-    "adam": _adam,
-}
-
-
-@final
-class HostScalar(keras.Variable):
-    """A scalar that is kept beside the processor, also where all else is on a GPU.
-
-    Whoever computes with it has its number without waiting for the GPU.
-    """
-
-    def assign(self, value):
-        with keras.device("cpu"):
-            return super().assign(value)
-
-    def assign_add(self, value):
-        with keras.device("cpu"):
-            return super().assign_add(value)
+HAS_GPU = torch.accelerator.is_available()
+NARROW = {torch.float16, torch.bfloat16}
+# PyTorch's own classes: a tensor of another class may be split over processes.
+PLAIN = {Tensor, Parameter}
 
 
 @final
 class Torch(Backend):
     """What PyTorch does in its own way."""
 
-    scales_late = True
+    # A step.
 
-    def run(self, optimizer, updates, step):
-        equation = EQUATIONS.get(optimizer._equation)
-        one_by_one = optimizer._has_its_own_update_step or in_stateless_scope()
-        if equation is None or one_by_one or not updates:
-            return super().run(optimizer, updates, step)
-        gradients, variables = map(list, zip(*updates))
-        g, scales = _unscaled(gradients)
-        beside = optimizer._all_beside(variables)
-        rows = [[slot._value for slot in b.slots.values()] for b in beside]
-        slots = [list(column) for column in zip(*rows)]
-        θ = list(map(_tensor, variables))
-        lists = _Lists(variables, beside, scales, [θ, g, *slots])
-        taken = lists.are_taken()
-        if not all(taken):
-            rest = [u for u, is_taken in zip(updates, taken) if not is_taken]
-            super().run(optimizer, rest, step)
-            lists = lists.only([k for k, is_taken in enumerate(taken) if is_taken])
-        λ = optimizer.weight_decay
-        decays: list = [False] * len(lists.variables)
-        if λ:
-            decays = [optimizer._use_weight_decay(θ) for θ in lists.variables]
-        factors = [beside.factor for beside in lists.beside]
-        for (part_decays, factor), part in lists.by(list(zip(decays, factors))):
-            η, step_size = step.scalars[compute_dtype(part.variables[0]), factor]
-            for scales, (θ, g, *slots) in part.pieces():
-                if part_decays:
-                    torch_lists.decay(θ, ηλ=η * λ)
-                equation(optimizer, θ, slots, g, scales, step_size)
+    def run(self, equation, hyperparameters, updates, take):
+        kernel = lists.KERNELS.get(name_of(equation)) if equation else None
+        if kernel is None or self.is_traced():
+            return super().run(equation, hyperparameters, updates, take)
+        groups: dict[Any, list] = {}
+        for update in updates:
+            # Variables of one group share their scalars.
+            key = update.θ._value.dtype, id(update.decay), id(update.step_size)
+            groups.setdefault(key, []).append(update)
+        for group in groups.values():
+            if not _run_group(kernel, hyperparameters, group):
+                super().run(equation, hyperparameters, group, take)
 
-    def accumulate(self, optimizer, totals, gradients):
-        places = list(map(_tensor, totals))
-        g, scales = _unscaled(gradients)
-        g = [torch_lists.product(x, None) for x in g]
-        if in_stateless_scope() or not all(torch_lists.takes(places, g)):
-            return super().accumulate(optimizer, totals, gradients)
-        torch_lists.accumulate(places, g, scales)
+    def add_to(self, totals, gradients):
+        places, (g, s) = _tensors(totals), _unscaled(gradients)
+        fits = totals and PLAIN.issuperset(map(type, [*places, *g]))
+        if not fits or _are_stateless(totals):
+            return super().add_to(totals, gradients)
+        with torch.no_grad():
+            lists.add(places, s, g)
 
-    def average(self, optimizer, pairs, rest):
-        if in_stateless_scope() or not pairs:
-            return super().average(optimizer, pairs, rest)
-        variables, averages = map(list, zip(*pairs))
-        tensors = [list(map(_tensor, each)) for each in (variables, averages)]
-        lists = _Lists(variables, optimizer._all_beside(variables), None, tensors)
-        if not all(lists.are_taken()):
-            return super().average(optimizer, pairs, rest)
-        for _, part in lists.by([None] * len(pairs)):
-            for _, (θ, places) in part.pieces():
-                torch_lists.average(places, θ, μ=1 - rest.double())
+    def average(self, states, rest):
+        θ = _tensors([state.variable for state in states])
+        averages = _tensors([state.average for state in states])
+        fits = {(type(t), t.dtype) for t in θ} == {(Parameter, torch.float32)}
+        if not fits or _are_stateless([state.average for state in states]):
+            return super().average(states, rest)
+        with torch.no_grad():
+            lists.average(averages, 1 - float(rest), θ)
 
-    def fit(self, gradients, variables):
-        return torch_lists.are_alike(gradients, list(map(_tensor, variables)))
+    def assign_add(self, place, value):
+        if _are_stateless([place]):
+            return super().assign_add(place, value)
+        with torch.no_grad():
+            place.value.add_(value)
 
-    def dense(self, x):
+    # Gradients.
+
+    def are_alike(self, gradients, variables):
+        θ = _tensors(variables)
+        return (
+            set(map(type, gradients)) == {Tensor}
+            and all(map(Tensor.is_same_size, gradients, θ))
+            and [g.dtype for g in gradients] == [t.dtype for t in θ]
+            and {g.layout for g in gradients} == {torch.strided}
+            and not (HAS_GPU and [g.device for g in gradients] != [t.device for t in θ])
+        )
+
+    def densified(self, x):
         return x if x.layout == torch.strided else x.to_dense()
 
-    def norms(self, gradients):
-        if torch_lists.is_traced() or not gradients:
-            return None
-        g, scales = _unscaled(gradients)
-        norms = torch_lists.norms(g)
-        if scales is not None:
-            norms = norms * torch_lists.sizes(scales, norms)
-        return norms.numpy() if norms.device.type == "cpu" else norms
+    def squares(self, gradients):
+        g, s = _unscaled(gradients)
+        has_float64 = all(t.device.type in lists.PIECE for t in g)
+        if not g or not has_float64 or self.is_traced():
+            return super().squares(gradients)
+        return [x if f == 1 else x * f * f for x, f in zip(lists.squares(g), s)]
 
-    def total_norm(self, norms):
-        if isinstance(norms, np.ndarray):
-            return np.float64(math.hypot(*norms))
-        return torch_lists.total_norm(norms)
+    def total(self, squares):
+        return sum(squares, 0.0)
 
-    def largest(self, arrays):
-        if torch_lists.is_traced():
-            return super().largest(arrays)
-        return torch_lists.largest(arrays)
-
-    def clip_scales(self, norms, c, count):
-        if isinstance(norms, (np.ndarray, np.generic)):
-            return np.broadcast_to(c / np.maximum(norms, c), count).tolist()
-        scales = torch_lists.clip_scales(norms, c)
-        return list(scales) if scales.ndim else [scales] * count
-
-    def clamped(self, gradients, c):
-        g, scales = _unscaled(gradients)
-        if torch_lists.is_traced() or any(map(torch_lists.is_split, g)):
-            return super().clamped(gradients, c)
-        g = [torch_lists.product(x, None) for x in g]
-        return torch_lists.clamped(g, scales, c)
-
-    def product(self, x, scale):
-        return torch_lists.product(x, scale)
-
-    # Scalars.
-
-    def keep_on_the_host(self, scalar):
-        if scalar._value.device.type != "cpu":
-            scalar._value.data = scalar._value.data.cpu()
-            scalar.__class__ = HostScalar
-
-    def on_the_host(self):
-        return nullcontext() if get_device() == "cpu" else keras.device("cpu")
+    def clip_scales(self, squares, c):
+        if all([isinstance(x, float) for x in squares]):
+            return [c / math.sqrt(max(x, c * c)) for x in squares]
+        norms = torch.stack(squares).clamp(min=c * c).sqrt()
+        return list((c / norms).unbind())
 
     # State.
 
-    def place(self, variable, reference):
-        value = variable._value
-        if torch_lists.is_split(_tensor(reference)):
-            placed = self.placed(value.detach(), reference)
-            variable._value = torch.nn.Parameter(placed, value.requires_grad)
+    def new_variable(self, name, like, initializer, dtype):
+        variable = super().new_variable(name, like, initializer, dtype)
+        if not hasattr(like.value, "device_mesh"):
+            return variable
+        value = self.placed(variable.value.detach(), like)
+        value = Parameter(value, requires_grad=False)
+        return keras.Variable(value, dtype=dtype, trainable=False, name=variable.name)
 
-    def placed(self, value, variable):
-        return torch_lists.split_like(value, _tensor(variable))
+    def placed(self, value, place):
+        if not hasattr(place.value, "device_mesh"):  # that of a `DTensor`
+            return value
+        from torch.distributed.tensor import distribute_tensor
+
+        return distribute_tensor(value, place.value.device_mesh, place.value.placements)
+
+    def on_the_host(self):
+        return keras.device("cpu") if HAS_GPU else nullcontext()
+
+    def is_traced(self):
+        is_transformed = torch._C._functorch.peek_interpreter_stack() is not None
+        return is_transformed or torch.compiler.is_compiling()
 
 
-@final
-@dataclass
-class _Lists:
-    """Variables, and lists of tensors that go with them.
+def _run_group(kernel: Any, settings: Any, updates: list) -> bool:
+    """Update variables of one dtype that share scalars; `False` if lists do not fit."""
+    states = [update.state for update in updates]
+    θ, (g, s) = _tensors([u.θ for u in updates]), _unscaled([u.g for u in updates])
+    slots = [_tensors([x.slots[name] for x in states]) for name in states[0].slots]
+    decay, η_t = updates[0].decay, float(updates[0].step_size)
+    # On a CPU, shared memory matters only where a variable is written twice.
+    is_simple = θ[0].is_cpu and decay is None and not settings.get("nesterov")
+    fit = PLAIN.issuperset(map(type, [*θ, *g])) and θ[0].device.type in lists.PIECE
+    if not fit or (not is_simple and lists.share_memory(θ, g)):
+        return False
+    parts = [(θ, g, s, slots)]
+    if θ[0].dtype in NARROW:
+        carries = _tensors([x.carry for x in states if x.carry is not None])
+        parts = lists.in_float32(θ, carries, g, s, slots)
+    with torch.no_grad():
+        for θ_, *others in parts:
+            if decay is not None:
+                # θ ← θ − η·λ·θ
+                lists.add(θ_, [-float(decay)] * len(θ_), θ_)
+            for fused, part in lists.by_size(θ_, *others):
+                kernel(*part, η_t, settings, fused)
+    return True
 
-    Args:
-        variables: As Keras has them.
-        beside: What the optimizer keeps beside each.
-        scales: A factor for each gradient; `None` if all are 1.
-        tensors: The list of the variables' own tensors first, then the others.
+
+def _tensors(variables: list) -> list:
+    """The tensors of variables, which are written in place.
+
+    The public `value` looks for Keras's scopes, and takes as long as a small update.
     """
-
-    variables: list
-    beside: list
-    scales: list | None
-    tensors: list[Tensors]
-
-    def are_taken(self) -> list[bool]:
-        return torch_lists.takes(*self.tensors)
-
-    def only(self, members: list[int]) -> _Lists:
-        def some(column: list) -> list:
-            return [column[k] for k in members]
-
-        return _Lists(
-            some(self.variables),
-            some(self.beside),
-            None if self.scales is None else some(self.scales),
-            [some(column) for column in self.tensors],
-        )
-
-    def by(self, keys: list[Hashable]) -> Iterator[tuple[Any, _Lists]]:
-        """Those of one key and of the same dtypes together, with the key."""
-        dtypes = [[t.dtype for t in tensors] for tensors in self.tensors[:2]]
-        for members in torch_lists.together(keys, *dtypes):
-            all_are = len(members) == len(keys)
-            yield keys[members[0]], self if all_are else self.only(members)
-
-    def pieces(self) -> Iterator[tuple[Any, list[Tensors]]]:
-        """Scales and lists, those of variables of 16 bits in float32 and in pieces."""
-        if not torch_lists.is_narrow(self.tensors[0][0]):
-            yield self.scales, self.tensors
-            return
-        θ, *others = self.tensors
-        carries = None
-        if self.beside[0].carry is not None:
-            carries = [_tensor(beside.carry) for beside in self.beside]
-        yield from torch_lists.widened(θ, carries, self.scales, *others)
+    return [variable._value for variable in variables]
 
 
-def _tensor(variable: Any) -> Any:
-    """The tensor under a variable, which is written in place; `None` if none is."""
-    return getattr(variable, "_value", None)
+def _unscaled(gradients: list) -> tuple[list, list]:
+    """The gradients without their scales, and the scales."""
+    s = [1.0 if g.scale is None else g.scale for g in gradients]
+    return [g.unscaled for g in gradients], s
 
 
-def _unscaled(gradients: list) -> tuple[Tensors, list | None]:
-    """The gradients and their scales; no scales where none has one."""
-    g = [each.unscaled for each in gradients]
-    scales = [each.scale for each in gradients]
-    if all(scale is None for scale in scales):
-        return g, None
-    return g, [1.0 if scale is None else scale for scale in scales]
+def _are_stateless(variables: list) -> bool:
+    """Whether the variables have other values in a `keras.StatelessScope`."""
+    return any(v.value is not v._value for v in variables[:1])

@@ -118,7 +118,7 @@ class Saved:
 def checksum(array: np.ndarray) -> int:
     """The CRC-32 of the array's bytes."""
     flat = np.ascontiguousarray(array).reshape(-1)
-    return zlib.crc32(flat.view(np.uint8) if flat.size else b"")
+    return zlib.crc32(flat.view(np.uint8).data) if flat.size else 0
 
 
 def identity(variable: Any) -> SavedVariable:
@@ -132,6 +132,7 @@ def identity(variable: Any) -> SavedVariable:
 
 
 def corrupted(name: str) -> ValueError:
+    """The error of a damaged entry."""
     return ValueError(
         f"The file is corrupted: entry {name!r} of the optimizer. Nothing of its state "
         "was loaded."
@@ -213,7 +214,9 @@ def read(store: Any) -> Saved | None:
         return None
     _check_archive(store)
     if DOCUMENT not in keys:
-        return Saved("", {})
+        if all(key.isdigit() for key in keys):  # as built-ins number their state
+            return Saved("", {})
+        raise corrupted(DOCUMENT)
     header = _header(store, DOCUMENT)
     if len(header.shape) != 1 or not header.shape[0] <= LARGEST_DOCUMENT:
         raise corrupted(DOCUMENT)
@@ -225,8 +228,8 @@ def read(store: Any) -> Saved | None:
     if number != FORMAT:
         raise ValueError(
             f"The file has an optimizer state of format {number!r}, and this version "
-            f"reads format {FORMAT}. Upgrade keras_textbook_opt, or load the model with "
-            "`compile=False`."
+            f"reads format {FORMAT}. Upgrade keras_textbook_opt, or load the model "
+            "with `compile=False`."
         )
     try:
         return _saved(store, keys, document)
@@ -291,8 +294,8 @@ def _header(store: Any, key: str) -> Any:
     HDF5 has links to other files, arrays that are stored in other files, and arrays
     that are declared and not stored. None of these is followed.
     """
-    group = getattr(store, "_h5_entry_group", None)
-    if not hasattr(group, "get") or isinstance(group, dict) or key not in group.keys():
+    group: Any = getattr(store, "_h5_entry_group", None)
+    if not hasattr(group, "get") or isinstance(group, dict) or key not in list(group):
         return store[key]
     if type(group.get(key, getlink=True)).__name__ != "HardLink":
         raise corrupted(key)

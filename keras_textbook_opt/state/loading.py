@@ -13,7 +13,7 @@ import warnings
 from typing import Any, NamedTuple, final
 
 from keras_textbook_opt.state import archive, restore
-from keras_textbook_opt.state.archive import Saved, SavedVariable
+from keras_textbook_opt.state.archive import Entry, Saved, SavedVariable
 from keras_textbook_opt.state.slots import States
 
 
@@ -50,7 +50,12 @@ class LoadedState:
     def __init__(self) -> None:
         self.saved: Saved | None = None
         self.listed: list[SavedVariable] | None = None
+        # The loader of `.h5` files calls `build([])`, then `set_weights`: with a
+        # `LossScaleOptimizer`, of that one only.
+        self.loader_built_nothing = False
         self._fresh: list[str] = []
+        self._done: restore.Done = {}
+        self._left: dict[str, Entry] = {}
 
     def load(self, saved: Saved | None, states: States, facts: Facts) -> None:
         """Assign what can be assigned now, and keep the rest.
@@ -72,7 +77,8 @@ class LoadedState:
         saved.is_foreign = saved.class_name != facts.class_name
         if saved.is_foreign:
             saved.variables = []
-        found, is_certain = {}, False
+        found: restore.Match = {}
+        is_certain = False
         if len(states) and saved.numbered is None:
             found, is_certain = restore.match(saved, states)
         assignments, problems = restore.plan_own(saved, facts.own)
@@ -84,7 +90,10 @@ class LoadedState:
             assign()
         if problems:
             warnings.warn("\n".join(problems), stacklevel=4)
-        self.saved, self._fresh = saved, []
+        self.saved, self._fresh, self._done = saved, [], {}
+        # What a subclass creates in its `build`, and so has not created yet.
+        left = {} if len(states) or saved.is_foreign else saved.own
+        self._left = {n: e.kept() for n, e in left.items() if n not in facts.own}
         if is_certain:
             self._fresh = restore.assign(saved, states, found, facts.rules)
             self.drop()
@@ -93,6 +102,7 @@ class LoadedState:
         self, values: Any, variables: list, states: States, facts: Facts
     ) -> None:
         """Assign `values` to `variables`; keep them if there are none yet."""
+        self.loader_built_nothing = False
         if variables:
             restore.assign_all(variables, values)
             self.saved = None
@@ -108,7 +118,11 @@ class LoadedState:
         """Assign what the variables tell now; another replica may have done so."""
         if self.saved is not None:
             found, _ = restore.match(self.saved, states)
-            self._fresh = restore.assign(self.saved, states, found, facts.rules)
+            self._fresh = restore.assign(
+                self.saved, states, found, facts.rules, self._done
+            )
+            for name in self._left.keys() & facts.own.keys():
+                restore.put(facts.own[name], self._left.pop(name).read())
         elif for_good and self.listed is not None:
             self._fresh = restore.check_positions(self.listed, states)
             self.listed = None
@@ -122,18 +136,27 @@ class LoadedState:
 
     def drop(self) -> None:
         """What is assigned now is so for good. Warn of variables that start fresh."""
-        is_foreign = self.saved is not None and self.saved.is_foreign
-        if self._fresh and not is_foreign:
+        had_none = self.saved is not None and not (
+            self.saved.variables or self.saved.numbered
+        )
+        if self._fresh and not had_none:  # nothing is lost if there was nothing
             warnings.warn(restore.fresh_message(self._fresh), stacklevel=4)
         self.saved, self._fresh = None, []
+
+    def warn_if_lost(self, states: States) -> None:
+        """Warn if a file had a state that Keras's loader did not hand over."""
+        if self.loader_built_nothing:
+            self._fresh = states.paths()
+            self.drop()
+        self.loader_built_nothing = False
 
     def to_write(self, now: Saved, lists_variables: bool) -> Saved:
         """What to save while the variables are not known: the same entries again."""
         if lists_variables:
             warnings.warn(
-                "Variables that `exclude_from_weight_decay(var_list=…)` lists are saved "
-                "with the state, which is not built: call `build(variables)` first, or "
-                "exclude them with patterns.",
+                "Variables that `exclude_from_weight_decay(var_list=…)` lists are "
+                "saved with the state, which is not built: call `build(variables)` "
+                "first, or exclude them with patterns.",
                 stacklevel=4,
             )
         if self.saved is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from keras_textbook_opt.state.archive import Entry, Saved, SavedVariable, identi
 from keras_textbook_opt.state.slots import SLOT, States, VariableState
 
 Match = dict[int, int]
+# For each state, the place of its source, and whether it started fresh.
+Done = dict[VariableState, tuple[int | None, bool]]
 
 
 def matched(
@@ -99,7 +102,9 @@ def match(saved: Saved, states: States) -> tuple[Match, bool]:
     return matched(saved.variables, [identity(v) for v in states.variables])
 
 
-def assign(saved: Saved, states: States, found: Match, rules: Any) -> list[str]:
+def assign(
+    saved: Saved, states: States, found: Match, rules: Any, done: Done | None = None
+) -> list[str]:
     """Assign the state of each variable; return the paths of those that start fresh.
 
     Args:
@@ -108,15 +113,24 @@ def assign(saved: Saved, states: States, found: Match, rules: Any) -> list[str]:
         found: For each variable, its place among the saved ones.
         rules: The patterns of this optimizer. If they are those that were saved, the
             factor and the exclusion of a variable follow its weights.
+        done: What was assigned before: it is not assigned again, and what somebody
+            assigned since stays.
     """
+    done = {} if done is None else done
     if saved.numbered is not None:
         return _assign_in_order(saved.numbered, states)
     fresh = []
     for h, state in enumerate(states):
-        source = saved.variables[found[h]] if h in found else None
+        place = found.get(h)
+        if state in done and done[state][0] == place:
+            fresh += [state.path] if done[state][1] else []
+            continue
+        source = None if place is None else saved.variables[place]
+        done[state] = place, False
         if source is None or _slots(source.entries) != _slots(state.kept()):
             state.reset()
             fresh.append(state.path)
+            done[state] = place, True
             continue
         _assign_one(source.entries, state)
         if saved.patterns == rules:
@@ -136,7 +150,7 @@ def _assign_one(entries: dict[str, Entry], state: VariableState) -> None:
         state.reset()
     for kind, variable in kept.items():
         if kind in entries:
-            _put(variable, entries[kind].read())
+            put(variable, entries[kind].read())
 
 
 def _assign_in_order(values: list[np.ndarray], states: States) -> list[str]:
@@ -149,7 +163,7 @@ def _assign_in_order(values: list[np.ndarray], states: States) -> list[str]:
             state.reset()
         return [state.path for state in states]
     for variable, value in zip(kept, values):
-        _put(variable, value)
+        put(variable, value)
     return []
 
 
@@ -165,7 +179,8 @@ def check_positions(listed: Sequence[SavedVariable], states: States) -> list[str
     return [state.path for state in wrong]
 
 
-def _put(variable: Any, value: np.ndarray) -> None:
+def put(variable: Any, value: np.ndarray) -> None:
+    """Assign `value`, split as `variable` is."""
     value = value.astype(variable.dtype, copy=False)
     variable.assign(backends.active.placed(value, variable))
 
@@ -195,7 +210,7 @@ def assign_all(variables: Sequence[Any], values: Sequence[Any]) -> None:
             f"Received: {[array.shape for array in arrays]}"
         )
     for variable, array in zip(variables, arrays):
-        _put(variable, array)
+        put(variable, array)
 
 
 def plan_own(
@@ -205,13 +220,14 @@ def plan_own(
 
     Everything is read here, so that a corrupted file changes nothing.
     """
-    assignments, missing = [], []
+    assignments: list[Callable[[], None]] = []
+    missing = []
     for name, variable in own.items():
         value = _own_value(saved, name)
         if value is not None and value.shape == tuple(variable.shape):
-            assignments.append(lambda v=variable, x=value: _put(v, x))
+            assignments.append(partial(put, variable, value))
         elif name == AVERAGE_COUNT:
-            assignments.append(lambda v=variable: v.assign(0))
+            assignments.append(partial(variable.assign, 0))
         elif not saved.is_foreign:
             missing.append(name)
     return assignments, _problems(saved, own, missing)
@@ -253,8 +269,8 @@ NO_STATE = (
     "its optimizer to resume training."
 )
 FROM_KERAS = (
-    "The file has the state of a built-in optimizer, which is not restored. To keep it, "
-    "load it into the built-in first, then move it:\n"
+    "The file has the state of a built-in optimizer, which is not restored. To keep "
+    "it, load it into the built-in first, then move it:\n"
     "    model.compile(keras.optimizers.Adam(), …); model.load_weights(path)\n"
     "    model.compile(keras_textbook_opt.Adam.from_keras(model.optimizer), …)"
 )
@@ -263,7 +279,8 @@ FROM_KERAS = (
 def fresh_message(paths: Sequence[str]) -> str:
     """What to say of the variables that start with a fresh state."""
     return (
-        "The loaded optimizer state has nothing for these variables, which start with a "
-        f"fresh state: {', '.join(paths)}. If their weights were to be loaded as well, "
-        "check that the model is the one that was saved; else this is as it should be."
+        "The loaded optimizer state has nothing for these variables, which start with "
+        f"a fresh state: {', '.join(paths)}. If their weights were to be loaded as "
+        "well, check that the model is the one that was saved; else this is as it "
+        "should be."
     )

@@ -39,7 +39,7 @@ class VariableState:
     slots: dict[str, keras.Variable] = field(default_factory=dict)
     initializers: dict[str, Any] = field(default_factory=dict)
     average: keras.Variable | None = None
-    accumulator: keras.Variable | None = None
+    accumulator: Any = None  # a `keras.Variable`
     carry: keras.Variable | None = None
     factor: float = 1.0
     decays: bool = True
@@ -104,7 +104,7 @@ class VariableState:
         )
 
     def reset(self) -> None:
-        """Every slot as its initializer makes it, zeros elsewhere, the average at `θ`."""
+        """Slots as their initializers make them, the average at `θ`, else zeros."""
         for kind, variable in self.kept().items():
             initializer = self.initializers.get(kind, keras.initializers.Zeros())
             value = initializer(tuple(variable.shape), dtype=variable.dtype)
@@ -160,11 +160,13 @@ class States:
     Attributes:
         average_count: The number of updates that the averages have seen, with
             `use_ema`: while it is 0, an average is its variable.
+        listed: The variables that were excluded from weight decay themselves, by key.
     """
 
     def __init__(self) -> None:
         self._of: dict[Any, VariableState] = {}
         self.average_count: keras.Variable | None = None
+        self.listed: dict[Any, Any] = {}
 
     def __iter__(self) -> Iterator[VariableState]:
         return iter(self._of.values())
@@ -180,9 +182,9 @@ class States:
         if key not in self._of:
             raise ValueError(
                 f"Unknown variable '{path_of(variable)}'. If you unfroze a layer or "
-                "enabled LoRA, call `optimizer.set_variables(model.trainable_variables)`"
-                " and compile the model again. An optimizer serves one model: make a "
-                "new one for another model."
+                "enabled LoRA, call `optimizer.set_variables("
+                "model.trainable_variables)` and compile the model again. An optimizer "
+                "serves one model: make a new one for another model."
             )
         return self._of[key]
 
@@ -208,7 +210,7 @@ class States:
     def following(self, variables: dict[Any, Any]) -> States:
         """The states of these variables: known ones stay, the others are new."""
         states = States()
-        states.average_count = self.average_count
+        states.average_count, states.listed = self.average_count, self.listed
         states._of = {
             key: self._of.get(key) or VariableState(variable)
             for key, variable in variables.items()
@@ -239,14 +241,12 @@ class States:
         for state in self:
             state.reset()
 
-    def apply_patterns(
-        self, factors: Any, excluded: Iterable[str] | None, listed: set
-    ) -> None:
+    def apply_patterns(self, factors: Any, excluded: Iterable[str] | None) -> None:
         """Set the factor of each variable, and whether it decays."""
         patterns.warn_if_unused(factors, self.paths())
         for key, state in self._of.items():
             path = state.path
             state.factor = patterns.factor_of(path, factors)
-            state.is_listed = key in listed
+            state.is_listed = key in self.listed
             is_excluded = state.is_listed or patterns.is_excluded(path, excluded)
             state.decays = not is_excluded

@@ -113,8 +113,9 @@ def _by_cause(results: list[Result]) -> list[list[Result]]:
     groups: dict[Any, list[Result]] = {}
     for result in results:
         error = result["exception"]
-        raised = isinstance(error, CheckFailed) and error.where
-        cause = (error.where, error.reasons) if raised else result["check_name"]
+        cause: Any = result["check_name"]
+        if isinstance(error, CheckFailed) and error.where:
+            cause = (error.where, error.reasons)
         groups.setdefault(cause, []).append(result)
     return list(groups.values())
 
@@ -148,7 +149,7 @@ def _show_failure(console: Console, causes: list[Result], verbose: bool) -> None
 
 def show_summary(console: Console, optimizer: str, results: Sequence[Result]) -> None:
     """One line with the counts, and one with what they are valid for."""
-    counts = Counter(result["status"] for result in results)
+    counts: Counter[str] = Counter(result["status"] for result in results)
     said = ", ".join(f"{counts[s]} {s}" for s in STYLES if counts[s])
     seconds = sum(result["seconds"] for result in results)
     valid = ", ".join(f"{name} {number}" for name, number in versions().items())

@@ -32,23 +32,23 @@ of_each_clip = pytest.mark.parametrize("clip", CLIPS)
 @of_each_clip
 @given(
     seed=st.integers(0, 2**32),
-    exponents=st.lists(st.integers(-18, 18), min_size=3, max_size=3)
+    exponents=st.lists(st.integers(-18, 18) | st.none(), min_size=3, max_size=3)
     | st.integers(-18, 18).map(lambda x: [x] * 3),
 )
 def test_a_clipped_step_is_the_step_on_the_clipped_gradient(
     clip, c, mode, seed, exponents
 ):
-    """For norms up to 1e19, and repeated rows."""
+    """For norms up to 1e19, gradients of zero, and repeated rows."""
     rng = np.random.default_rng(seed)
     shapes = [(4, 2), *(shape for shape, _ in SPECS[1:])]
     gradients: list[Any] = [
-        (rng.normal(size=shape) * 10.0**exponent).astype("float32")
+        (rng.normal(size=shape) * _power(exponent)).astype("float32")
         for exponent, shape in zip(exponents, shapes, strict=True)
     ]
-    gradients[0] = Sparse(ROWS, gradients[0])
+    gradients[0] = rows = Sparse(ROWS, gradients[0])
     subject = trainer(Recipe(SGD, {clip: c}), mode, SPECS, TABLES)
     subject.run([np.zeros(shape, dtype) for shape, dtype in SPECS], [gradients])
-    gradients[0] = reference.densify(*gradients[0], SPECS[0][0])
+    gradients[0] = reference.densify(*rows, SPECS[0][0])
     expected = CLIPS[clip]([g.astype(np.float64) for g in gradients], c)
     for variable, g in zip(subject.variables, expected, strict=True):
         # The sum of a row that is there twice may cancel.
@@ -56,24 +56,17 @@ def test_a_clipped_step_is_the_step_on_the_clipped_gradient(
         np.testing.assert_allclose(numbers(variable), -0.1 * g, rtol=1e-5, atol=atol)
 
 
+def _power(exponent: int | None) -> float:
+    return 0.0 if exponent is None else 10.0**exponent
+
+
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
 def test_the_step_is_zero_if_the_squares_overflow(clip):
     """As documented; PyTorch sums them in float64 and clips."""
     θ = keras.Variable([0.0, 0.0])
-    SGD(1.0, **{clip: C}).apply([np.array([1e20, 0.0], "float32")], [θ])
+    settings: dict[str, Any] = {clip: C}
+    SGD(1.0, **settings).apply([np.array([1e20, 0.0], "float32")], [θ])
     assert numbers(θ).tolist() == [-C if BACKEND == "torch" else 0.0, 0.0]
-
-
-@of_each_mode
-@of_each_clip
-def test_a_zero_gradient_leaves_variables_unchanged(clip, mode):
-    subject = trainer(Recipe(SGD, {clip: C}), mode, SPECS, TABLES)
-    values = [np.ones(shape, dtype) for shape, dtype in SPECS]
-    subject.run(
-        values, [[Sparse(ROWS, np.zeros((4, 2))), *(0 * v for v in values[1:])]]
-    )
-    for variable, value in zip(subject.variables, values, strict=True):
-        np.testing.assert_array_equal(numbers(variable), value)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -99,7 +92,8 @@ def test_a_clip_keeps_a_sparse_gradient_sparse(clip):
             return θ
 
     rows = tf.IndexedSlices(tf.constant([[3.0], [4.0]]), tf.constant([1, 1]))
-    Spy(1.0, **{clip: 0.5}).apply([rows], [keras.Variable(np.zeros((3, 1)))])
+    settings: dict[str, Any] = {clip: 0.5}
+    Spy(1.0, **settings).apply([rows], [keras.Variable(np.zeros((3, 1)))])
     [(indices, values)] = received
     assert indices.tolist() == [1]
     np.testing.assert_allclose(values, [[0.5]])
@@ -113,7 +107,7 @@ ALL_CLIPS: list[dict[str, float]] = [
 ]
 
 
-def loss_after(optimizer) -> tuple:
+def loss_after(optimizer, mask=(1.0, 0.0)) -> tuple:
     """The loss after a step on `2·p·mask`, as a function of the variables `p`."""
     import jax.numpy as jnp
 
@@ -122,7 +116,7 @@ def loss_after(optimizer) -> tuple:
     state = [v.value for v in optimizer.variables]
 
     def after(p):
-        gradients = [2 * p[0], 2 * p[1] * jnp.array([1.0, 0.0])]
+        gradients = [2 * p[0], 2 * p[1] * jnp.array(mask)]
         new, _ = optimizer.stateless_apply(state, gradients, p)
         return sum(jnp.sum((x - 1.0) ** 2) for x in new)
 
@@ -153,6 +147,6 @@ def test_the_gradient_through_a_step_of_adam_is_finite(clip):
     """At gradients that are not zero: `√v` has no derivative at 0, as in optax."""
     import jax
 
-    after, zeros = loss_after(Adam(0.1, **clip))
-    (first, _), _ = jax.grad(after)([x + 0.5 for x in zeros]), None
-    assert np.isfinite(first).all()
+    after, zeros = loss_after(Adam(0.1, **clip), mask=(1.0, 1.0))
+    found = jax.grad(after)([x + 0.5 for x in zeros])
+    assert np.isfinite(found).all()

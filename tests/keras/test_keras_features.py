@@ -187,16 +187,6 @@ def test_a_step_on_some_of_the_variables_leaves_the_others():
         assert numbers(ours.variables[0]).tobytes() == before
 
 
-def test_apply_gradients_takes_a_generator_and_returns_the_steps_taken():
-    ours, plain = Trained(EXACT[1].make()), Trained(EXACT[1].make())
-    for count, step in enumerate(gradients(), start=1):
-        pairs = ((g, v) for g, v in zip(tensors(step), ours.variables, strict=True))
-        assert int(ours.optimizer.apply_gradients(pairs)) == count
-        plain.step(tensors(step))
-    for variable, expected in zip(ours.variables, plain.variables, strict=True):
-        assert numbers(variable).tobytes() == numbers(expected).tobytes()
-
-
 # Averages.
 
 

@@ -55,8 +55,10 @@ def test_kernel_and_formula_agree(recipe, mode, run):
     oracle = Oracle(recipe, values)
     for step in gradients:
         oracle.step(step)
+    # One norm over variables of both dtypes is as exact as float32.
+    has_one_norm = "global_clipnorm" in recipe.arguments
     for k, (a, b) in enumerate(zip(fast.variables, plain.variables, strict=True)):
-        unit = 2e-6 if a.dtype == "float32" else 1e-12
+        unit = 2e-6 if a.dtype == "float32" or has_one_norm else 1e-12
         assert_close(numbers(a), numbers(b), unit, oracle.reach[k])
         for name, reach in oracle.slot_reach[k].items():
             assert_close(fast.slot(k, name), plain.slot(k, name), unit, reach)

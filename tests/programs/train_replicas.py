@@ -1,8 +1,9 @@
 """Train each case on one device and on two replicas, in one process with one strategy.
 
-`{label}/alone` and `{label}/replicas` of `weights.npz` are the weights after training.
-`replicas.json` says whether both replicas hold the same variables, to the bit, or what
-error there was.
+The arguments are a folder and the name of the cases. `{label}/alone` and
+`{label}/replicas` of `weights.npz` are the weights after training. `replicas.json` says
+whether both replicas hold the same variables, to the bit, what a monitor showed, or the
+error.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_textbook_opt import OptimizerMonitor
 from tests.programs.replica_cases import (
     BATCH,
     IDS,
     REPLICAS,
     ROWS,
+    SETS,
     SHARE,
     STEPS,
     TARGETS,
@@ -32,9 +36,11 @@ from tests.programs.replica_cases import (
 
 @functools.cache
 def make_strategy() -> tf.distribute.Strategy:
-    [cpu] = tf.config.list_physical_devices("CPU")
-    device = tf.config.LogicalDeviceConfiguration()
-    tf.config.set_logical_device_configuration(cpu, [device] * REPLICAS)
+    """One for the process: a second one over the same devices would end in errors."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * REPLICAS
+    )
     return tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(REPLICAS)])
 
 
@@ -65,7 +71,7 @@ def weights_of(model: keras.Model) -> np.ndarray:
 
 
 class Loop:
-    """A training loop of one's own, on batches that are split once for all cases."""
+    """A custom training loop, on batches that are split once for all cases."""
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy
@@ -81,9 +87,8 @@ class Loop:
 
         return share(IDS), share(TARGETS)
 
-    def train(self, model: keras.Model, optimizer: Any, builds: bool = True) -> None:
-        if builds:
-            optimizer.build(model.trainable_variables)
+    def train(self, model: keras.Model, optimizer: Any) -> None:
+        optimizer.build(model.trainable_variables)
 
         def step(ids, targets) -> None:
             exclude_biases(optimizer)  # Once more in each replica.
@@ -100,16 +105,38 @@ class Loop:
         optimizer.finalize_variable_values(model.trainable_variables)
 
 
-def fit(model: keras.Model, optimizer: Any, run_eagerly: bool) -> None:
+def fit(model: keras.Model, optimizer: Any) -> dict[str, list[float]]:
+    """Train; return what a monitor shows."""
+    is_monitored = getattr(optimizer, "monitor", False)
+    fitted = model.fit(
+        *(np.concatenate(IDS), np.concatenate(TARGETS)),
+        batch_size=BATCH,
+        shuffle=False,
+        verbose=0,
+        callbacks=[OptimizerMonitor()] if is_monitored else [],
+    )
+    return fitted.history if is_monitored else {}
+
+
+def made(case: Case, file: Path, run_eagerly: bool) -> tuple[keras.Model, Any]:
+    """A compiled model; if the case resumes, with what is in `file`."""
+    model, optimizer = make_model(), make_optimizer(case)
     model.compile(optimizer, "mse", run_eagerly=run_eagerly)
-    ids, targets = np.concatenate(IDS), np.concatenate(TARGETS)
-    model.fit(ids, targets, batch_size=BATCH, shuffle=False, verbose=0)
+    if case.resumes:
+        model.load_weights(file)
+    return model, optimizer
 
 
-def alone(case: Case) -> np.ndarray:
-    model = make_model()
-    fit(model, make_optimizer(case), run_eagerly=True)
-    return weights_of(model)
+def alone(case: Case, file: Path) -> tuple[np.ndarray, dict]:
+    if case.resumes:
+        model, optimizer = made(
+            Case(case.how, case.optimizer, case.arguments), file, True
+        )
+        fit(model, optimizer)
+        model.save_weights(file)
+    model, optimizer = made(case, file, run_eagerly=True)
+    history = fit(model, optimizer)
+    return weights_of(model), history
 
 
 def same_on_all(strategy: tf.distribute.Strategy, variables: list) -> bool:
@@ -122,22 +149,27 @@ def same_on_all(strategy: tf.distribute.Strategy, variables: list) -> bool:
 
 def main(folder: Path, cases: list[Case]) -> None:
     strategy = make_strategy()
-    loop = Loop(strategy)
+    loop, file = Loop(strategy), folder / "saved.weights.h5"
     weights: dict[str, Any] = {}
     reports: dict[str, Any] = {}
     for case in cases:
-        weights[f"{case.label}/alone"] = alone(case)
+        weights[f"{case.label}/alone"], expected = alone(case, file)
         try:
+            shown: dict[str, list[float]] = {}
             with strategy.scope():
-                model, optimizer = make_model(), make_optimizer(case)
+                model, optimizer = made(case, file, run_eagerly=False)
                 if case.how == "fit":
-                    fit(model, optimizer, run_eagerly=False)
+                    shown = fit(model, optimizer)
                 else:
                     loop.train(model, optimizer)
             weights[f"{case.label}/replicas"] = weights_of(model)
-            variables = model.variables + optimizer.variables
-            reports[case.label] = {"same": same_on_all(strategy, variables)}
+            same = same_on_all(strategy, model.variables + optimizer.variables)
+            reports[case.label] = {"same": same, "shown": shown, "expected": expected}
         except Exception:
             reports[case.label] = {"error": traceback.format_exc()}
     np.savez(folder / "weights.npz", **weights)
     (folder / "replicas.json").write_text(json.dumps(reports))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), SETS[sys.argv[2]])

@@ -8,7 +8,7 @@ import pytest
 from tests.processes import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
-import build
+from docs import build  # which finds `notebook` there
 
 pytestmark = pytest.mark.once
 

@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import processes
+from tests.backends import LONG
 from tests.programs.replica_cases import BUILT_IN, IDS, SETS, SHARE, Case
 
 pytestmark = [pytest.mark.needs("replicas"), pytest.mark.xdist_group("replicas")]
 # Two replicas add the rows of a batch in another order than one device does: that is a
-# rounding, 6e-8 of weights below 1, in each of 5 steps.
+# rounding, 6e-8 of weights below 1, in each of 5 to 10 steps.
 TOLERANCE = 1e-6
 
 
@@ -33,12 +35,13 @@ class Trained:
         return [case for case in self.cases if case not in BUILT_IN]
 
     def report(self, case: Case) -> dict:
-        return json.loads((self.folder / "replicas.json").read_text())[case.label]
+        found = json.loads((self.folder / "replicas.json").read_text())[case.label]
+        assert "error" not in found, f"{case.label}: {found['error']}"
+        return found
 
     def distance(self, case: Case) -> float:
         """How far the weights of the replicas are from those of one device."""
-        report = self.report(case)
-        assert "error" not in report, report["error"]
+        self.report(case)
         with np.load(self.folder / "weights.npz") as weights:
             alone, replicas = (
                 weights[f"{case.label}/{k}"] for k in ("alone", "replicas")
@@ -46,24 +49,36 @@ class Trained:
         return np.abs(replicas - alone).max()
 
 
-@pytest.fixture(scope="session")
-def trained(on_replicas) -> Trained:
-    cases, folder = on_replicas
-    return Trained(folder, SETS[cases])
+@pytest.fixture(scope="module", params=["few", pytest.param("more", marks=LONG)])
+def trained(request, tmp_path_factory) -> Trained:
+    folder = tmp_path_factory.mktemp("replicas")
+    processes.run(("tests.programs.train_replicas", str(folder), request.param))
+    return Trained(folder, SETS[request.param])
 
 
 def test_replicas_take_the_steps_of_one_device(trained: Trained):
+    """Also from a saved state, which is assigned in the first step."""
     distances = {case.label: trained.distance(case) for case in trained.ours()}
     assert {k: d for k, d in distances.items() if not d < TOLERANCE} == {}
 
 
 def test_replicas_hold_the_same_variables(trained: Trained):
-    reports = {case.label: trained.report(case) for case in trained.ours()}
-    assert {k: r for k, r in reports.items() if not r.get("same")} == {}
+    assert [c.label for c in trained.ours() if not trained.report(c)["same"]] == []
 
 
-def test_a_clip_before_the_sum_is_seen(trained: Trained):
-    """Keras's own optimizer clips each replica's gradient: the cases can tell."""
+def test_a_monitor_shows_the_numbers_of_one_device(trained: Trained):
+    cases = [case for case in trained.ours() if case.arguments.get("monitor")]
+    assert cases
+    for case in cases:
+        shown, expected = (trained.report(case)[k] for k in ("shown", "expected"))
+        assert shown.keys() == expected.keys() > {"grad_norm"}
+        for key, values in expected.items():
+            message = f"{case.label} {key}"
+            np.testing.assert_allclose(shown[key], values, rtol=1e-5, err_msg=message)
+
+
+def test_the_cases_can_tell_a_clip_before_the_sum(trained: Trained):
+    """Keras's own optimizer clips each replica's gradient."""
     built_in = [case for case in trained.cases if case in BUILT_IN]
     assert built_in
     assert all(trained.distance(case) > 1e-2 for case in built_in)

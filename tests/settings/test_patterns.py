@@ -68,7 +68,6 @@ FOUND = [
     ("a*c", "ab/d", False),
     ("d.nse", "dense/kernel", False),
     ("Dense", "dense/kernel", False),
-    ("*", "dense/kernel", True),
 ]
 
 

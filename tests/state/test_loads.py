@@ -146,7 +146,10 @@ def test_a_file_saved_before_the_first_step_starts_fresh_without_a_warning(
     else:
         first.save(tmp_path / f"model.{suffix}")
         other = keras.saving.load_model(tmp_path / f"model.{suffix}")
-    assert_same(fit(other).get_weights(), fit(first).get_weights())
+    pairs = zip(fit(other).get_weights(), fit(first).get_weights(), strict=True)
+    for one, expected in pairs:
+        # Keras compiles the model of an `.h5` file to a program of its own on JAX.
+        np.testing.assert_allclose(one, expected, rtol=2e-7)
 
 
 @pytest.mark.needs("pairs")  # JAX cannot continue then, with a built-in neither
@@ -176,10 +179,8 @@ def test_slots_are_float32_and_continue_in_any_precision(dtype: str):
     optimizer.load_own_variables(saved(before))
     for old, new, (_, state) in zip(was, θ, saved_state(optimizer), strict=True):
         assert {str(array.dtype) for array in state.values()} == {"float32"}
-        slots = [
-            numbers(o.get_slot(v, "m")) for o, v in [(before, old), (optimizer, new)]
-        ]
-        np.testing.assert_array_equal(*slots)
+        slot, expected = optimizer.get_slot(new, "m"), before.get_slot(old, "m")
+        np.testing.assert_array_equal(numbers(slot), numbers(expected))
 
 
 # Patterns, and lists of variables.

@@ -267,6 +267,8 @@ class ReplacesTheList(Plain):
 class KeepsTheFirstGradient(Plain):
     """It is the buffer of the momentum, to which the next step adds."""
 
+    buffer: list
+
     def apply(self, grads, trainable_variables=None):
         if hasattr(self, "buffer"):
             for total, g in zip(self.buffer, grads):

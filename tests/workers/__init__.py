@@ -1,1 +1,1 @@
-"""Many processes train as one does, and go on where some were killed."""
+"""Many processes train as one does, and resume where some were killed."""

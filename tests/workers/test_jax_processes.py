@@ -1,4 +1,4 @@
-"""JAX processes take the steps of one, and restore what they have saved, to the bit.
+"""JAX processes take the steps of one, and restore their saves to the bit.
 
 Two processes of two devices each fit under `keras.distribution`: the batch split over
 all four devices, the model split within each process, and the model split across them.

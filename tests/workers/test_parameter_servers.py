@@ -1,7 +1,6 @@
-"""With `ParameterServerStrategy`, steps that follow each other are one process's.
+"""With `ParameterServerStrategy`, consecutive steps equal those of one process.
 
-To the bit: each is taken by one worker on a whole batch, and the variables are
-elsewhere.
+To the bit: one worker takes each step on a whole batch; variables are on servers.
 """
 
 from __future__ import annotations
@@ -29,6 +28,6 @@ def results(tmp_path_factory) -> Results:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_scheduled_steps_are_those_of_one_process(results: Results, case: str):
+def test_scheduled_steps_equal_those_of_one_process(results: Results, case: str):
     [servers], [alone] = results.of(case, "servers"), results.of(case, "alone")
     assert identical(servers, alone)

@@ -214,7 +214,7 @@ def _is_read(subject: Subject, name: str) -> bool:
     large learning rate, or on variables of some name.
     """
     defaults = subject.defaults()
-    others = [{}] + [
+    others: list[dict[str, Any]] = [{}] + [
         options
         for other in subject.named()
         if other != name

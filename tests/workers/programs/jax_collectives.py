@@ -1,8 +1,6 @@
-"""Compile a training step with a model that is split over four devices, and fit it.
+"""Compile a training step of a model that is split over four devices.
 
 `steps.json` in the folder has the text of each compiled step, by the name of its clip.
-`0.npz` has the variables after a fit, by `fit/split/{variable}` and, of one on a single
-device, `fit/alone/{variable}`.
 """
 
 from __future__ import annotations
@@ -11,16 +9,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 
 import jax
 import keras
-import numpy as np
 
-from tests.workers.cases import FITTED, IDS, TARGETS, Case, momentum
+from tests.workers.cases import IDS, TARGETS, Case, momentum
 from tests.workers.programs import jax_models as models
 
 CLIPS: dict[str, Case] = {
@@ -31,8 +27,11 @@ CLIPS: dict[str, Case] = {
 }
 
 
-def compiled(model: keras.Model) -> str:
+def compiled(case: Case) -> str:
     """The text of the training step, compiled."""
+    model = models.make_model()
+    model.compile(case.make_optimizer(), "mse")
+    model.optimizer.build(model.trainable_variables)
     values = [
         [variable.value for variable in variables]
         for variables in (
@@ -54,27 +53,8 @@ def compiled(model: keras.Model) -> str:
     return text
 
 
-def main(folder: Path) -> None:
-    case = FITTED["everything"]
-    found: dict[str, Any] = {}
-    found |= {f"fit/alone/{k}": v for k, v in fitted(case).items()}
+if __name__ == "__main__":
     devices = keras.distribution.list_devices()
     keras.distribution.set_distribution(models.model_parallel((2, 2), devices))
-    found |= {f"fit/split/{k}": v for k, v in fitted(case).items()}
-    np.savez(folder / "0.npz", **found)
-    steps = {}
-    for name, case in CLIPS.items():
-        model = models.make_model()
-        model.compile(case.make_optimizer(), "mse")
-        model.optimizer.build(model.trainable_variables)
-        steps[name] = compiled(model)
-    (folder / "steps.json").write_text(json.dumps(steps))
-
-
-def fitted(case: Case) -> dict[str, np.ndarray]:
-    model = models.fit(case, np.concatenate(IDS), np.concatenate(TARGETS))
-    return {k: np.asarray(v) for k, v in models.variables(model).items()}
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    steps = {name: compiled(case) for name, case in CLIPS.items()}
+    (Path(sys.argv[1]) / "steps.json").write_text(json.dumps(steps))

@@ -1,7 +1,7 @@
 """Train variables that are split over processes as `DTensor`s, and the same unsplit.
 
-`{index}.npz` in the folder has all of a case, whole: by `{case}/split/{variable}`, by
-`{case}/alone/{variable}`, and by `{case}/reset/{variable}` after `reset_state`.
+`{index}.npz` in the folder has all of a case, whole: by `{case}/split/{variable}` and
+by `{case}/alone/{variable}`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
+from tests.trainer import kept
 from tests.workers.cases import SPLIT, STEPS, Case
 
 
@@ -93,11 +94,10 @@ def whole(variables: list, optimizer: Any) -> dict[str, np.ndarray]:
 
 
 def check_placements(variables: list, optimizer: Any) -> None:
-    """What is beside a variable is split as that is."""
+    """The state of a variable is split as it is."""
     for variable, spec in zip(variables, SPECS, strict=True):
-        beside = optimizer._beside(variable).kept()
-        for kind, kept in beside.items():
-            placements = getattr(kept._value, "placements", None)
+        for kind, place in kept(optimizer, variable).items():
+            placements = getattr(place._value, "placements", None)
             assert placements == (spec.place and (spec.place,)), kind
 
 
@@ -113,9 +113,6 @@ def main(folder: Path, index: int, count: int, port: str) -> None:
         check_placements(variables, optimizer)
         ends = {"split": whole(variables, optimizer)}
         ends["alone"] = whole(*trained(case, arrays, None))
-        optimizer.reset_state()
-        check_placements(variables, optimizer)
-        ends["reset"] = whole([], optimizer)
         for where, values in ends.items():
             found |= {f"{name}/{where}/{k}": value for k, value in values.items()}
     np.savez(folder / f"{index}.npz", **found)
