@@ -127,16 +127,8 @@ RESUME = {"BackupAndRestore": resume_backup, "ModelCheckpoint": resume_checkpoin
 
 def fit(model: keras.Model, first_epoch: int, *callbacks) -> None:
     """Train until a callback stops it."""
-    model.fit(
-        IDS,
-        TARGETS,
-        batch_size=BATCH,
-        initial_epoch=first_epoch,
-        epochs=10**9,
-        shuffle=False,
-        verbose=0,
-        callbacks=list(callbacks),
-    )
+    more = {"batch_size": BATCH, "epochs": 10**9, "shuffle": False, "verbose": 0}
+    model.fit(IDS, TARGETS, initial_epoch=first_epoch, callbacks=[*callbacks], **more)
 
 
 def run(
