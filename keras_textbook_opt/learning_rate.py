@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_textbook_opt import backends
 from keras_textbook_opt.settings import Real, message
 
 RATE = Real(at_least=0)
@@ -55,16 +56,23 @@ def scalar(rate: Any) -> Any:
     return ops.reshape(rate, ()) if len(shape) else rate
 
 
-def new_variable(optimizer: Any, rate: float) -> keras.Variable:
-    """A variable for a rate; 16 bits would take 1e-8 for zero."""
+def kept(optimizer: Any, rate: Any) -> Any:
+    """A schedule or callable as it is, a number in a variable of the optimizer."""
+    if callable(rate):
+        return rate
+    # 16 bits would take 1e-8 for zero.
     dtype = "float64" if keras.config.floatx() == "float64" else "float32"
-    return optimizer.add_variable(
-        (),
-        keras.initializers.Constant(rate),
-        dtype,
-        "only_first_replica",
-        name="learning_rate",
-    )
+    initializer = keras.initializers.Constant(rate)
+    with backends.active.on_the_host():
+        return optimizer.add_variable(
+            (), initializer, dtype, "only_first_replica", name="learning_rate"
+        )
+
+
+def assign(variable: keras.Variable, rate: Any) -> None:
+    """`variable ← rate`."""
+    with backends.active.on_the_host():
+        variable.assign(rate)
 
 
 def given(optimizer: type, learning_rate: Any, lr: Any) -> Any:

@@ -99,10 +99,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._changed_at: int | None = None  # the step of a change that a graph misses
         self._retired_rate: keras.Variable | None = None  # replaced by a schedule
         self._is_stateless = False  # while the variables must not be touched
-        self._learning_rate = rate
-        if not callable(rate):
-            with backends.active.on_the_host():
-                self._learning_rate = rates.new_variable(self, rate)
+        self._learning_rate = rates.kept(self, rate)
         self.statistics = Statistics() if self.monitor else None
         self._add_average_count()
 
@@ -175,8 +172,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._retired_rate = self._retired_rate if callable(old) else old
             self._learning_rate = new
         else:
-            with backends.active.on_the_host():
-                old.assign(new)
+            rates.assign(old, new)
 
     lr = learning_rate
 
@@ -195,7 +191,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self.undecayed_patterns = var_names or None
         self._states.listed = listed
 
-    def setting_changes(self, setting: s.Setting) -> None:
+    def _setting_changes(self, setting: s.Setting) -> None:
         """Raise a `ValueError` if `setting` cannot change any more."""
         if self.built and setting.fixed:
             raise ValueError(
@@ -204,7 +200,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             )
         self._note_change()
 
-    def patterns_change(self) -> None:
+    def _patterns_change(self) -> None:
         """Set the factor of each variable anew, and whether it decays."""
         if self.built:
             factors, excluded = self.learning_rate_multipliers, self.undecayed_patterns
@@ -273,7 +269,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             states.kept(), lambda: written_list(states), self._loaded.read_list
         )
         self.built = True
-        self.patterns_change()
+        self._patterns_change()
 
     def add_slot(self, variable, name: str, initializer="zeros"):
         """Create the slot `name` of `variable`, with its shape and compute dtype."""

@@ -63,7 +63,7 @@ class Factors(Setting):
 
     def __set__(self, optimizer: Any, value: Any) -> None:
         super().__set__(optimizer, value)
-        optimizer.patterns_change()
+        optimizer._patterns_change()
 
     def checked(self, name: str, value: Any) -> dict[str, float] | None:
         if value is None:

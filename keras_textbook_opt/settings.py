@@ -139,7 +139,7 @@ class Setting:
         value = self.checked(self.name, value)
         old = vars(optimizer).get(self.name, value)
         if old != value:
-            optimizer.setting_changes(self)
+            optimizer._setting_changes(self)
         vars(optimizer)[self.name] = value
 
     def checked(self, name: str, value: Any) -> Any:

@@ -174,7 +174,9 @@ def test_invalid_arguments_raise(wrong):
         check_optimizer(SGD, **wrong)
 
 
-@pytest.mark.parametrize("wrong", [Adam(), "adam", None], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [Adam(), "adam", None], ids=["an optimizer", "a name", "None"]
+)
 def test_factory_that_is_not_callable_raises(wrong):
     with pytest.raises(ValueError, match="Expected a class or a function"):
         check_optimizer(wrong, select=COUNTING, on_skip=None)

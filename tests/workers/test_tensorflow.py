@@ -1,4 +1,4 @@
-"""Workers of `MultiWorkerMirroredStrategy` take the steps of one process.
+"""Workers and parameter servers of TensorFlow take the steps of one process.
 
 Fresh processes train each set of cases, under one strategy each: TensorFlow cannot make
 a second one in a process.
@@ -7,6 +7,7 @@ a second one in a process.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +16,12 @@ from tests.workers.cases import CASES, FEW
 from tests.workers.results import TOLERANCE, Results, distance, identical
 
 pytestmark = [pytest.mark.needs("tensorflow"), pytest.mark.xdist_group("workers")]
+PROGRAM = "tests.workers.programs.tensorflow_workers"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Cases, and what each worker has of them."""
+    """Cases, and the results of each worker."""
 
     cases: list[str]
     results: Results
@@ -42,7 +44,7 @@ def trained(request, tmp_path_factory) -> Trained:
     name, count = request.param
     folder = tmp_path_factory.mktemp("workers")
     ports = processes.free_ports(count)
-    program = ("tests.workers.programs.tensorflow_workers", str(folder), name)
+    program = (PROGRAM, "workers", str(folder), name)
     processes.run_peers(
         *((*program, str(k), *ports) for k in range(count)), logs=folder / "logs"
     )
@@ -64,3 +66,16 @@ def test_workers_hold_the_same_variables(trained: Trained):
 def test_the_cases_can_tell_a_clip_before_the_sum(trained: Trained):
     """Keras's own optimizer clips each worker's gradient."""
     assert trained.distance("built-in") > 1e-2
+
+
+@pytest.mark.workers
+def test_consecutive_steps_on_parameter_servers_are_those_of_one_process(
+    tmp_path: Path,
+):
+    """To the bit: one worker takes each step on a whole batch."""
+    program = (PROGRAM, "servers", str(tmp_path), "ours")
+    processes.run_peers(program, logs=tmp_path / "logs")
+    results = Results(tmp_path, 1)
+    for case in CASES:
+        [servers], [alone] = results.of(case, "servers"), results.of(case, "alone")
+        assert identical(servers, alone), case
