@@ -1,12 +1,8 @@
 """Small models with a history, the routes of their state, and the expected outcome.
 
-A history says how a model is built, what happens to it while it is trained, how its
-state travels and how the model is built that receives it. The outcome of a load is one
-of two for each variable: its next steps are those of training that never stopped, or
-those of a new optimizer, and then the one warning names it.
-
-The expected steps are those of the original model (restored variables) and those of a
-new optimizer for one variable (fresh ones): nothing here knows how a load works.
+After a load, the next steps of each variable are those of the original model, or those
+of a new optimizer for this variable alone, and then the one warning names it. Nothing
+here knows how a load works.
 """
 
 from __future__ import annotations
@@ -21,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,6 +26,7 @@ from keras_textbook_opt import SGD, Adam, Momentum
 from tests.backends import BACKEND
 
 WIDTH, STEPS = 3, 5
+EAGERLY = BACKEND == "jax"  # which compiles programs for two models that round apart
 OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "SGD": lambda **more: SGD(0.125, **more),
     "Momentum": lambda **more: Momentum(0.05, nesterov=True, **more),
@@ -44,36 +41,36 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+ENDS_FROZEN = ("frozen", "frozen and set", "refrozen")
+AFTER_THE_LOAD = ("frozen after the load", "unfrozen after the load")
+STARTS_FROZEN = ("unfrozen", "refrozen", "unfrozen after the load")
+# What a test draws from, by the name of the field.
+CHOICES: dict[str, list] = {
+    "kind": ["sequential", "functional", "nested", "subclass", "early optimizer"],
+    "names": ["auto", "own"],
+    "same_order": [True, False],
+    "event": ["none", "unfrozen", "another head", *ENDS_FROZEN, *AFTER_THE_LOAD],
+    "place": [0, 1, 2],
+    "precision": ["float32", "bfloat16", "float16", "mixed_bfloat16", "changed"],
+    "optimizer": [*OPTIMIZERS],
+    "options": [*OPTIONS],
+    "use": ["apply", "fit"],
+}
+
+
 @dataclass(frozen=True)
 class History:
     """How a model came to be, how its state travels, and which model receives it."""
 
-    kind: Literal[
-        "sequential", "functional", "nested", "subclass", "early optimizer"
-    ] = "sequential"
-    names: Literal["auto", "own"] = "auto"  # of the layers
-    same_order: Literal[True, False] = True  # in which a receiver creates its layers
-    # Between two parts of the training, or after the load, to the layer at `place`.
-    event: Literal[
-        "none",
-        "frozen",
-        "frozen and set",
-        "unfrozen",
-        "refrozen",
-        "frozen after the load",
-        "unfrozen after the load",
-        "another head",
-    ] = "none"
-    place: Literal[0, 1, 2] = 0
-    # Of the middle layer; "changed" is saved in float32 and continued in bfloat16.
-    precision: Literal[
-        "float32", "bfloat16", "float16", "mixed_bfloat16", "changed"
-    ] = "float32"
-    optimizer: Literal["SGD", "Momentum", "Adam"] = "Adam"
-    options: Literal["plain", "EMA", "accumulation", "decay of a list", "patterns"] = (
-        "plain"
-    )
-    use: Literal["apply", "fit"] = "apply"  # takes the first step after the load
+    kind: str = "sequential"
+    names: str = "auto"  # of the layers
+    same_order: bool = True  # in which the receiving model creates its layers
+    event: str = "none"  # between two parts of the training, or after the load
+    place: int = 0  # of the layer to which it happened
+    precision: str = "float32"  # of the middle layer; "changed": float32 to bfloat16
+    optimizer: str = "Adam"
+    options: str = "plain"
+    use: str = "apply"  # takes the first step after the load
     heads: int = WIDTH
 
     @property
@@ -85,12 +82,6 @@ class History:
     def frozen(self) -> int | None:
         """The layer that is frozen when the state is saved and loaded."""
         return self.place if self.event in ENDS_FROZEN else None
-
-
-# What a test draws from, by the name of the field.
-CHOICES = {k: get_args(of) for k, of in get_type_hints(History).items() if get_args(of)}
-ENDS_FROZEN = ("frozen", "frozen and set", "refrozen")
-STARTS_FROZEN = ("unfrozen", "refrozen", "unfrozen after the load")
 
 
 @keras.saving.register_keras_serializable(package="histories")
@@ -181,9 +172,7 @@ def compiled(history: History, model: keras.Model, optimizer: Any) -> keras.Mode
     if history.kind == "early optimizer":
         model.a_optimizer = optimizer
     else:
-        # JAX compiles two programs for two models, which round differently.
-        eagerly = BACKEND == "jax"
-        model.compile(optimizer, keras.losses.MeanSquaredError(), run_eagerly=eagerly)
+        model.compile(optimizer, keras.losses.MeanSquaredError(), run_eagerly=EAGERLY)
     return model
 
 
@@ -204,10 +193,10 @@ def step(optimizer: Any, variables: list, names: list[int], seed: int) -> None:
     optimizer.apply(gradients, variables)
 
 
-def train(model: keras.Model, seed: int, steps: int = 3) -> None:
+def train(model: keras.Model, seed: int) -> None:
     """An odd number of steps, in the middle of an accumulation of two."""
     variables = model.trainable_variables
-    for k in range(steps):
+    for k in range(3):
         step(optimizer_of(model), variables, [*range(len(variables))], seed + k)
 
 
@@ -240,93 +229,70 @@ def receiver(history: History, build: bool = False) -> keras.Model:
     return model
 
 
-# Routes: each takes a model and returns another one, which has to continue like it.
+WEIGHTS = [
+    f".weights.h5, {built}{skip}"
+    for built in ("built", "not built")
+    for skip in ("", ", skip_mismatch")
+]
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "pickle": lambda optimizer: pickle.loads(pickle.dumps(optimizer)),
+    "deepcopy": copy.deepcopy,
+}
+BY_POSITION = [".h5", "get_weights", "tf.train.Checkpoint"]
+ROUTES = [
+    ".keras",
+    *WEIGHTS,
+    *COPIES,
+    *BY_POSITION[: 3 if BACKEND == "tensorflow" else 2],
+]
 
 
-def by_file(suffix: str) -> Callable[[keras.Model, History, Path], keras.Model]:
-    def route(model: keras.Model, history: History, folder: Path) -> keras.Model:
-        if suffix == ".h5":  # has lists of values, and nothing else
-            optimizer_of(model).build(model.trainable_variables)
-        model.save(folder / f"model{suffix}")
-        loaded = keras.saving.load_model(folder / f"model{suffix}")
-        loaded.run_eagerly = BACKEND == "jax"
-        return loaded
-
-    return route
-
-
-def by_weights(build: bool, **how: Any):
-    def route(model: keras.Model, history: History, folder: Path) -> keras.Model:
-        model.save_weights(folder / "of.weights.h5")
-        other = receiver(history, build)
-        other.load_weights(folder / "of.weights.h5", **how)
-        if history.event == "frozen after the load":
-            set_frozen(other, history.place, True)
-            compiled(history, other, optimizer_of(other))
+def sent(model: keras.Model, history: History, route: str, folder: Path) -> keras.Model:
+    """Another model, which has to continue as this one would."""
+    if route in BY_POSITION:
+        optimizer_of(model).build(model.trainable_variables)
+    if route in (".keras", ".h5"):
+        model.save(folder / f"model{route}")
+        other = keras.saving.load_model(folder / f"model{route}")
+        other.run_eagerly = EAGERLY
         return other
-
-    return route
-
-
-def by_copy(copied: Callable[[Any], Any]):
-    def route(model: keras.Model, history: History, folder: Path) -> keras.Model:
-        other = receiver(history)
-        pairs = zip(layers_of(other), layers_of(model), strict=True)
-        for layer, original in pairs:
+    other = receiver(history, build=", built" in route or route in BY_POSITION)
+    if route in WEIGHTS:
+        model.save_weights(folder / "of.weights.h5")
+        skip = "skip_mismatch" in route
+        other.load_weights(folder / "of.weights.h5", skip_mismatch=skip)
+    elif route in COPIES:
+        for layer, original in zip(layers_of(other), layers_of(model), strict=True):
             layer.set_weights(original.get_weights())
-        return compiled(history, other, copied(optimizer_of(model)))
+        compiled(history, other, COPIES[route](optimizer_of(model)))
+    elif route == "get_weights":
+        other.set_weights(model.get_weights())
+        state = model.optimizer.variables
+        other.optimizer.set_weights([keras.ops.convert_to_numpy(v) for v in state])
+    else:
+        import tensorflow as tf
 
-    return route
-
-
-def by_lists(model: keras.Model, history: History, folder: Path) -> keras.Model:
-    other = receiver(history, build=True)
-    optimizer_of(model).build(model.trainable_variables)
-    other.set_weights(model.get_weights())
-    weights = [keras.ops.convert_to_numpy(v) for v in optimizer_of(model).variables]
-    optimizer_of(other).set_weights(weights)
+        saves, reads = (
+            tf.train.Checkpoint(model=each, optimizer=each.optimizer)
+            for each in (model, other)
+        )
+        reads.read(saves.write(str(folder / "checkpoint"))).expect_partial()
+    if history.event == "frozen after the load":
+        set_frozen(other, history.place, True)
+        compiled(history, other, optimizer_of(other))
     return other
-
-
-def by_checkpoint(model: keras.Model, history: History, folder: Path) -> keras.Model:
-    import tensorflow as tf
-
-    optimizer_of(model).build(model.trainable_variables)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-    path = checkpoint.write(str(folder / "checkpoint"))
-    other = receiver(history, build=True)
-    checkpoint = tf.train.Checkpoint(model=other, optimizer=other.optimizer)
-    checkpoint.read(path).expect_partial()
-    return other
-
-
-WEIGHTS: dict[str, Callable[[keras.Model, History, Path], keras.Model]] = {
-    ".weights.h5, built": by_weights(build=True),
-    ".weights.h5, not built": by_weights(build=False),
-    ".weights.h5, skip_mismatch": by_weights(build=True, skip_mismatch=True),
-    ".weights.h5, not built, skip_mismatch": by_weights(
-        build=False, skip_mismatch=True
-    ),
-}
-COPIES = {
-    "pickle": by_copy(lambda optimizer: pickle.loads(pickle.dumps(optimizer))),
-    "deepcopy": by_copy(copy.deepcopy),
-}
-BY_POSITION = {".h5": by_file(".h5"), "get_weights": by_lists}
-if BACKEND == "tensorflow":
-    BY_POSITION["tf.train.Checkpoint"] = by_checkpoint
-ROUTES = {".keras": by_file(".keras")} | WEIGHTS | COPIES | BY_POSITION
 
 
 def can_travel(history: History, route: str) -> bool:
     """Whether Keras itself can send the weights of such a model on this route."""
-    if history.use == "fit" and (history.event not in SAME_VARIABLES):
+    some_are_fresh = history.event in ("unfrozen after the load", "another head")
+    if history.use == "fit" and (some_are_fresh or history.event == "frozen"):
         return False
     if history.kind == "early optimizer" and (
         history.use == "fit" or route not in [*WEIGHTS, *COPIES]
     ):
         return False
-    if history.event in ("frozen after the load", "unfrozen after the load"):
+    if history.event in AFTER_THE_LOAD:
         return "not built" in route
     if history.event == "another head":
         return "skip_mismatch" in route
@@ -341,9 +307,6 @@ def can_travel(history: History, route: str) -> bool:
     # A list of values does not say whose they are: lists of the same order are needed.
     ordered = history.same_order or history.kind != "subclass"
     return route not in BY_POSITION or (ordered and history.event != "frozen")
-
-
-SAME_VARIABLES = ("none", "frozen and set", "unfrozen", "refrozen")
 
 
 # The outcome.
@@ -378,20 +341,17 @@ def saved_state(optimizer: Any) -> list[tuple[str, dict[str, np.ndarray]]]:
     """The paths, and the arrays beside each variable, as a file has them."""
     store: dict[str, Any] = {}
     optimizer.save_own_variables(store)
-    document = json.loads(bytes(store["document"]))
+    variables = json.loads(bytes(store["document"]))["variables"]
     return [
         (each["path"], {kind: store[f"{k}.{kind}"] for kind in each["kinds"]})
-        for k, each in enumerate(document["variables"])
+        for k, each in enumerate(variables)
     ]
 
 
 def state_beside(optimizer: Any, variables: list) -> list[dict[str, np.ndarray]]:
     """The arrays beside each of `variables`, which are in the optimizer's order."""
     saved = iter(saved_state(optimizer))
-    return [
-        next(arrays for path, arrays in saved if path == variable.path)
-        for variable in variables
-    ]
+    return [next(x for path, x in saved if path == v.path) for v in variables]
 
 
 def source_of(variable: Any, original: keras.Model) -> Any | None:
@@ -439,25 +399,21 @@ def assign_counts(optimizer: Any, counts: list[np.ndarray]) -> None:
         variable.assign(count)
 
 
-def must_be_restored(history: History, variable: Any, source: Any) -> bool:
-    """Contents decide; in another precision, names or the order of creation do."""
-    return (
-        variable.dtype == source.dtype or history.names == "own" or history.same_order
-    )
-
-
 def assert_outcome(history: History, routes: list[str], folder: Path) -> None:
     """Send a model on one route after the other, and train both models further."""
     original = other = lived(history)
     with recorded() as said:
         for k, route in enumerate(routes):
             (folder / str(k)).mkdir()
-            other = ROUTES[route](other, history, folder / str(k))
+            other = sent(other, history, route, folder / str(k))
     θ = other.trainable_variables
     sources = [source_of(variable, original) for variable in θ]
     if history.use == "fit":
         expected = sources
-        fit(compiled(history, original, optimizer_of(original)))
+        if history.event == "frozen after the load":
+            set_frozen(original, history.place, True)
+            original.optimizer.set_variables(original.trainable_variables)
+        fit(compiled(history, original, original.optimizer))
         with recorded() as late:
             fit(other)
         assert said + late == []
@@ -494,10 +450,12 @@ def continued(history, original, other, sources, said: list[str]) -> list:
     assert len(said + early + late) <= 1, [said, early, late]
     fresh = named(said + early + late, θ)
     known = {id(variable) for variable in original.trainable_variables}
+    # Where contents do not: in another precision.
+    is_told_apart = history.names == "own" or history.same_order
     for k, (variable, source) in enumerate(zip(θ, sources)):
         has_state = source is not None and id(source) in known
         assert has_state or k in fresh, f"{variable.path} is not named"
-        if has_state and must_be_restored(history, variable, source):
+        if has_state and (variable.dtype == source.dtype or is_told_apart):
             assert k not in fresh, f"{variable.path} is fresh"
     restored = [k for k in range(len(θ)) if k not in fresh]
     for seed in range(40, 40 + STEPS):

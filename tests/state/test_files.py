@@ -235,12 +235,11 @@ def declared(group: h5py.Group, old: np.ndarray) -> None:
     group.create_dataset(AN_ARRAY, (500_000_000,), "float32", chunks=(1024,))
 
 
-def bomb(group: h5py.Group) -> None:
+def large_document(group: h5py.Group) -> None:
+    """1 GB of spaces, of which the file has nothing."""
     del group["document"]
-    group.create_dataset(
-        *("document", (2**30,), "uint8"),
-        **{"chunks": (2**20,), "compression": "gzip", "fillvalue": 32},
-    )
+    more = {"chunks": (2**20,), "compression": "gzip", "fillvalue": 32}
+    group.create_dataset("document", (2**30,), "uint8", **more)
 
 
 def many(key: str) -> Callable[[h5py.Group], None]:
@@ -248,11 +247,9 @@ def many(key: str) -> Callable[[h5py.Group], None]:
 
     def edit(group: h5py.Group) -> None:
         content = document({"document": group["document"][...]})
-        if key == "variables":
-            content["variables"] = content["variables"][:1] * 20_000
-        else:
-            kinds = content["variables"][0]["kinds"]
-            kinds |= {f"slot.{k}": 0 for k in range(20_000)}
+        first = content["variables"][0]
+        first["kinds"] |= {f"slot.{k}": 0 for k in range(20_000 * (key == "kinds"))}
+        content["variables"] = [first] * (1 if key == "kinds" else 20_000)
         del group["document"]
         group["document"] = np.frombuffer(json.dumps(content).encode(), "uint8")
 
@@ -266,7 +263,7 @@ HOSTILE: dict[str, Callable[[h5py.Group], Any]] = {
     "an array of 2 GB that is declared": in_place(declared),
     "a group": in_place(lambda group, old: group.create_group(AN_ARRAY)),
     "a link in a circle": in_place(circle),
-    "a document of 1 GB": bomb,
+    "a document of 1 GB": large_document,
     "one variable 20,000 times": many("variables"),
     "20,000 kinds of one variable": many("kinds"),
 }
@@ -292,10 +289,13 @@ def test_a_hostile_file_is_refused_at_the_cost_of_its_arrays(
     fit(here)
 
 
+def contents_of(of: keras.Model) -> list[np.ndarray]:
+    config = json.dumps(keras.optimizers.serialize(of.optimizer), sort_keys=True)
+    return [np.array(config), *values(of.variables), *values(of.optimizer.variables)]
+
+
 @pytest.mark.once
-@pytest.mark.parametrize(
-    "count", [6, pytest.param(300, marks=[pytest.mark.crash, LONG])]
-)
+@pytest.mark.parametrize("count", [6, pytest.param(300, marks=pytest.mark.crash)])
 @pytest.mark.parametrize("damage", ["truncated", "a flipped bit"])
 def test_a_keras_file_damaged_at_any_byte_is_an_error_or_right(
     damage: str, count: int, tmp_path
@@ -305,8 +305,7 @@ def test_a_keras_file_damaged_at_any_byte_is_an_error_or_right(
     content, expected = path.read_bytes(), contents_of(first)
     rng, errors = random.Random(damage), 0
     for _ in range(count):
-        place = rng.randrange(len(content))
-        changed = bytearray(content)
+        changed, place = bytearray(content), rng.randrange(len(content))
         changed[place] ^= 1 << rng.randrange(8)
         path.write_bytes(content[:place] if damage == "truncated" else changed)
         with warnings.catch_warnings():
@@ -317,18 +316,13 @@ def test_a_keras_file_damaged_at_any_byte_is_an_error_or_right(
                 errors += 1
                 continue
         assert_same(contents_of(loaded), expected, f"{damage} at {place}")
-    assert errors == count or damage != "truncated"
-    assert errors > 0
-
-
-def contents_of(of: keras.Model) -> list[np.ndarray]:
-    config = json.dumps(keras.optimizers.serialize(of.optimizer), sort_keys=True)
-    return [np.array(config), *values(of.variables), *values(of.optimizer.variables)]
+    assert errors == count if damage == "truncated" else errors > 0
 
 
 # Configs.
 
-WRONG = [*JUNK, [1], "(a+)+$", "a*" * 40, [["a", -1]], {"a": "b"}, [None], 1e400]
+WRONG = [*JUNK, [1], [["alpha", -1]], {"alpha": "b"}, [None], 1e400]
+HANGING = ["(a+)+$", "(a|aa)+$", "*a" * 25 + "*b", "a*" * 25 + "b$"]
 
 
 def config_of() -> dict[str, Any]:
@@ -337,11 +331,15 @@ def config_of() -> dict[str, Any]:
 
 def mutations(count: int) -> list[tuple[str, Any]]:
     every = [(key, junk) for key in config_of()["config"] for junk in WRONG]
-    return random.Random(0).sample(every, min(count, len(every)))
+    random.Random(0).shuffle(every)
+    factors = [("learning_rate_multipliers", [[each, 0.5]]) for each in HANGING]
+    excluded = [("exclude_from_weight_decay", [each]) for each in HANGING]
+    return [*factors, *excluded, *every[:count]]
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(10_000, marks=LONG)])
 def test_a_mutated_config_is_a_value_error_or_an_optimizer_that_trains(count: int):
+    """And no pattern hangs a load."""
     problems = []
     for key, junk in mutations(count):
         config = config_of()
@@ -350,24 +348,9 @@ def test_a_mutated_config_is_a_value_error_or_an_optimizer_that_trains(count: in
             warnings.simplefilter("ignore")
             try:
                 optimizer = keras.optimizers.deserialize(config)
-                step(optimizer, variables())
+                step(optimizer, [*variables(), named("a" * 500, 1.0)])
                 json.dumps(keras.optimizers.serialize(optimizer))
             except Exception as error:
                 if type(error) is not ValueError or f"`{key}`" not in str(error):
                     problems.append(f"{key}={junk!r}: {type(error)} {error}")
     assert not problems, "\n\n".join(problems)
-
-
-HANGING = ["(a+)+$", "(a|aa)+$", "*a" * 25 + "*b", "a*" * 25 + "b$"]
-
-
-@pytest.mark.parametrize("pattern", HANGING)
-@pytest.mark.parametrize(
-    "key", ["learning_rate_multipliers", "exclude_from_weight_decay"]
-)
-def test_a_pattern_of_a_config_does_not_hang_a_load(key: str, pattern: str):
-    config = config_of()
-    config["config"][key] = [[pattern, 0.5]] if key.startswith("l") else [pattern]
-    with warnings.catch_warnings(), within(10), contextlib.suppress(ValueError):
-        warnings.simplefilter("ignore")
-        keras.optimizers.deserialize(config).build([named("a" * 500, 1.0)])

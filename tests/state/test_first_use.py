@@ -20,7 +20,6 @@ from tests.histories import named as named_by
 from tests.histories import recorded
 from tests.same import assert_same
 from tests.state.stores import (
-    START,
     built,
     named,
     saved,
@@ -79,40 +78,20 @@ def test_the_rate_that_the_user_sets_afterwards_wins(make, way: str):
     assert float(optimizer.learning_rate) == 0.5
 
 
-@on_every_way
 @of_both
-def test_a_reset_discards_the_loaded_state(make, way: str):
-    optimizer, θ = UNBUILT[way](trained(make()), make), variables()
-    optimizer.reset_state()
-    step(optimizer, θ)
-    other, expected = make(), variables()
-    step(other, expected)
-    assert_same(values(θ), values(expected))
-    assert_same(values(optimizer.variables), values(other.variables))
-
-
-@of_both
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_reset_after_steps_is_a_new_optimizer_at_the_same_rate(make, dtype: str):
-    θ = variables(dtype)
-    optimizer = trained(make(0.5), θ)
+@pytest.mark.parametrize("way", [*UNBUILT, "steps"])
+def test_a_reset_discards_the_state_and_keeps_the_rate(make, way: str):
+    θ, expected = variables("bfloat16"), variables("bfloat16")
+    before = trained(make(), variables("bfloat16"))
+    optimizer = before if way == "steps" else UNBUILT[way](before, make)
+    if way == "steps":
+        optimizer.set_variables(θ)
     optimizer.learning_rate = 0.25
     optimizer.reset_state()
-    other, expected = make(0.25), variables(dtype)
-    for variable, own in zip(expected, θ):
-        variable.assign(own)
     step(optimizer, θ)
-    step(other, expected)
+    step(other := make(0.25), expected)
     assert_same(values(θ), values(expected))
-
-
-@of_both
-def test_the_last_of_two_loads_counts(make):
-    first, last = trained(make()), make()
-    step(last, θ := variables(), START + 2)
-    optimizer = loaded(loaded(make(), saved(first)), saved(last))
-    optimizer.build(θ)
-    assert_same(values(optimizer.variables), values(last.variables))
+    assert_same(values(optimizer.variables), values(other.variables))
 
 
 @on_every_way
@@ -141,28 +120,19 @@ def test_set_weights_takes_values_of_any_width(make):
         assert_same(values(optimizer.variables), weights)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda weights: weights[:-1],
-        lambda weights: [*weights, np.zeros(2)],
-        lambda weights: [*weights[:-1], np.zeros((4, 4), "float32")],
-        lambda weights: [*weights[:-1], np.asarray("x")],
-    ],
-    ids=["fewer", "more", "shape", "text"],
-)
-def test_set_weights_refuses_other_values_and_changes_nothing(change):
+@pytest.mark.parametrize("last", [[], [np.zeros(2), np.zeros(2)], [np.zeros(9)], ["x"]])
+def test_set_weights_refuses_other_values_and_changes_nothing(last: list):
     optimizer = trained(Adam(0.1))
     before = values(optimizer.variables)
     with pytest.raises(ValueError):
-        optimizer.set_weights(change(before))
+        optimizer.set_weights([*before[:-1], *last])
     assert_same(values(optimizer.variables), before)
 
 
 @pytest.mark.needs("tensorflow")
 @pytest.mark.parametrize("order", ["cab", "cba"])
 def test_a_checkpoint_of_another_order_starts_fresh_and_is_named(order, tmp_path):
-    """Positions of equal shapes would swap the states of `a`, `b` and `c`."""
+    """Positions would swap the states of variables of equal shapes."""
     import tensorflow as tf
 
     θ = {name: named(f"x_{name}", [ord(name)]) for name in "abc"}
@@ -172,20 +142,8 @@ def test_a_checkpoint_of_another_order_starts_fresh_and_is_named(order, tmp_path
     tf.train.Checkpoint(o=optimizer).read(path)
     with recorded() as said:
         optimizer.apply([np.zeros(1, "float32")] * 3, here)
-    assert int(optimizer.iterations) == START + 1
-    fresh = named_by(said, here)
-    assert fresh == {k for k in range(3) if order[k] != "cab"[k]}
+    fresh = {k for k in range(3) if order[k] != "cab"[k]}
+    assert named_by(said, here) == fresh
     for k, v in enumerate(here):
         expected = 0 if k in fresh else numbers(first.get_slot(v, "m"))
         np.testing.assert_array_equal(numbers(optimizer.get_slot(v, "m")), expected)
-
-
-@pytest.mark.needs("tensorflow")
-def test_a_checkpoint_written_before_build_has_no_slots(tmp_path):
-    import tensorflow as tf
-
-    optimizer = Adam(0.1)
-    path = tf.train.Checkpoint(o=optimizer).write(str(tmp_path / "checkpoint"))
-    step(optimizer, variables())
-    tf.train.Checkpoint(o=optimizer).read(path).expect_partial()
-    assert int(optimizer.iterations) == 0

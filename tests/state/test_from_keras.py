@@ -31,17 +31,13 @@ ALL: dict[str, Any] = {
 }
 
 
-def rate() -> float:
-    return 0.05
-
-
 ARGUMENTS: list[dict[str, Any]] = [
     {},
     {"clipnorm": 0.5},
     {"clipvalue": 0.2, "weight_decay": 0.3, "gradient_accumulation_steps": 2},
     {"global_clipnorm": 0.4, **ALL},
     {"learning_rate": schedules.ExponentialDecay(0.2, 2, 0.5)},
-    {"learning_rate": rate, "use_ema": True, "name": "mine"},
+    {"use_ema": True, "name": "mine"},
 ]
 OWN: dict[Any, list[dict[str, Any]]] = {
     (SGD, keras.optimizers.SGD): [{}],
@@ -95,15 +91,10 @@ def assert_moves(move: Any, optimizer: Any, θ: list) -> Any:
 
 
 @of_every_case
-def test_from_keras_takes_the_next_steps(ours, theirs, arguments):
-    optimizer = trained(theirs(**arguments), θ := variables())
-    assert_moves(ours.from_keras, optimizer, θ)
-
-
-@of_every_case
-def test_to_keras_takes_the_next_steps(ours, theirs, arguments):
-    optimizer = trained(ours(**arguments), θ := variables())
-    assert_moves(to_keras, optimizer, θ)
+@pytest.mark.parametrize("way", ["from_keras", "to_keras"])
+def test_the_next_steps_are_the_same_after(way: str, ours, theirs, arguments):
+    kind, move = (ours, to_keras) if way == "to_keras" else (theirs, ours.from_keras)
+    assert_moves(move, trained(kind(**arguments), θ := variables()), θ)
 
 
 @of_every_case
@@ -118,25 +109,15 @@ def test_settings_and_state_make_the_round_trip_bit_for_bit(ours, theirs, argume
     assert not ours.from_keras(theirs(**arguments)).to_keras().built
 
 
-@pytest.mark.parametrize("move", [to_keras, Adam.from_keras])
-@pytest.mark.parametrize("excluded", ["list", "names"])
-def test_exclusions_from_weight_decay_are_copied(move, excluded: str):
-    kind = Adam if move is to_keras else keras.optimizers.Adam
-    optimizer, θ = kind(0.01, weight_decay=0.9), variables()
-    if excluded == "list":
-        optimizer.exclude_from_weight_decay(var_list=[θ[0], θ[2]])
-    else:
-        optimizer.exclude_from_weight_decay(var_names=["alpha", "gamma"])
-    assert_moves(move, trained(optimizer, θ), θ)
-
-
-@pytest.mark.parametrize("move", [to_keras, Momentum.from_keras])
-def test_float64_is_copied(move):
-    """Not Adam's: Keras rounds its β₂ to float32, and 1 − β₂ with it."""
-    kind = Momentum if move is to_keras else keras.optimizers.SGD
-    with of_dtypes(["float64"]):
-        θ = variables("float64")
-        assert_moves(move, trained(kind(0.1, momentum=0.9), θ), θ)
+@pytest.mark.parametrize(
+    ("move", "kind"), [(to_keras, Adam), (Adam.from_keras, keras.optimizers.Adam)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_exclusions_and_float64_are_copied(move, kind, dtype: str):
+    with of_dtypes([dtype]):
+        optimizer, θ = kind(0.01, weight_decay=0.9, amsgrad=True), variables(dtype)
+        optimizer.exclude_from_weight_decay(var_list=[θ[0]], var_names=["gamma"])
+        assert_moves(move, trained(optimizer, θ), θ)
 
 
 def test_a_list_that_has_grown_is_copied():

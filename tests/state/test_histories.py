@@ -7,6 +7,7 @@ has the expected outcome.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -34,6 +35,7 @@ CASES = [
     (".weights.h5, built", History("early optimizer", "own", same_order=False)),
     (NOT_BUILT, History("early optimizer", event="unfrozen", optimizer="Momentum")),
     (NOT_BUILT, History("nested", event="frozen after the load", options="EMA")),
+    (NOT_BUILT, History(event="frozen after the load", optimizer="SGD", use="fit")),
     (NOT_BUILT, History("subclass", event="unfrozen after the load", options="EMA")),
     (NOT_BUILT, History(precision="changed", place=1)),
     (NOT_BUILT, History("functional", precision="float16", use="fit")),
@@ -57,14 +59,6 @@ def test_training_continues_after(route: str, history: History, tmp_path: Path):
     histories.assert_outcome(history, [route], tmp_path)
 
 
-@pytest.mark.parametrize("second", [".keras", ".h5", NOT_BUILT, "pickle"])
-def test_state_loaded_before_build_is_saved_unchanged(second: str, tmp_path: Path):
-    """Nothing uses the state between two routes, of which the first does not build."""
-    history = History("functional", options="EMA", place=2)
-    first = "deepcopy" if second == "pickle" else NOT_BUILT
-    histories.assert_outcome(history, [first, second], tmp_path)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("route", ROUTES)
 @hypothesis.settings(max_examples=60 if THOROUGH else 6)
@@ -81,7 +75,7 @@ def test_any_history_continues_after(route: str, history: History):
     routes=st.lists(st.sampled_from([*ROUTES]), min_size=2, max_size=2),
 )
 def test_any_history_continues_after_two(history: History, routes: list[str]):
-    assume(history.event in (*histories.SAME_VARIABLES, "frozen"))
+    assume(not re.search("after the load|head", history.event))
     assume(all(histories.can_travel(history, route) for route in routes))
     with tempfile.TemporaryDirectory() as folder:
         histories.assert_outcome(history, routes, Path(folder))

@@ -162,15 +162,6 @@ def test_a_scaled_optimizer_in_a_legacy_file_starts_fresh_and_warns(tmp_path):
     assert len(said) == 1
 
 
-@pytest.mark.needs("fit")
-def test_weights_in_shards_restore_the_state(tmp_path):
-    first, other = (model(Adam(0.1, amsgrad=True), seed=k) for k in (1, 2))
-    fit(first).save_weights(tmp_path / "of.weights.json", max_shard_size=1200 / 2**30)
-    assert len(list(tmp_path.glob("*.h5"))) > 1
-    other.load_weights(tmp_path / "of.weights.json")
-    assert_same(fit(other).get_weights(), fit(first).get_weights())
-
-
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_slots_are_float32_and_continue_in_any_precision(dtype: str):
     settings: dict[str, Any] = {"use_ema": True, "gradient_accumulation_steps": 2}
@@ -184,26 +175,6 @@ def test_slots_are_float32_and_continue_in_any_precision(dtype: str):
 
 
 # Patterns, and lists of variables.
-
-
-@pytest.mark.needs("fit")
-@pytest.mark.parametrize("steps", [0, START])
-@pytest.mark.parametrize("patterns", [["backbone"], ["bias", "norm"]], ids=" ".join)
-def test_patterns_are_applied_to_the_paths_of_a_nested_model(patterns, steps, tmp_path):
-    """A loaded inner model has no name in the paths of its variables."""
-    layers, x = keras.layers, keras.Input((3,))
-    inner = [keras.Input((3,)), layers.Dense(3), layers.LayerNormalization()]
-    inner = keras.Sequential(inner, name="backbone")
-    first = keras.Model(x, layers.LayerNormalization()(layers.Dense(3)(inner(x))))
-    optimizer = Adam(1e-3, weight_decay=0.5, exclude_from_weight_decay=patterns)
-    first.compile(optimizer, keras.losses.MeanSquaredError(), run_eagerly=True)
-    if steps:
-        fit(first)
-    first.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    loaded.run_eagerly = True
-    if steps or "backbone" not in patterns:  # which is in no path, and in no state
-        assert_same(fit(loaded).get_weights(), fit(first).get_weights())
 
 
 @pytest.mark.needs("fit")

@@ -142,12 +142,6 @@ def test_contents_are_all_values_and_not_a_sample(build: bool):
     assert matched(was, here, build) == [1, 2]
 
 
-@either_order
-def test_another_dtype_is_matched_by_path(build: bool):
-    here = [("b", [1.0], "bfloat16"), ("a", [1.0], "bfloat16")]
-    assert matched(["a=1", "b=1"], here, build) == [2, 1]
-
-
 @pytest.mark.long
 @pytest.mark.once
 def test_hundreds_of_variables_without_a_counterpart_are_named_in_time():

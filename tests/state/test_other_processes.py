@@ -26,11 +26,6 @@ def test_a_fresh_process_continues_bit_for_bit(folder: Path):
     run((PROGRAM, BACKEND, "resume", str(folder), BACKEND))
 
 
-@pytest.mark.once
-def test_a_process_without_the_package_serves_and_restores_no_built_in(folder: Path):
-    run((PROGRAM, "tensorflow", "serve", str(folder)))
-
-
 @pytest.mark.parametrize("other", OTHERS.get(BACKEND, []))
 def test_two_backends_continue_from_each_other(other: str, folder: Path):
     run((PROGRAM, other, "save", str(folder)))

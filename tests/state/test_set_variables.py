@@ -51,7 +51,8 @@ def test_each_variable_is_stepped_as_since_it_came(recipe: str, lists, dtype: st
     alone: dict[str, Any] = {}
     for k, names in enumerate(lists):
         here = [θ[name] for name in names]
-        optimizer.set_variables(here) if k else optimizer.build(here)
+        # A variable that is listed twice has one state.
+        optimizer.set_variables([*here, here[0]]) if k else optimizer.build(here)
         for name in names:
             if name not in alone:
                 alone[name] = make(**({} if name == "beta" else arguments))
@@ -78,24 +79,12 @@ def test_the_order_of_the_state_is_that_of_the_list(recipe: str):
     assert own == expected
 
 
-def test_a_variable_that_is_listed_twice_has_one_state():
-    θ, optimizer = variables(), Adam(0.1)
-    built(optimizer, θ[:1]).set_variables([θ[0], θ[1], θ[0]])
-    assert len(optimizer.variables) == len(built(Adam(0.1), θ[:2]).variables)
-
-
 def test_add_variables_is_deprecated_and_takes_the_whole_list():
-    θ = variables()
-    first, second = (trained(Adam(0.1), θ[:2]) for _ in range(2))
+    first, second = (trained(Adam(0.1), (θ := variables())[:2]) for _ in range(2))
     first.set_variables(θ[1:])
     with pytest.warns(DeprecationWarning, match=r"set_variables"):
         second.add_variables(θ[1:])
-    own, expected = ([v.name for v in o.variables] for o in (second, first))
-    assert own == expected
-    assert second.get_slot(θ[1], "m").shape == SHAPES["beta"]
-
-
-# What is refused.
+    assert [v.name for v in second.variables] == [v.name for v in first.variables]
 
 
 def test_an_optimizer_that_is_not_built_is_refused():
@@ -103,9 +92,7 @@ def test_an_optimizer_that_is_not_built_is_refused():
         Adam(0.1).set_variables(variables())
 
 
-@pytest.mark.parametrize(
-    "bad", [keras.Variable(1, dtype="int32", trainable=False), "a", None, 1.0]
-)
+@pytest.mark.parametrize("bad", [keras.Variable(1, dtype="int32"), "a", None, 1.0])
 def test_other_variables_are_refused_and_nothing_changes(bad):
     optimizer = built(Adam(0.1), θ := variables())
     before = [v.name for v in optimizer.variables]
@@ -123,13 +110,8 @@ def test_a_graph_is_refused_and_nothing_changes(name: str):
 
     optimizer = trained(Adam(0.1), (θ := variables())[:2])
     before = values(optimizer.variables)
-
-    @tf.function
-    def grow():
-        getattr(optimizer, name)(θ)
-
     with pytest.raises(ValueError, match=r"tf\.function"):
-        grow()
+        tf.function(lambda: getattr(optimizer, name)(θ))()
     assert_same(values(optimizer.variables), before)
     step(optimizer, θ[:2])
     optimizer.set_variables(θ)
@@ -154,11 +136,10 @@ STORIES = {
 
 
 @pytest.mark.needs("fit")
-@pytest.mark.parametrize(
-    ("story", "make"), few_on_jax([("freezing", Adam), ("LoRA", Momentum)], slice(1))
-)
-def test_a_model_trains_after_every_change(story: str, make, tmp_path):
+@pytest.mark.parametrize("story", few_on_jax(["freezing", "LoRA"], slice(1)))
+def test_a_model_trains_after_every_change(story: str, tmp_path):
     """The variables that are trainable move, the others stay, and a file continues."""
+    make = {"freezing": Adam, "LoRA": Momentum}[story]
     here = model(make(0.01, **EMA))
     fit(here)
     for change in STORIES[story]:
@@ -181,14 +162,13 @@ def ids(variables: list) -> list[tuple[int, Any]]:
 
 
 @pytest.mark.needs("graphs")
-@pytest.mark.parametrize("place", [0, 1])
-def test_a_step_compiled_before_the_change_is_an_error_after_fit(place: int):
+def test_a_step_compiled_before_the_change_is_an_error_after_fit():
     """TensorFlow would continue with the graph of the old list."""
     here = model(Adam(0.01, **EMA))
-    here.layers[place].trainable = False
+    here.layers[0].trainable = False
     here.compile(here.optimizer, here.loss)
     fit(here)
-    here.layers[place].trainable = True
+    here.layers[0].trainable = True
     here.optimizer.set_variables(here.trainable_variables)
     with pytest.raises(ValueError, match=r"compile"):
         fit(here)
@@ -198,8 +178,7 @@ def test_a_step_compiled_before_the_change_is_an_error_after_fit(place: int):
 
 @pytest.mark.needs("jax")
 def test_a_list_that_jax_was_not_given_is_an_error_that_names_set_variables():
-    here = model(Adam(0.01))
-    fit(here)
+    here = fit(model(Adam(0.01)))
     here.layers[0].trainable = False
     here.compile(here.optimizer, here.loss)
     with pytest.raises(ValueError, match=r"set_variables"):
