@@ -1,22 +1,11 @@
-"""Whose docstrings run: a backend's module imports what only its users need have."""
+"""Skip the docstrings of modules that import a backend which is not in use."""
 
 from pathlib import Path
 
 import keras
 
-BACKENDS = {
-    "tensorflow": {"tensorflow.py", "tensorflow_kernels.py", "tensorflow_programs.py"},
-    "jax": {"jax.py"},
-    "torch": {"torch.py", "torch_lists"},
-}
 FOLDER = Path("keras_textbook_opt", "backends")
-# What a check runs in a process of its own, on TensorFlow.
+BACKENDS = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
+collect_ignore_glob = [str(FOLDER / f"{backend}*.py") for backend in BACKENDS]
+# A check runs this program in a process of its own, on TensorFlow.
 collect_ignore = ["keras_textbook_opt/testing/programs/replicas.py"]
-collect_ignore += [
-    str(FOLDER / name)
-    for backend, names in BACKENDS.items()
-    if backend != keras.backend.backend()
-    for name in names
-]
-if keras.backend.backend() == "numpy":  # on which Keras fits no model
-    collect_ignore += ["keras_textbook_opt/callbacks.py"]

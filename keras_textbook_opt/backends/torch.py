@@ -24,8 +24,6 @@ PLAIN = {Tensor, Parameter}
 class Torch(Backend):
     """What PyTorch does in its own way."""
 
-    # A step.
-
     def run(self, equation, hyperparameters, updates, take):
         kernel = lists.KERNELS.get(name_of(equation)) if equation else None
         if kernel is None or self.is_traced():
@@ -42,7 +40,7 @@ class Torch(Backend):
     def add_to(self, totals, gradients):
         places, (g, s) = _tensors(totals), _unscaled(gradients)
         fits = totals and PLAIN.issuperset(map(type, [*places, *g]))
-        if not fits or _are_stateless(totals):
+        if not fits or _is_stateless(totals[0]):
             return super().add_to(totals, gradients)
         with torch.no_grad():
             lists.add(places, s, g)
@@ -51,16 +49,16 @@ class Torch(Backend):
         θ = _tensors([state.variable for state in states])
         averages = _tensors([state.average for state in states])
         fits = {(type(t), t.dtype) for t in θ} == {(Parameter, torch.float32)}
-        if not fits or _are_stateless([state.average for state in states]):
+        if not fits or _is_stateless(states[0].average):
             return super().average(states, rest)
         with torch.no_grad():
             lists.average(averages, 1 - float(rest), θ)
 
     def assign_add(self, place, value):
-        if _are_stateless([place]):
+        if _is_stateless(place):
             return super().assign_add(place, value)
         with torch.no_grad():
-            place.value.add_(value)
+            place._value.add_(value)
 
     # Gradients.
 
@@ -99,8 +97,7 @@ class Torch(Backend):
         variable = super().new_variable(name, like, initializer, dtype)
         if not hasattr(like.value, "device_mesh"):
             return variable
-        value = self.placed(variable.value.detach(), like)
-        value = Parameter(value, requires_grad=False)
+        value = Parameter(self.placed(variable.value, like), requires_grad=False)
         return keras.Variable(value, dtype=dtype, trainable=False, name=variable.name)
 
     def placed(self, value, place):
@@ -157,6 +154,6 @@ def _unscaled(gradients: list) -> tuple[list, list]:
     return [g.unscaled for g in gradients], s
 
 
-def _are_stateless(variables: list) -> bool:
-    """Whether the variables have other values in a `keras.StatelessScope`."""
-    return any(v.value is not v._value for v in variables[:1])
+def _is_stateless(variable: Any) -> bool:
+    """Whether the variable has another value in a `keras.StatelessScope`."""
+    return variable.value is not variable._value
