@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple, final
 
@@ -165,9 +166,10 @@ def present(grads: list, variables: list) -> tuple[list, list]:
         ValueError: All are `None`, or there are not as many as variables.
     """
     if len(grads) != len(variables):
+        hint = "" if variables else ". Pass the variables, or call `build` first"
         raise ValueError(
             f"Expected {len(variables)} gradients, one for each variable. "
-            f"Received: {len(grads)}"
+            f"Received: {len(grads)}{hint}"
         )
     missing = [path_of(v) for g, v in zip(grads, variables) if g is None]
     if not missing:
@@ -197,8 +199,9 @@ def checked(grads: list, variables: list) -> list[Dense | Rows]:
     return [_checked(g, v) for g, v in zip(grads, variables)]
 
 
-def check_variables(variables: list) -> None:
-    """Raise a `ValueError` unless each is a variable of a floating-point dtype."""
+def check_variables(variables: Iterable) -> list:
+    """The variables; a `ValueError` unless each has a floating-point dtype."""
+    variables = list(variables)
     for variable in variables:
         if not hasattr(variable, "assign"):
             raise ValueError(
@@ -214,6 +217,7 @@ def check_variables(variables: list) -> None:
                 "Expected variables of a floating-point dtype. Received: "
                 f"{_label(variable)} of dtype {dtype}"
             )
+    return variables
 
 
 def check_values(values: list, variables: list) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import posixpath
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras.src.models import Functional
 
+from keras_textbook_opt import patterns
 from keras_textbook_opt.settings import Real
 from keras_textbook_opt.variables import path_of
 
@@ -20,28 +21,25 @@ def layerwise_decay(model: keras.Model, decay: float) -> dict[str, float]:
 
         f = decayᵈ
 
-    A level is a layer with weights to train, frozen or not; layers without do not
-    count. Models within the model are taken apart, and any other layer is one, such as
-    a whole block of a transformer. In a functional model `d` is that of the longest way
-    to an output, also for a layer that is used more than once; in a `Sequential` and in
-    a subclassed model, the layers are a chain in the order of `model.layers`. Weights
-    that a model has beside its layers are as deep as its first layer.
+    A level is a layer with weights to train, frozen or not. Layers of a model within
+    the model count one by one; any other layer is one level, such as a whole block of a
+    transformer. In a functional model, `d` is the length of the longest way to an
+    output. In a `Sequential` and in a subclassed model, the layers are a chain in the
+    order of `model.layers`. Weights of a model itself are as deep as its first layer.
 
     Args:
         model: A `keras.Model` that is built.
         decay: In `(0, 1]`.
 
     Returns:
-        A dict for `learning_rate_multipliers`: for each layer, from the last to the
-        first, a regular expression of the start of its variables' paths, and its
-        factor. Layers that are frozen have no pattern, since an optimizer refuses one
-        that is found nowhere: after they were unfrozen, give `add_variables` the
-        variables, assign `optimizer.learning_rate_multipliers =
-        layerwise_decay(model, decay)`, and compile the model again.
+        A dict for `learning_rate_multipliers`: for each layer with trainable variables,
+        from the last to the first, a pattern of their paths and the layer's factor.
+        After unfreezing a layer, call this again, assign
+        `optimizer.learning_rate_multipliers`, and compile the model again.
 
     Raises:
         ValueError: `model` is no model or not built, `decay` is out of its range, or
-            the paths of variables do not tell layers of different depths apart.
+            layers of different depths have the same path.
 
     Example:
         >>> import keras
@@ -53,12 +51,10 @@ def layerwise_decay(model: keras.Model, decay: float) -> dict[str, float]:
         {'^head/': 1.0, '^hidden/': 0.5, '^embed/': 0.25}
 
     Reference:
-        Clark et al. 2020, "ELECTRA: Pre-training Text Encoders as Discriminators Rather
-        Than Generators", and Bao et al. 2021, "BEiT: BERT Pre-Training of Image
-        Transformers": the authors' code fine-tunes so (`_get_layer_lrs` in
-        `model/optimization.py` of google-research/electra, `get_parameter_groups` in
-        `beit/optim_factory.py` of microsoft/unilm). It goes back to Howard & Ruder
-        2018, "Universal Language Model Fine-tuning for Text Classification".
+        Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text
+        Classification", section 3.2 (https://arxiv.org/abs/1801.06146). Bao et al.
+        2021, "BEiT: BERT Pre-Training of Image Transformers"
+        (https://arxiv.org/abs/2106.08254), uses it for transformers.
     """
     if not (isinstance(model, keras.Model) and model.built):
         raise ValueError(
@@ -70,15 +66,28 @@ def layerwise_decay(model: keras.Model, decay: float) -> dict[str, float]:
     _measure(model, 0, depths)
     levels = sorted(set(depths.values()))  # a layer used twice leaves one empty
     factors: dict[str, float] = {}
-    of_variables: list[tuple[str, float]] = []
+    of_paths: list[tuple[str, float]] = []
     for layer, depth in sorted(depths.items(), key=lambda item: item[1]):
         factor = decay ** levels.index(depth)
         paths = [path_of(v) for v in _own(layer) if v.trainable]
-        of_variables += [(path, factor) for path in paths]
-        for pattern in _patterns(paths, is_whole=not isinstance(layer, keras.Model)):
+        of_paths += [(path, factor) for path in paths]
+        for pattern in _patterns(layer, paths):
             factors.setdefault(pattern, factor)
-    _check(factors, of_variables)
+    for path, factor in of_paths:
+        if patterns.factor_of(path, factors) != factor:
+            raise ValueError(
+                "Layers of different depths must have different paths: name the "
+                f"layers. Received: several layers with the path {path!r}"
+            )
     return factors
+
+
+def _patterns(layer: Any, paths: list[str]) -> list[str]:
+    """What a layer's paths begin with; the paths themselves if that is nothing."""
+    folder = posixpath.commonpath([posixpath.dirname(path) for path in paths or [""]])
+    if folder and not isinstance(layer, keras.Model):
+        return [f"^{folder}/"]
+    return [f"^{path}$" for path in paths]
 
 
 def _measure(model: keras.Model, after: int, depths: dict[Any, int]) -> int:
@@ -134,33 +143,3 @@ def _own(operation: Any) -> list:
         return []
     parts = operation._flatten_layers()
     return [variable for part in parts for variable in part._trainable_variables]
-
-
-def _patterns(paths: list[str], is_whole: bool) -> list[str]:
-    """What is found in all of these paths: their common folder, or folders."""
-    if not is_whole:
-        return [f"^{re.escape(path)}$" for path in paths]
-    folders = [path.split("/")[:-1] for path in paths]
-    common = list(_common(folders))
-    heads = [common] if common else [folder[:1] for folder in folders]
-    found = [f"^{re.escape('/'.join(head))}/" for head in heads if head]
-    bare = [f"^{re.escape(path)}$" for path in paths if "/" not in path]
-    return list(dict.fromkeys([*found, *bare]))
-
-
-def _common(folders: list[list[str]]) -> Iterator[str]:
-    for parts in zip(*folders):
-        if len(set(parts)) > 1:
-            return
-        yield parts[0]
-
-
-def _check(factors: dict[str, float], of_variables: list[tuple[str, float]]) -> None:
-    for path, factor in of_variables:
-        found = next(f for pattern, f in factors.items() if re.search(pattern, path))
-        if found != factor:
-            raise ValueError(
-                "Expected paths of variables that tell layers of different depths "
-                f"apart: give the layers names of their own. Received: {path!r}, which "
-                f"would have the factor {found} of another layer in place of {factor}"
-            )

@@ -97,8 +97,6 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._states = States()
         self._loaded = LoadedState()
         self._changed_at: int | None = None  # the step of a change that a graph misses
-        self._retired_rate: keras.Variable | None = None  # replaced by a schedule
-        self._is_stateless = False  # while the variables must not be touched
         self._learning_rate = rates.kept(self, rate)
         self.statistics = Statistics() if self.monitor else None
         self._add_average_count()
@@ -165,39 +163,31 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     @learning_rate.setter
     def learning_rate(self, learning_rate):
-        old, new = self._learning_rate, rates.checked(learning_rate)
-        rates.check_replaceable(old, new)
-        if callable(new):
+        rate = rates.checked(learning_rate)
+        rates.check_replaceable(self._learning_rate, rate)
+        if callable(rate):
             self._note_change()
-            self._retired_rate = self._retired_rate if callable(old) else old
-            self._learning_rate = new
-        else:
-            rates.assign(old, new)
+        with backends.active.on_the_host():
+            keras.optimizers.Optimizer.learning_rate.fset(self, rate)
 
     lr = learning_rate
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
         """Exclude variables, or those with a pattern in their path, from weight decay.
 
-        Variables are kept in the state and in no config. Call this before `build`; each
-        replica may do so, since repeating the same call has no effect.
+        Call this before `build`. Variables are kept in the state, and in no config.
         """
-        gradients.check_variables(list(var_list or ()))
-        listed = {self._var_key(variable): variable for variable in var_list or ()}
+        variables = gradients.check_variables(var_list or ())
+        listed = {self._var_key(variable): variable for variable in variables}
         if self.built and listed.keys() != self._states.listed.keys():
-            raise ValueError(
-                "Call `exclude_from_weight_decay` before the optimizer is built."
-            )
+            raise ValueError(s.FIXED.format("exclude_from_weight_decay"))
         self.undecayed_patterns = var_names or None
         self._states.listed = listed
 
     def _setting_changes(self, setting: s.Setting) -> None:
         """Raise a `ValueError` if `setting` cannot change any more."""
         if self.built and setting.fixed:
-            raise ValueError(
-                f"`{setting.name}` cannot change after the optimizer is built, since "
-                "the state depends on it. Make a new optimizer."
-            )
+            raise ValueError(s.FIXED.format(setting.name))
         self._note_change()
 
     def _patterns_change(self) -> None:
@@ -227,10 +217,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def set_variables(self, variables) -> None:
         """Follow a model whose trainable variables have changed.
 
-        Call `set_variables(model.trainable_variables)` after a layer was frozen or
-        unfrozen, after `enable_lora` or `quantize`, and then compile the model again.
-        The list is the whole list, in the order of the model. Known variables keep
-        their state, new ones start fresh, and the state of all others is dropped.
+        Call `set_variables(model.trainable_variables)` after freezing, unfreezing,
+        `enable_lora` or `quantize`, and then compile the model again. Known variables
+        keep their state, new ones start fresh, and all other state is dropped.
         """
         if not self.built or backends.active.is_traced():
             raise ValueError(
@@ -251,11 +240,10 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _follow(self, variables) -> None:
         """Have the state of these variables: what is there, and else a fresh one."""
-        gradients.check_variables(variables)
+        found = {self._var_key(v): v for v in gradients.check_variables(variables)}
         self._add_average_count()
         old = self._states
-        states = old.following({self._var_key(v): v for v in variables})
-        self._states = states
+        self._states = states = old.following(found)
         try:
             accumulates = self.gradient_accumulation_steps is not None
             states.create(self.use_ema, self.compensate, accumulates)
@@ -288,8 +276,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _states_of(self, variables: list) -> list[VariableState]:
         states = list(self._states)
-        is_everything = [*map(id, variables)] == [id(x.variable) for x in states]
-        return states if is_everything else [*map(self._state_of, variables)]
+        is_all = [*map(id, variables)] == [id(state.variable) for state in states]
+        return states if is_all else [*map(self._state_of, variables)]
 
     @property
     def variables(self) -> list:
@@ -304,11 +292,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _everything(self) -> list:
         statistics = [self.statistics.variable] if self.statistics else []
-        return [*self._own(), *self._states.kept(), *statistics]
-
-    def _own(self) -> list:
-        """What belongs to no variable, such as the count of steps."""
-        return [v for v in super().variables if v is not self._retired_rate]
+        # What belongs to no variable, such as the count of steps, is Keras's to list.
+        return [*super().variables, *self._states.kept(), *statistics]
 
     def reset_state(self) -> None:
         """Set the count of steps to 0, and every slot to its initial value."""
@@ -328,11 +313,10 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         archive.write(now, store)
 
     def load_own_variables(self, store) -> None:
-        """Read the state.
+        """Read the state: that of a variable goes to the one that received its weights.
 
-        The count of steps and the learning rate are assigned at once, and the state of
-        a variable to the one that received its weights: now, if the weights tell, or
-        when it is first used. A corrupted file is a `ValueError`: nothing has changed.
+        If no weights tell, it is assigned at the first step. A corrupted file is a
+        `ValueError`, and nothing has changed.
         """
         self._loaded.load(archive.read(store), self._states, self._facts())
 
@@ -343,7 +327,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _facts(self) -> Facts:
         class_name = keras.saving.get_registered_name(type(self))
-        return Facts(class_name, archive.by_name(self._own()), self._rules())
+        return Facts(class_name, archive.by_name(super().variables), self._rules())
 
     def _resolve(self, for_good: bool = False) -> None:
         """Assign a loaded state as far as the variables tell whose it is."""
@@ -370,9 +354,13 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         `None`, of its variable's shape and of a floating-point dtype: else a
         `ValueError` is raised, and nothing has changed.
         """
-        grads, given = list(grads), self._given(trainable_variables)
+        grads, given = list(grads), self._states.variables
         if not grads:
             return
+        if trainable_variables is not None:
+            given = list(trainable_variables)
+        if not self.built:
+            gradients.check_variables(given)
         grads, variables = gradients.present(grads, given)
         states = self._states_of(variables) if self.built else []
         grads = gradients.checked(grads, variables)
@@ -398,28 +386,17 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         with backends.active.on_the_host():
             self._iterations.assign_add(1)
 
-    def _given(self, variables) -> list:
-        if variables is not None:
-            variables = list(variables)
-            if not self.built:
-                gradients.check_variables(variables)
-            return variables
-        if not self.built:
-            raise ValueError("Pass the variables as well, or call `build` first.")
-        return self._states.variables
-
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
         """Take a step on values of the variables and of `variables`, in order."""
         if self.built:
             gradients.check_values(list(trainable_variables), self._states.variables)
         self._loaded.drop()  # whoever has the values has read `variables`
-        self._is_stateless = True
-        try:
-            return super().stateless_apply(
-                optimizer_variables, grads, trainable_variables
-            )
-        finally:
-            self._is_stateless = False
+        # A backend updates in place where a variable has no other value in the scope.
+        optimizer_variables, θ = (
+            [ops.copy(value) for value in values]
+            for values in (optimizer_variables, trainable_variables)
+        )
+        return super().stateless_apply(optimizer_variables, grads, θ)
 
     def _step(self, grads: list, states: list[VariableState]) -> None:
         n = self.gradient_accumulation_steps
@@ -475,7 +452,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if type(self).update_step is not TextbookOptimizer.update_step:
             backends.active.run(None, {}, updates, self._take_by_update_step)
         else:
-            equation = None if self._is_stateless else type(self).apply_dense
+            equation = type(self).apply_dense
             backends.active.run(equation, vars(self), updates, self._take)
 
     def _take(self, update: Update) -> None:
@@ -492,13 +469,10 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         return tuple(g.with_values(value) for value in steps.as_tuple(new, len(old)))
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        """Decay `variable`, then update it and its slots.
-
-        A subclass may override this hook of Keras, for example to pass another rate:
-        `super().update_step(gradient, variable, learning_rate * 0.1)`.
+        """Keras's hook: decay `variable`, then update it and its slots.
 
         `gradient` is a tensor or `tf.IndexedSlices`, `variable` a `keras.Variable` or
-        what the backend has under it, `learning_rate` is `η` times its factor.
+        the backend's own, `learning_rate` is `η` times its factor.
         """
         state, g = self._state_of(variable), gradients.structured(gradient)
         η = ops.cast(learning_rate, state.dtype)
@@ -532,8 +506,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if self._changed_at is not None and self._steps_taken() > self._changed_at:
             raise ValueError(
                 "A setting or the list of variables was changed after the training "
-                "step was compiled, which did not follow. Call `model.compile` with "
-                "this optimizer again, and train again."
+                "step was compiled. Call `model.compile` again, and train again."
             )
         states = self._states_of(variables) if self.built else []
         if self._states.has_averages():
@@ -542,10 +515,6 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     @property
     def _model_variables_moving_average(self) -> list:
         """The averages, which `keras.callbacks.SwapEMAWeights` swaps with variables."""
-        if not (self.use_ema and self.built):
-            raise AttributeError(
-                "The averages are there after `build`, with `use_ema`."
-            )
         self._resolve()
         return averages.swappable(self._states)
 

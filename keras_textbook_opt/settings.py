@@ -308,6 +308,12 @@ def _in_float32(number: float) -> float:
     return rounded if abs(rounded) >= np.finfo(np.float32).tiny else 0.0
 
 
+FIXED = (
+    "`{}` cannot change after the optimizer is built, since the state depends on it. "
+    "Make a new optimizer."
+)
+
+
 def message(name: str, expected: str, received: Any) -> str:
     """An error that says what was expected and what was received."""
     return f"`{name}` must be {expected}. Received: {name}={received!r}"

@@ -26,7 +26,9 @@ class Torch(Backend):
 
     def run(self, equation, hyperparameters, updates, take):
         kernel = lists.KERNELS.get(name_of(equation)) if equation else None
-        if kernel is None or self.is_traced():
+        # Within a `keras.StatelessScope`, no variable must be touched.
+        is_pure = self.is_traced() or (updates and _is_stateless(updates[0].θ))
+        if kernel is None or is_pure:
             return super().run(equation, hyperparameters, updates, take)
         groups: dict[Any, list] = {}
         for update in updates:

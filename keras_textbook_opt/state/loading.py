@@ -161,4 +161,5 @@ class LoadedState:
             )
         if self.saved is not None:
             now.class_name, now.variables = self.saved.class_name, self.saved.variables
+            now.own = self._left | now.own
         return now

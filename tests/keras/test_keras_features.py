@@ -190,6 +190,23 @@ def test_a_step_on_some_of_the_variables_leaves_the_others():
 # Averages.
 
 
+@pytest.mark.needs("dense")  # Keras refuses it on TensorFlow
+@of_exact_recipes
+def test_stateless_apply_changes_no_variable(recipe):
+    start = [keras.Variable(value) for value in values()]
+    optimizer = recipe.make(use_ema=True, gradient_accumulation_steps=2)
+    optimizer.build(start)
+    places = [*start, *optimizer.variables]
+    before = [numbers(place) for place in places]
+    state = [place.value for place in optimizer.variables]
+    for step in gradients(2):
+        given = tensors(dense(step))
+        moved, state = optimizer.stateless_apply(state, given, [θ.value for θ in start])
+    assert any(np.any(numbers(m) != b) for m, b in zip(moved, before))
+    for place, old in zip(places, before):
+        np.testing.assert_array_equal(numbers(place), old)
+
+
 def averaged(*steps: float, begun: int = 0) -> tuple:
     """An optimizer with averages whose count of steps is `begun`; its variable."""
     θ, optimizer = keras.Variable([1.0, 2.0]), SGD(0.1, use_ema=True, ema_momentum=0.5)

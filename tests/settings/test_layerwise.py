@@ -49,7 +49,7 @@ class Block(keras.layers.Layer):
 
 def sequential() -> keras.Model:
     between = [layers.Dropout(0.1), layers.ReLU()]
-    model = keras.Sequential([dense("d2"), *between, Block("d1"), dense("d0")])
+    model = keras.Sequential([dense("a-d2"), *between, Block("d1-b"), dense("d0")])
     model.build((None, 2))
     return model
 
