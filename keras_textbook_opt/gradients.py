@@ -35,17 +35,16 @@ class Dense(NamedTuple):
     def values(self) -> Any:
         """The gradient, multiplied out, in its compute dtype."""
         x = ops.cast(self.unscaled, compute_dtype(self.unscaled))
-        return (
-            x if self.scale is None else x * ops.convert_to_tensor(self.scale, x.dtype)
-        )
+        if self.scale is None:
+            return x
+        return x * ops.convert_to_tensor(self.scale, x.dtype)
 
     def with_values(self, values: Any) -> Dense:
         return Dense(values)
 
     def __mul__(self, factor: Any) -> Dense:
-        return Dense(
-            self.unscaled, factor if self.scale is None else factor * self.scale
-        )
+        scale = factor if self.scale is None else factor * self.scale
+        return Dense(self.unscaled, scale)
 
     def merged(self) -> Dense:
         return self
@@ -146,8 +145,6 @@ def warn_of_lazy(sparse_update: str) -> None:
 
 def structured(gradient: Any) -> Dense | Rows:
     """A tensor or `tf.IndexedSlices` as `Dense` or `Rows`."""
-    if isinstance(gradient, (Dense, Rows)):
-        return gradient
     if _is_sparse(gradient):
         return Rows.of(gradient)
     return Dense(ops.convert_to_tensor(gradient))
@@ -181,8 +178,8 @@ def present(grads: list, variables: list) -> tuple[list, list]:
         "using `model.compile()`, did you forget to provide a `loss` argument?",
         stacklevel=4,
     )
-    pairs = [(g, v) for g, v in zip(grads, variables) if g is not None]
-    return [g for g, _ in pairs], [v for _, v in pairs]
+    there = [k for k, g in enumerate(grads) if g is not None]
+    return [grads[k] for k in there], [variables[k] for k in there]
 
 
 # Checks: whatever is known before the step runs.
@@ -206,11 +203,10 @@ def check_variables(variables: Iterable) -> list:
         if not hasattr(variable, "assign"):
             raise ValueError(
                 "Expected a `keras.Variable` for each gradient: `apply(gradients, "
-                "variables)` or `apply_gradients([(gradient, variable), …])`. "
-                "Received: "
-                f"{type(variable).__module__}.{type(variable).__name__} as a variable"
+                "variables)`, or `apply_gradients([(gradient, variable), …])`. "
+                f"Received: {variable!r} of type {type(variable).__name__}"
             )
-        dtype = keras.backend.standardize_dtype(variable.dtype)
+        dtype = dtype_of(variable)
         is_float = keras.backend.is_float_dtype(dtype)
         if not (is_float or getattr(variable, "overwrite_with_gradient", False)):
             raise ValueError(
@@ -222,14 +218,14 @@ def check_variables(variables: Iterable) -> list:
 
 def check_values(values: list, variables: list) -> None:
     """Raise a `ValueError` unless each value is like its variable."""
-
-    def kinds(tensors: list) -> list:
-        return [(tuple(x.shape), dtype_of(x)) for x in tensors]
-
-    if kinds(values) != kinds(variables):
+    received, expected = (
+        [(tuple(x.shape), dtype_of(x)) for x in tensors]
+        for tensors in (values, variables)
+    )
+    if received != expected:
         raise ValueError(
             f"Expected values of the variables {[path_of(v) for v in variables]}, of "
-            f"shapes and dtypes {kinds(variables)}. Received: {kinds(values)}. If the "
+            f"shapes and dtypes {expected}. Received: {received}. If the "
             "model has other trainable variables now, call `optimizer.set_variables("
             "model.trainable_variables)` and compile it again. An optimizer serves one "
             "model: make a new one for another model."
@@ -329,10 +325,9 @@ def _indices(indices: Any, variable: Any) -> Any:
 
 def _check_range(indices: Any, variable: Any) -> None:
     """Eager indices are checked here; those of a graph, by TensorFlow when it runs."""
-    if not tf.executing_eagerly():
-        return
     count = variable.shape[0]
-    outside = indices.numpy()[(indices.numpy() < 0) | (indices.numpy() >= count)]
+    known = indices.numpy() if tf.executing_eagerly() else np.zeros(0)
+    outside = known[(known < 0) | (known >= count)]
     if len(outside):
         raise ValueError(
             f"Expected row indices >= 0 and < {count} in the gradient of "

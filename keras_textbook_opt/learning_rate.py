@@ -69,6 +69,12 @@ def kept(optimizer: Any, rate: Any) -> Any:
         )
 
 
+def assign(variable: keras.Variable, rate: Any) -> None:
+    """`variable ← rate`."""
+    with backends.active.on_the_host():
+        variable.assign(rate)
+
+
 def given(optimizer: type, learning_rate: Any, lr: Any) -> Any:
     """The rate, which may be given under its name in the textbook, `lr`.
 

@@ -97,8 +97,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._states = States()
         self._loaded = LoadedState()
         self._changed_at: int | None = None  # the step of a change that a graph misses
+        self._retired_rate: keras.Variable | None = None  # replaced by a schedule
         self._learning_rate = rates.kept(self, rate)
-        self.statistics = Statistics() if self.monitor else None
+        self.statistics: Any = Statistics() if self.monitor else None
         self._add_average_count()
 
     def _add_average_count(self) -> None:
@@ -124,8 +125,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def apply_sparse(self, g: Rows, θ, η, *slots: Any, **_: Any) -> Any:
         """The equation for a gradient that is zero outside the rows that it lists.
 
-        It runs on the dense gradient (`sparse_update="exact"`) or only on the rows
-        (`"lazy"`).
+        With `sparse_update="exact"`, it runs on all rows; with `"lazy"`, on these.
         """
         if self.sparse_update == "lazy":
             return self.on_rows(g, θ, η, *slots)
@@ -143,16 +143,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             ValueError: An argument has no such attribute.
         """
         of_keras = super().get_config()
-        known = of_keras | self._rules() | {"lr": of_keras["learning_rate"]}
+        known = of_keras | patterns.rules(self) | {"lr": of_keras["learning_rate"]}
         return s.config(self, known)
-
-    def _rules(self) -> dict[str, Any]:
-        """The patterns, as pairs: JSON may sort a dict, and their order counts."""
-        factors = self.learning_rate_multipliers
-        return {
-            "exclude_from_weight_decay": self.undecayed_patterns,
-            "learning_rate_multipliers": factors and [*map(list, factors.items())],
-        }
 
     # Settings.
 
@@ -163,12 +155,14 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     @learning_rate.setter
     def learning_rate(self, learning_rate):
-        rate = rates.checked(learning_rate)
-        rates.check_replaceable(self._learning_rate, rate)
-        if callable(rate):
+        old, new = self._learning_rate, rates.checked(learning_rate)
+        rates.check_replaceable(old, new)
+        if callable(new):
             self._note_change()
-        with backends.active.on_the_host():
-            keras.optimizers.Optimizer.learning_rate.fset(self, rate)
+            self._retired_rate = self._retired_rate if callable(old) else old
+            self._learning_rate = new
+        else:
+            rates.assign(old, new)
 
     lr = learning_rate
 
@@ -193,16 +187,12 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _patterns_change(self) -> None:
         """Set the factor of each variable anew, and whether it decays."""
         if self.built:
-            factors, excluded = self.learning_rate_multipliers, self.undecayed_patterns
-            self._states.apply_patterns(factors, excluded)
+            self._states.apply_patterns(**patterns.rules(self))
 
     def _note_change(self) -> None:
         """Remember when something changed that a compiled step does not follow."""
         if self.built:
-            self._changed_at = self._steps_taken()
-
-    def _steps_taken(self) -> int:
-        return int(ops.convert_to_numpy(ops.convert_to_tensor(self._iterations)))
+            self._changed_at = steps.number(self._iterations)
 
     # State.
 
@@ -222,20 +212,15 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         keep their state, new ones start fresh, and all other state is dropped.
         """
         if not self.built or backends.active.is_traced():
-            raise ValueError(
-                "Call `set_variables` after `build`, and outside of `tf.function`."
-            )
+            raise ValueError("Call it after `build`, and outside of `tf.function`.")
         self._resolve()
         self._follow(variables)
         self._note_change()
 
     def add_variables(self, variables) -> None:
         """Deprecated: the former name of `set_variables`."""
-        warnings.warn(
-            "`add_variables` is now `set_variables`, with the whole list of variables.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        text = "Use `set_variables`, with the whole list of variables."
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
         self.set_variables(variables)
 
     def _follow(self, variables) -> None:
@@ -265,8 +250,6 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def get_slot(self, variable, name: str):
         """The slot `name` of `variable`; a `ValueError` if there is none."""
-        if not self.built:
-            raise ValueError("Call `build(variables)` before `get_slot`.")
         self._resolve()
         return self._state_of(variable).slot(name)
 
@@ -275,9 +258,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         return self._states.of(self._var_key(variable), variable)
 
     def _states_of(self, variables: list) -> list[VariableState]:
-        states = list(self._states)
-        is_all = [*map(id, variables)] == [id(state.variable) for state in states]
-        return states if is_all else [*map(self._state_of, variables)]
+        is_everything = self._states.are_of(variables)
+        return list(self._states if is_everything else map(self._state_of, variables))
 
     @property
     def variables(self) -> list:
@@ -292,8 +274,11 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _everything(self) -> list:
         statistics = [self.statistics.variable] if self.statistics else []
-        # What belongs to no variable, such as the count of steps, is Keras's to list.
-        return [*super().variables, *self._states.kept(), *statistics]
+        return [*self._own(), *self._states.kept(), *statistics]
+
+    def _own(self) -> list:
+        """What belongs to no variable, such as the count of steps."""
+        return [v for v in super().variables if v is not self._retired_rate]
 
     def reset_state(self) -> None:
         """Set the count of steps to 0, and every slot to its initial value."""
@@ -306,8 +291,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def save_own_variables(self, store) -> None:
         """Write the state; one that was loaded and never used is written unchanged."""
         self._resolve()
-        facts = self._facts()
-        now = archive.saved_of(facts.class_name, facts.own, facts.rules, self._states)
+        now = archive.saved_of(*self._facts(), self._states)
         if not self.built:
             now = self._loaded.to_write(now, bool(self._states.listed))
         archive.write(now, store)
@@ -315,8 +299,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def load_own_variables(self, store) -> None:
         """Read the state: that of a variable goes to the one that received its weights.
 
-        If no weights tell, it is assigned at the first step. A corrupted file is a
-        `ValueError`, and nothing has changed.
+        A corrupted file is a `ValueError`, and nothing has changed.
         """
         self._loaded.load(archive.read(store), self._states, self._facts())
 
@@ -327,7 +310,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _facts(self) -> Facts:
         class_name = keras.saving.get_registered_name(type(self))
-        return Facts(class_name, archive.by_name(super().variables), self._rules())
+        own = archive.by_name(self._own())
+        return Facts(class_name, own, patterns.rules(self))
 
     def _resolve(self, for_good: bool = False) -> None:
         """Assign a loaded state as far as the variables tell whose it is."""
@@ -375,9 +359,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         grads, states = steps.overwritten(grads, states, n, count)
         grads = backends.active.sum_over_replicas(grads)
         if n or self.ema_overwrite_frequency:
-            backends.active.once_for_all_replicas(
-                lambda g: self._step(g, states), grads
-            )
+            backends.active.across_replicas(lambda g: self._step(g, states), grads)
         else:
             self._step(grads, states)
         for θ in variables:
@@ -392,11 +374,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             gradients.check_values(list(trainable_variables), self._states.variables)
         self._loaded.drop()  # whoever has the values has read `variables`
         # A backend updates in place where a variable has no other value in the scope.
-        optimizer_variables, θ = (
-            [ops.copy(value) for value in values]
-            for values in (optimizer_variables, trainable_variables)
-        )
-        return super().stateless_apply(optimizer_variables, grads, θ)
+        own, θ = (map(ops.copy, x) for x in (optimizer_variables, trainable_variables))
+        return super().stateless_apply(list(own), grads, list(θ))
 
     def _step(self, grads: list, states: list[VariableState]) -> None:
         n = self.gradient_accumulation_steps
@@ -442,18 +421,17 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _in_form(self, g: Dense | Rows, state: VariableState) -> Dense | Rows:
         """Rows as a dense gradient, if that is all that `apply_sparse` would make."""
-        is_default = type(self).apply_sparse is TextbookOptimizer.apply_sparse
-        if isinstance(g, Rows) and is_default and self.sparse_update == "exact":
-            return Dense(g.to_dense(state.variable.shape))
-        return g
+        is_own = type(self).apply_sparse is not TextbookOptimizer.apply_sparse
+        if isinstance(g, Dense) or is_own or self.sparse_update == "lazy":
+            return g
+        return Dense(g.to_dense(state.variable.shape))
 
     def _run(self, updates: list[Update]) -> None:
         """Update with a kernel of the backend, if it has one of this equation."""
         if type(self).update_step is not TextbookOptimizer.update_step:
             backends.active.run(None, {}, updates, self._take_by_update_step)
         else:
-            equation = type(self).apply_dense
-            backends.active.run(equation, vars(self), updates, self._take)
+            backends.active.run(type(self).apply_dense, vars(self), updates, self._take)
 
     def _take(self, update: Update) -> None:
         """One variable's update in plain `keras.ops`."""
@@ -469,11 +447,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         return tuple(g.with_values(value) for value in steps.as_tuple(new, len(old)))
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        """Keras's hook: decay `variable`, then update it and its slots.
-
-        `gradient` is a tensor or `tf.IndexedSlices`, `variable` a `keras.Variable` or
-        the backend's own, `learning_rate` is `η` times its factor.
-        """
+        """Keras's hook: decay and update `variable`, with `η` times its factor."""
         state, g = self._state_of(variable), gradients.structured(gradient)
         η = ops.cast(learning_rate, state.dtype)
         decay = η * self.weight_decay if self.weight_decay and state.decays else None
@@ -482,8 +456,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._take(Update(variable, g, state, η, decay, step_size))
 
     def _take_by_update_step(self, update: Update) -> None:
-        gradient = update.g.merged().assignable()
-        self.update_step(gradient, update.θ, update.rate)
+        self.update_step(update.g.merged().assignable(), update.θ, update.rate)
 
     def _branch(self, condition: Any, then: Callable[[], None]) -> None:
         places = [*self._states.variables, *self._everything()]
@@ -503,14 +476,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         variables = list(var_list)
         if not all(map(has_value, variables)):
             return  # `fit` has failed on JAX
-        if self._changed_at is not None and self._steps_taken() > self._changed_at:
-            raise ValueError(
-                "A setting or the list of variables was changed after the training "
-                "step was compiled. Call `model.compile` again, and train again."
-            )
-        states = self._states_of(variables) if self.built else []
+        steps.check_compiled(self._changed_at, self._iterations)
         if self._states.has_averages():
-            averages.overwrite(states)
+            averages.overwrite(self._states_of(variables))
 
     @property
     def _model_variables_moving_average(self) -> list:

@@ -71,9 +71,7 @@ class Factors(Setting):
         pairs = list(value.items()) if isinstance(value, Mapping) else value
         if not (isinstance(pairs, (list, tuple)) and all(map(_is_pair, pairs))):
             raise ValueError(message(name, "a dict of patterns and factors", value))
-        if not all(FACTOR.fits(factor) for _, factor in pairs):
-            raise ValueError(message(name, "patterns with numbers >= 0", value))
-        factors = {checked(name, pattern): float(factor) for pattern, factor in pairs}
+        factors = {checked(name, p): FACTOR.checked(name, f) for p, f in pairs}
         if len(factors) < len(pairs):
             raise ValueError(message(name, "a dict with each pattern once", value))
         return factors
@@ -81,6 +79,15 @@ class Factors(Setting):
 
 def _is_pair(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 2
+
+
+def rules(optimizer: Any) -> dict[str, Any]:
+    """The patterns for a config, as pairs: JSON may sort a dict; the order counts."""
+    factors = optimizer.learning_rate_multipliers
+    return {
+        "exclude_from_weight_decay": optimizer.undecayed_patterns,
+        "learning_rate_multipliers": factors and [*map(list, factors.items())],
+    }
 
 
 def factor_of(path: str, factors: Mapping[str, float] | None) -> float:

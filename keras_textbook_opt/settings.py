@@ -18,6 +18,7 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, SupportsFloat, TypedDict, final, get_type_hints
 
+import keras
 import numpy as np
 
 LearningRate = SupportsFloat | Callable[[], Any] | Callable[[Any], Any]
@@ -102,14 +103,8 @@ DEFAULTS: dict[str, Any] = {
     "monitor": False,
     "name": None,
 }
-# Those that Keras's own constructor does not take.
-OWN = {
-    "exclude_from_weight_decay",
-    "learning_rate_multipliers",
-    "sparse_update",
-    "compensate",
-    "monitor",
-}
+OF_KERAS = inspect.signature(keras.optimizers.Optimizer).parameters
+OWN = [name for name in DEFAULTS if name not in OF_KERAS]
 
 
 class Setting:
@@ -177,27 +172,18 @@ class Real(Setting):
         known = [f"{sign} {x:g}" for sign, x in limits.items() if math.isfinite(x)]
         self.expected = f"a finite number {' and '.join(known)}".strip()
 
-    def fits(self, value: Any) -> bool:
-        number = _number(value)
-        return self._contains(number) and self._contains(_in_float32(number))
-
     def checked(self, name: str, value: Any) -> float:
         number = _number(value)
-        if not self._contains(number):
-            raise ValueError(message(name, self.expected, value))
-        if not self._contains(_in_float32(number)):
-            raise ValueError(message(name, f"{self.expected} in float32", value))
+        for x, where in (number, ""), (_in_float32(number), " in float32"):
+            fits = self.above < x < self.below and self.at_least <= x <= self.at_most
+            if not (fits and math.isfinite(x)):
+                raise ValueError(message(name, self.expected + where, value))
         return number
-
-    def _contains(self, number: float) -> bool:
-        in_range = self.above < number < self.below
-        in_range = in_range and self.at_least <= number <= self.at_most
-        return in_range and math.isfinite(number)
 
 
 @final
 class Integer(Setting):
-    """An integer, at least `at_least`, that fits into 32 bits."""
+    """An integer >= `at_least` of 32 bits."""
 
     def __init__(self, *, at_least: int, fixed: bool = False):
         super().__init__(fixed)
@@ -248,7 +234,6 @@ class Choice(Setting):
         return isinstance(value, str) and value in self.choices
 
 
-@final
 class Optional(Setting):
     """`None`, or what another setting takes."""
 
@@ -260,15 +245,15 @@ class Optional(Setting):
         return None if value is None else self.setting.checked(name, value)
 
 
-# Beyond this range, c² is zero or infinite in float32.
-CLIP_VALUE = Real(at_least=1e-18, at_most=1e18)
-
-
 @final
-class Clip(Setting):
+class Clip(Optional):
     """`c` > 0 or `None`; of the three clips an optimizer has one at most."""
 
     names = ("clipnorm", "global_clipnorm", "clipvalue")
+
+    def __init__(self):
+        # Beyond this range, c² is zero or infinite in float32.
+        super().__init__(Real(at_least=1e-18, at_most=1e18))
 
     def __set__(self, optimizer: Any, value: Any) -> None:
         others = [name for name in self.names if name != self.name]
@@ -280,9 +265,6 @@ class Clip(Setting):
                 f"`{given[0]}` to None first."
             )
         super().__set__(optimizer, value)
-
-    def checked(self, name: str, value: Any) -> float | None:
-        return None if value is None else CLIP_VALUE.checked(name, value)
 
 
 def _number(value: Any) -> float:
@@ -328,9 +310,8 @@ def split(optimizer: type, settings: dict[str, Any]) -> tuple[dict, dict]:
     for name, value in settings.items():
         if name not in DEFAULTS:
             raise ValueError(_unknown(optimizer, name, value))
-    given = DEFAULTS | settings
-    own = {name: value for name, value in given.items() if name in OWN}
-    return own, {name: value for name, value in given.items() if name not in OWN}
+    of_keras = DEFAULTS | settings
+    return {name: of_keras.pop(name) for name in OWN}, of_keras
 
 
 def _unknown(optimizer: type, name: str, value: Any) -> str:
@@ -341,13 +322,10 @@ def _unknown(optimizer: type, name: str, value: Any) -> str:
             f"`{title}` must keep its argument `{name}` and not pass it on to "
             f"`super().__init__`. Received: {name}={value!r}"
         )
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean `{close[0]}`?" if close else f"It has: {', '.join(names)}."
     if title == "SGD" and name in ("momentum", "nesterov"):
         hint = "Use `keras_textbook_opt.Momentum`."
-    else:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = (
-            f"Did you mean `{close[0]}`?" if close else f"It has: {', '.join(names)}."
-        )
     return f"`{title}` has no argument `{name}`. {hint} Received: {name}={value!r}"
 
 
@@ -387,13 +365,8 @@ def signature(optimizer: type) -> inspect.Signature:
 
 
 def _parameters() -> list[inspect.Parameter]:
-    types = get_type_hints(Settings)
+    kind, types = inspect.Parameter.KEYWORD_ONLY, get_type_hints(Settings)
     return [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=default,
-            annotation=types[name],
-        )
+        inspect.Parameter(name, kind, default=default, annotation=types[name])
         for name, default in DEFAULTS.items()
     ]

@@ -13,6 +13,26 @@ from keras_textbook_opt.gradients import Rows
 from keras_textbook_opt.state.slots import VariableState, assign
 
 
+def number(count: Any) -> int:
+    """The value of a variable that counts."""
+    return int(ops.convert_to_numpy(ops.convert_to_tensor(count)))
+
+
+def check_compiled(changed_at: int | None, count: Any) -> None:
+    """Raise a `ValueError` if steps were taken that did not follow a change.
+
+    Args:
+        changed_at: The number of steps when something changed, if no step was traced
+            since.
+        count: The count of steps.
+    """
+    if changed_at is not None and number(count) > changed_at:
+        raise ValueError(
+            "A setting or the list of variables was changed after the training step "
+            "was compiled. Call `model.compile` again, and train again."
+        )
+
+
 def overwritten(
     grads: list, states: list[VariableState], n: int | None, count: Any
 ) -> tuple[list, list]:

@@ -61,7 +61,7 @@ class Backend:
         """Each gradient, summed over the replicas."""
         return gradients
 
-    def once_for_all_replicas(self, step: Callable[[list], None], grads: list) -> None:
+    def across_replicas(self, step: Callable[[list], None], grads: list) -> None:
         """Call `step(grads)` where it may branch."""
         step(grads)
 
@@ -138,10 +138,6 @@ class Backend:
         Its derivative is right also where `g` is zero: `√` has none there.
         """
         return [c / ops.sqrt(ops.maximum(s, c * c)) for s in squares]
-
-    def clipped_by_value(self, gradients: list, c: float) -> list:
-        """`min(max(g, −c), c)` of each."""
-        return [g.with_values(ops.clip(g.values, -c, c)) for g in gradients]
 
     def rounded(self, x: Any, dtype: str) -> Any:
         """`x`, of float32, as the narrower `dtype` holds it, again in float32."""

@@ -36,7 +36,7 @@ class TensorFlow(Backend):
         sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
         return [g.of(total) for g, total in zip(gradients, sums)]
 
-    def once_for_all_replicas(self, step, grads):
+    def across_replicas(self, step, grads):
         """Within a replica, a branch and a `merge_call` exclude each other.
 
         So the step is taken outside of them. The gradients are sums, and the first
@@ -56,24 +56,24 @@ class TensorFlow(Backend):
 
     def run(self, equation, hyperparameters, updates, take):
         """On all replicas: a variable is updated where its copies are."""
-        name = None if equation is None else name_of(equation)
+        name = equation and name_of(equation)
 
         def run_here(updates):
-            for update in _without_programs(name, updates, take):
+            for update in updates:
                 kernel = _kernel(name, hyperparameters, update)
-                if kernel is None:
-                    take(update)
-                else:
+                if kernel is not None:
                     kernel(hyperparameters, update)
+                elif name in KERNELS and _is_worth_a_program(update):
+                    tf.function(lambda u=update: take(u), jit_compile=True)()
+                else:
+                    take(update)
+
+        def run_one(θ, update):
+            run_here([update._replace(θ=θ)])
 
         def everywhere(strategy, updates):
             for update in updates:
-                strategy.extended.update(
-                    update.θ,
-                    lambda θ, update: run_here([update._replace(θ=θ)]),
-                    args=(update,),
-                    group=False,
-                )
+                strategy.extended.update(update.θ, run_one, (update,), group=False)
 
         updates = [update._replace(θ=_native(update.θ)) for update in updates]
         if not tf.distribute.has_strategy():
@@ -281,27 +281,12 @@ KERNELS = {
 ROW_KERNELS = {"keras_textbook_opt.sgd.SGD.apply_dense": _sgd_on_rows}
 
 
-# Variables of 16 bits, in a graph on a CPU: no kernel has a carry, and one program of
+# A variable of 16 bits, in a graph on a CPU: no kernel has a carry, and one program of
 # XLA goes through memory once where TensorFlow's operations go ten times (2.2 to 2.4
 # times faster on 20 million elements).
 
 
-def _without_programs(name, updates, take) -> list:
-    """Take the updates that are worth a program; return the others."""
-    large = [update for update in updates if name in KERNELS and _is_worth_one(update)]
-    if not large:
-        return updates
-
-    @tf.function(jit_compile=True)
-    def program():
-        for update in large:
-            take(update)
-
-    program()
-    return [update for update in updates if not _is_worth_one(update)]
-
-
-def _is_worth_one(update) -> bool:
+def _is_worth_a_program(update) -> bool:
     return (
         is_narrow(update.θ)
         and update.θ.shape.num_elements() >= LARGE

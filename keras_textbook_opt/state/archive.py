@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import keras
 import numpy as np
@@ -37,31 +37,34 @@ LARGEST_RATIO = 1100
 
 
 @final
-class Entry:
+class Entry(NamedTuple):
     """An array, read when it is asked for.
 
     Args:
         name: What an error calls it.
-        read: Returns the array.
+        stored: Returns the array.
         checksum: That of the array; `None` if it is not known.
     """
 
-    def __init__(
-        self, name: str, read: Callable[[], np.ndarray], checksum: int | None = None
-    ):
-        self._name, self._read, self._checksum = name, read, checksum
+    name: str
+    stored: Callable[[], Any]
+    checksum: int | None = None
 
     def read(self) -> np.ndarray:
         """The array; a `ValueError` if it is not the one that was saved."""
-        array = np.asarray(self._read())
-        if self._checksum not in (None, checksum(array)):
-            raise corrupted(self._name)
+        array = np.asarray(self.stored())
+        if self.checksum not in (None, checksum(array)):
+            raise corrupted(self.name)
         return array
 
     def kept(self) -> Entry:
         """The same entry, in memory."""
-        array = self.read()
-        return Entry(self._name, lambda: array)
+        return held(self.name, self.read())
+
+
+def held(name: str, array: np.ndarray) -> Entry:
+    """An entry in memory."""
+    return Entry(name, lambda: array)
 
 
 @final
@@ -100,14 +103,11 @@ class Saved:
     numbered: list[np.ndarray] | None = None
     is_foreign: bool = False
 
-    def entries(self) -> list[Entry]:
-        """Those of the variables."""
-        return [e for saved in self.variables for e in saved.entries.values()]
-
     def verify(self) -> None:
         """Raise a `ValueError` unless every entry is as it was saved."""
-        for entry in self.entries():
-            entry.read()
+        for saved in self.variables:
+            for entry in saved.entries.values():
+                entry.read()
 
     def keep(self) -> None:
         """Verify every entry, and keep it in memory."""
@@ -146,8 +146,8 @@ def by_name(variables: list) -> dict[str, Any]:
     """Variables by their names, of which one that is there again gets a number."""
     named: dict[str, Any] = {}
     for k, variable in enumerate(variables):
-        name = variable.name
-        named[name if name not in named else f"{name}.{k}"] = variable
+        is_there = variable.name in named
+        named[f"{variable.name}.{k}" if is_there else variable.name] = variable
     return named
 
 
@@ -246,9 +246,8 @@ def _saved(store: Any, keys: set[str], document: Any) -> Saved:
     variables = [
         _variable(store, keys, k, item) for k, item in enumerate(document["variables"])
     ]
-    listed = {f"own.{name}" for name in own}
-    listed |= {f"{k}.{kind}" for k, v in enumerate(variables) for kind in v.entries}
-    for key in sorted(keys - listed - {DOCUMENT}):
+    entries = [*own.values(), *(e for v in variables for e in v.entries.values())]
+    for key in sorted(keys - {entry.name for entry in entries} - {DOCUMENT}):
         raise corrupted(key)  # the document has lost it
     return Saved(class_name, own, _typed(document["patterns"], dict), variables)
 
@@ -295,8 +294,8 @@ def _entry(store: Any, keys: set[str], key: str, shape: Any, crc: Any) -> Entry:
 def _header(store: Any, key: str) -> Any:
     """Something with the shape and the dtype of an array, which is not read.
 
-    HDF5 has links to other files, arrays that are stored in other files, and arrays
-    that are declared and not stored. None of these is followed.
+    HDF5 has links to other files, arrays in other files, and arrays that are declared
+    and not stored. None of these is followed.
     """
     group: Any = getattr(store, "_h5_entry_group", None)
     if not hasattr(group, "get") or isinstance(group, dict) or key not in list(group):
@@ -310,11 +309,8 @@ def _header(store: Any, key: str) -> Any:
         elsewhere = dataset.is_virtual or dataset.external
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError):
         raise corrupted(key) from None
-    if (
-        elsewhere
-        or declared > LARGEST_RATIO * stored
-        or dataset.dtype.kind not in "iuf"
-    ):
+    is_trap = elsewhere or declared > LARGEST_RATIO * stored
+    if is_trap or dataset.dtype.kind not in "iuf":
         raise corrupted(key)
     return dataset
 

@@ -12,17 +12,16 @@ import numpy as np
 
 from keras_textbook_opt import backends
 from keras_textbook_opt.settings import Real
-from keras_textbook_opt.state.archive import Entry, Saved, SavedVariable, identity
+from keras_textbook_opt.state.archive import Entry, Saved, SavedVariable, held, identity
 from keras_textbook_opt.state.slots import SLOT, States, VariableState
 
+Variables = Sequence[SavedVariable]
 Match = dict[int, int]
 # For each state, the place of its source, and whether it started fresh.
 Done = dict[VariableState, tuple[int | None, bool]]
 
 
-def matched(
-    saved: Sequence[SavedVariable], here: Sequence[SavedVariable]
-) -> tuple[Match, bool]:
+def matched(saved: Variables, here: Variables) -> tuple[Match, bool]:
     """For each variable here, the saved one that it is; and whether contents say so.
 
     1. A variable that holds what exactly one saved variable held is that variable.
@@ -48,18 +47,13 @@ def matched(
     return found, False
 
 
-def _by_contents(
-    saved: Sequence[SavedVariable], here: Sequence[SavedVariable]
-) -> Match:
-    of_saved, of_here = [
+def _by_contents(saved: Variables, here: Variables) -> Match:
+    of_saved, of_here = (
         _places([(v.shape, v.dtype, v.checksum) for v in variables])
         for variables in (saved, here)
-    ]
-    return {
-        of_here[key]: s
-        for key, s in of_saved.items()
-        if key in of_here and key[2] is not None
-    }
+    )
+    known = [key for key in of_saved.keys() & of_here.keys() if key[2] is not None]
+    return {of_here[key]: of_saved[key] for key in known}
 
 
 def _places(keys: list) -> dict[Any, int]:
@@ -68,7 +62,7 @@ def _places(keys: list) -> dict[Any, int]:
     return {key: k for k, key in enumerate(keys) if count[key] == 1}
 
 
-def _by_path(saved: Sequence[SavedVariable], here: Sequence[SavedVariable]) -> Match:
+def _by_path(saved: Variables, here: Variables) -> Match:
     of_saved = _places([variable.path for variable in saved])
     of_here = _places([variable.path for variable in here])
     if len(of_here) < len(here) or not of_here.keys() <= of_saved.keys():
@@ -76,16 +70,12 @@ def _by_path(saved: Sequence[SavedVariable], here: Sequence[SavedVariable]) -> M
     return {h: of_saved[path] for path, h in of_here.items()}
 
 
-def _by_position(
-    saved: Sequence[SavedVariable], here: Sequence[SavedVariable]
-) -> Match:
-    if len(saved) != len(here):
-        return {}
-    agree = _bare_paths(saved) == _bare_paths(here)
+def _by_position(saved: Variables, here: Variables) -> Match:
+    agree = len(saved) == len(here) and _bare_paths(saved) == _bare_paths(here)
     return {h: h for h in range(len(here))} if agree else {}
 
 
-def _bare_paths(variables: Sequence[SavedVariable]) -> list[list[str]]:
+def _bare_paths(variables: Variables) -> list[list[str]]:
     """The parts of each path, without Keras's numbers and the name of the model.
 
     A name that all paths begin with is the model's, if a layer's follows.
@@ -119,24 +109,21 @@ def assign(
     done = {} if done is None else done
     if saved.numbered is not None:
         return _assign_in_order(saved.numbered, states)
-    fresh = []
     for h, state in enumerate(states):
         place = found.get(h)
         if state in done and done[state][0] == place:
-            fresh += [state.path] if done[state][1] else []
             continue
         source = None if place is None else saved.variables[place]
-        done[state] = place, False
         if source is None or _slots(source.entries) != _slots(state.kept()):
             state.reset()
-            fresh.append(state.path)
             done[state] = place, True
             continue
         _assign_one(source.entries, state)
+        done[state] = place, False
         if saved.patterns == rules:
             state.factor = source.factor
             state.decays = source.decays and not state.is_listed
-    return fresh
+    return [state.path for state in states if done[state][1]]
 
 
 def _slots(kinds: Any) -> set[str]:
@@ -167,7 +154,7 @@ def _assign_in_order(values: list[np.ndarray], states: States) -> list[str]:
     return []
 
 
-def check_positions(listed: Sequence[SavedVariable], states: States) -> list[str]:
+def check_positions(listed: Variables, states: States) -> list[str]:
     """Reset the states that position has given to another variable; return their paths.
 
     An empty list is that of an optimizer that was not built.
@@ -188,12 +175,8 @@ def put(variable: Any, value: np.ndarray) -> None:
 def numbered(values: Sequence[Any], class_name: str, own: dict[str, Any]) -> Saved:
     """What a format saved that has nothing but arrays, those of no variable first."""
     arrays = [np.asarray(value) for value in values]
-    first = {name: _held(name, x) for name, x in zip(own, arrays)}
+    first = {name: held(name, x) for name, x in zip(own, arrays)}
     return Saved(class_name, first, numbered=arrays[len(own) :])
-
-
-def _held(name: str, array: np.ndarray) -> Entry:
-    return Entry(name, lambda: array)
 
 
 def assign_all(variables: Sequence[Any], values: Sequence[Any]) -> None:

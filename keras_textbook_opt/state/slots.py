@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -69,18 +69,17 @@ class VariableState:
 
     def add(self, kind: str, initializer: Any = "zeros") -> keras.Variable:
         """Create the variable of this kind."""
-        name = kind.removeprefix(SLOT)
-        initializer = keras.initializers.get(initializer)
+        name, initializer = kind.removeprefix(SLOT), keras.initializers.get(initializer)
         return backends.active.new_variable(
             name, self.variable, initializer, self.dtype
         )
 
     def add_slot(self, name: str, initializer: Any) -> keras.Variable:
         """Create the slot of this name, if it is not there."""
-        kind = SLOT + name
         if name not in self.slots:
-            self.initializers[kind] = keras.initializers.get(initializer)
-            self.slots[name] = self.add(kind, self.initializers[kind])
+            initializer = keras.initializers.get(initializer)
+            self.initializers[SLOT + name] = initializer
+            self.slots[name] = self.add(SLOT + name, initializer)
         return self.slots[name]
 
     def slot(self, name: str) -> keras.Variable:
@@ -179,6 +178,8 @@ class States:
 
     def of(self, key: Any, variable: Any) -> VariableState:
         """The state of `variable`, known by its `key`; a `ValueError` if unknown."""
+        if not self._of:
+            raise ValueError("Call `build(variables)` first: there is no state yet.")
         if key not in self._of:
             raise ValueError(
                 f"Unknown variable '{path_of(variable)}'. If you unfroze a layer or "
@@ -187,6 +188,10 @@ class States:
                 "serves one model: make a new one for another model."
             )
         return self._of[key]
+
+    def are_of(self, variables: list) -> bool:
+        """Whether these are all variables, in their order."""
+        return [*map(id, variables)] == [id(state.variable) for state in self]
 
     @property
     def variables(self) -> list:
@@ -241,12 +246,14 @@ class States:
         for state in self:
             state.reset()
 
-    def apply_patterns(self, factors: Any, excluded: Iterable[str] | None) -> None:
+    def apply_patterns(
+        self, exclude_from_weight_decay: Any, learning_rate_multipliers: Any
+    ) -> None:
         """Set the factor of each variable, and whether it decays."""
+        factors = dict(learning_rate_multipliers or {})
         patterns.warn_if_unused(factors, self.paths())
         for key, state in self._of.items():
-            path = state.path
-            state.factor = patterns.factor_of(path, factors)
+            state.factor = patterns.factor_of(state.path, factors)
             state.is_listed = key in self.listed
-            is_excluded = state.is_listed or patterns.is_excluded(path, excluded)
-            state.decays = not is_excluded
+            is_found = patterns.is_excluded(state.path, exclude_from_weight_decay)
+            state.decays = not (state.is_listed or is_found)
