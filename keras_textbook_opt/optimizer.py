@@ -100,7 +100,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._retired_rate: keras.Variable | None = None  # replaced by a schedule
         self._is_stateless = False  # while the variables must not be touched
         self._learning_rate = rates.kept(self, rate)
-        self.statistics = Statistics() if self.monitor else None
+        self.statistics: Any = Statistics() if self.monitor else None
         self._add_average_count()
 
     def _add_average_count(self) -> None:
