@@ -37,7 +37,7 @@ class Plain(TextbookOptimizer):
 
 
 Plain(0.1, weight_decay=0.01)
-Plain()  # refused: no learning rate
+Plain(lr=0.1)  # so no type checker can require `learning_rate`
 Plain(0.1, 0.9)  # refused
 
 
