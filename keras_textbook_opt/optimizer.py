@@ -477,8 +477,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if not all(map(has_value, variables)):
             return  # `fit` has failed on JAX
         steps.check_compiled(self._changed_at, self._iterations)
+        states = self._states_of(variables) if self.built else []
         if self._states.has_averages():
-            averages.overwrite(self._states_of(variables))
+            averages.overwrite(states)
 
     @property
     def _model_variables_moving_average(self) -> list:

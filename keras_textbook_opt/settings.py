@@ -18,7 +18,6 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, SupportsFloat, TypedDict, final, get_type_hints
 
-import keras
 import numpy as np
 
 LearningRate = SupportsFloat | Callable[[], Any] | Callable[[Any], Any]
@@ -103,8 +102,9 @@ DEFAULTS: dict[str, Any] = {
     "monitor": False,
     "name": None,
 }
-OF_KERAS = inspect.signature(keras.optimizers.Optimizer).parameters
-OWN = [name for name in DEFAULTS if name not in OF_KERAS]
+# Keras's own constructor does not take these.
+OWN = ["exclude_from_weight_decay", "learning_rate_multipliers", "sparse_update"]
+OWN += ["compensate", "monitor"]
 
 
 class Setting:
