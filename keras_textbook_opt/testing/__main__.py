@@ -6,6 +6,7 @@ gets a process of its own.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import logging
@@ -217,9 +218,12 @@ def _results(
         MofNCompleteColumn(),
     )
     results = []
-    with Progress(*columns, console=console, transient=True) as progress:
+    with (
+        Progress(*columns, console=console, transient=True) as progress,
+        contextlib.closing(conformance.results_of(checks, reasons)) as found,
+    ):
         task = progress.add_task("", total=len(checks))
-        for result in conformance.results_of(checks, reasons):
+        for result in found:
             results.append(result)
             progress.update(task, advance=1, description=result["check_name"])
             if file is not None:

@@ -1,4 +1,4 @@
-"""A program in a process of its own, and the arrays that it reads and writes."""
+"""A program in a process of its own: its input and its answer are pickled."""
 
 from __future__ import annotations
 
@@ -6,25 +6,46 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_textbook_opt.testing.verdicts import CheckSkipped
+from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped
 
 TIMEOUT = 300
 
 
-def pickled(subject: Any) -> bytes:
-    """What another process makes the optimizer from.
+def started(program: str, *given: Any) -> subprocess.Popen:
+    """Start a program of this package with the backend of this process.
 
     Raises:
-        CheckSkipped: No other process can import it.
+        CheckSkipped: No other process can import what is given.
     """
+    environment = os.environ | {
+        "KERAS_BACKEND": keras.backend.backend(),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    module = f"keras_textbook_opt.testing.programs.{program}"
+    with tempfile.TemporaryFile() as file:
+        file.write(_pickled(given))
+        file.seek(0)
+        return subprocess.Popen(
+            [sys.executable, "-m", module],
+            env=environment,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+
+def _pickled(given: tuple) -> bytes:
     try:
-        return pickle.dumps(subject)
+        return pickle.dumps(given)
     except Exception as error:
         raise CheckSkipped(
             "another process cannot import the optimizer: it has to be a class or a "
@@ -32,40 +53,40 @@ def pickled(subject: Any) -> bytes:
         ) from error
 
 
-def started(program: str, folder: Path) -> subprocess.Popen:
-    """A program of this package on a folder, with the backend of this process."""
-    environment = os.environ | {
-        "KERAS_BACKEND": keras.backend.backend(),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    module = f"keras_textbook_opt.testing.programs.{program}"
-    return subprocess.Popen(
-        [sys.executable, "-m", module, folder],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def answer_of(process: subprocess.Popen) -> Any:
+    """Wait for a program, and return its answer.
 
-
-def error_of(process: subprocess.Popen) -> str:
-    """Wait for a program; its last lines if it failed, else an empty text."""
+    Raises:
+        CheckFailed: The program failed, or did not end.
+    """
     try:
-        output, _ = process.communicate(timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
+        answer, errors = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired as error:
+        raise CheckFailed(f"Another process did not end after {TIMEOUT} s.") from error
+    finally:
+        end(process)
+    if process.returncode:
+        last = errors.decode(errors="replace").strip().splitlines()[-3:]
+        raise CheckFailed("\n".join(["Another process failed:", *last]))
+    return pickle.loads(answer)
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a program that may still run, and close its pipes."""
+    with process:
         process.kill()
-        return f"no end after {TIMEOUT} s"
-    return "\n".join(output.strip().splitlines()[-3:]) if process.returncode else ""
 
 
-def write(folder: Path, name: str, arrays: list[np.ndarray]) -> None:
-    """Write a list of arrays into a file."""
-    named: dict[str, Any] = {str(k): array for k, array in enumerate(arrays)}
-    np.savez(folder / name, **named)
+def answer(program: Callable[..., Any]) -> None:
+    """Call `program` with what the other process has given, and send the result."""
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    with os.fdopen(os.dup(1), "wb") as channel:
+        os.dup2(2, 1)  # what the optimizer prints is not a part of the answer
+        pickle.dump(program(*pickle.load(sys.stdin.buffer)), channel)
 
 
-def read(folder: Path, name: str) -> list[np.ndarray]:
-    """The list that `write` wrote."""
-    with np.load(folder / name) as arrays:
-        return [arrays[str(k)] for k in range(len(arrays.files))]
+def _end_with(parent: int) -> None:
+    """End this process after its parent, which may have been killed."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

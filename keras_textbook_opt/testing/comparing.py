@@ -14,7 +14,7 @@ from keras_textbook_opt.testing.problem import NAMES
 from keras_textbook_opt.testing.verdicts import (
     CheckFailed,
     CheckSkipped,
-    without_numbers,
+    without_details,
 )
 
 ROUNDINGS = 16
@@ -112,7 +112,7 @@ def _assert_within(allowed, found, expected, movement, what, steps, names) -> No
             f"{what}: they differ by {percent(off[place], movement)} of the movement "
             f"after {steps} steps. Expected {name}[{where}] = {other[place]:.7g}, got "
             f"{one[place]:.7g} ({_allowance(allowed, movement)}).",
-            [f"{without_numbers(what)}{'' if is_finite else ' (not finite)'}"],
+            [f"{without_details(what)}{'' if is_finite else ' (not finite)'}"],
         )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypedDict
 
 from keras_textbook_opt.testing import registry
@@ -154,28 +155,30 @@ def check_optimizer(
         baseline=baseline,
     )
     results = []
-    for result in results_of(checks, expected_failed_checks or {}):
-        results.append(result)
-        if callback is not None:
-            callback(**result)
-        _report(result, on_skip, on_fail)
+    with contextlib.closing(results_of(checks, expected_failed_checks or {})) as found:
+        for result in found:
+            results.append(result)
+            if callback is not None:
+                callback(**result)
+            _report(result, on_skip, on_fail)
     return results
 
 
 def results_of(
     checks: Iterable[tuple[Any, Check]], reasons: Mapping[str, str]
-) -> Iterator[Result]:
-    """Run checks one by one. Programs in other processes start at once.
+) -> Generator[Result, None, None]:
+    """Run checks one by one; close the iterator to end the process beside them.
 
     Raises:
         ValueError: `reasons` names something else than checks.
     """
     check_names(reasons)
     pairs = list(checks)
-    if any(_group(check) == "processes" for _, check in pairs):
-        processes.start(pairs[0][0])
-    for factory, check in pairs:
-        yield _result(factory, check, reasons)
+    with contextlib.ExitStack() as started:
+        if any(_group(check) == "processes" for _, check in pairs):
+            started.enter_context(processes.running(pairs[0][0]))
+        for factory, check in pairs:
+            yield _result(factory, check, reasons)
 
 
 def _result(factory: Any, check: Check, reasons: Mapping[str, str]) -> Result:

@@ -32,7 +32,8 @@ from keras_textbook_opt.testing.verdicts import (
     CouldNotRun,
     frames,
     telling_line,
-    without_numbers,
+    whole_line,
+    without_details,
 )
 
 CHECKS: list[Callable[..., None]] = []
@@ -100,8 +101,8 @@ def _failed(error: Exception, factory: Any) -> CheckFailed:
             f"the checker has a bug, please report it: {telling_line(error)} "
             f"({Path(last.filename).name}:{last.lineno})"
         ) from error
-    line = telling_line(error)
-    failed = CheckFailed(f"raises {line}", [without_numbers(line)])
+    reason = without_details(whole_line(error))
+    failed = CheckFailed(f"raises {telling_line(error)}", [reason])
     failed.where = place(error, factory)
     return failed
 
@@ -223,8 +224,9 @@ def _unknown(word: str) -> str:
     known = ["quick", *groups, *(check.__name__ for check in CHECKS)]
     near = [f"group:{word}"] if f"group:{word}" in groups else []
     near += difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    meant = " or ".join(map(repr, dict.fromkeys(near)))
     return (
-        f"No check is called {word!r}.{meant} Expected the name of a check, a pattern "
-        f"such as 'check_sparse_*', 'quick', or one of {', '.join(groups)}."
+        f"No check is called {word!r}.{f' Did you mean {meant}?' if meant else ''} "
+        "Expected the name of a check, a pattern such as 'check_sparse_*', 'quick', or "
+        f"one of {', '.join(groups)}."
     )

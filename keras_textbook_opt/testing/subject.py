@@ -14,6 +14,7 @@ from keras_textbook_opt.testing.comparing import distance, failure, rounding
 from keras_textbook_opt.testing.naming import shown
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.verdicts import (
+    CheckFailed,
     CheckSkipped,
     CouldNotRun,
     telling_line,
@@ -184,7 +185,13 @@ class Subject:
 
     def _moved(self, rate: float, steps: int) -> float:
         mode = backend.eager if steps == 3 else backend.fastest
-        run = Run(self.factory(learning_rate=rate), mode=mode)
+        try:
+            optimizer = self.factory(learning_rate=rate)
+        except TypeError as error:
+            if error.__traceback__ and error.__traceback__.tb_next:
+                raise
+            raise CheckFailed(f"cannot be made: {telling_line(error)}") from error
+        run = Run(optimizer, mode=mode)
         return distance(run.follow(problem.gradients(steps)).numbers, run.start)
 
     def _is_steady(self, rate: float, moves: dict[float, float]) -> bool:

@@ -29,7 +29,7 @@ class CheckFailed(AssertionError):
     def __init__(self, summary: str, reasons: Iterable[str] = ()):
         super().__init__(summary)
         self.summary = summary
-        self.reasons = frozenset(reasons) or frozenset([without_numbers(summary)])
+        self.reasons = frozenset(reasons) or frozenset([without_details(summary)])
 
     def __str__(self) -> str:
         lines = [self.summary]
@@ -85,6 +85,16 @@ _LONGEST = 300
 
 
 def telling_line(error: BaseException) -> str:
+    """`whole_line`, shortened."""
+    return shortened(whole_line(error))
+
+
+def shortened(line: str) -> str:
+    """The start of a line that may be very long."""
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def whole_line(error: BaseException) -> str:
     """The line of an error that says what is wrong; in a graph it is a later one."""
     kind = type(error).__name__
     if kind in _EXPLAINED:
@@ -95,8 +105,7 @@ def telling_line(error: BaseException) -> str:
     if after != plain:  # the rest of that line comes first, then the message
         lines = lines[1:] or lines
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
-    line = named[-1] if named else f"{kind}: {lines[0] if lines else 'no message'}"
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+    return named[-1] if named else f"{kind}: {lines[0] if lines else 'no message'}"
 
 
 def frames(error: BaseException) -> list[tuple[str, int, str]]:
@@ -112,6 +121,16 @@ def frames(error: BaseException) -> list[tuple[str, int, str]]:
     return found + [(file, int(line), name) for file, line, name in written]
 
 
-def without_numbers(text: str) -> str:
-    """`text` with each number replaced, to compare messages of two runs."""
-    return re.sub(r"[-+]?\d[\d.]*(e[-+]?\d+)?|\bnan\b|\binf\b", "#", text)
+_DETAILS = {
+    r"(?<!\w)/\S+": "PATH",
+    r"_\d+(?!\w)": "",  # the counter of a generated name: `sequential_3/kernel`
+    r"0x[\da-f]+|[-+]?\d[\d.]*(e[-+]?\d+)?|\b(nan|inf)\b": "#",
+    r"[\s,()[\]]*#[\s,()[\]#]*": " # ",  # a shape, or an array
+}
+
+
+def without_details(text: str) -> str:
+    """`text` without numbers, shapes, addresses and paths, to compare two runs."""
+    for pattern, replacement in _DETAILS.items():
+        text = re.sub(pattern, replacement, text)
+    return text

@@ -623,6 +623,13 @@ class ForgetsATuple(Plain):
         self.betas = betas
 
 
+@caught_by("check_config_has_every_argument")
+class ForgetsAnUnsetArgument(Plain):
+    def __init__(self, learning_rate=0.01, beta=0.75, rank=None, **settings):
+        super().__init__(learning_rate, beta, **settings)
+        self.rank = rank
+
+
 @caught_by("check_config_restores_arguments")
 class RoundsBeta(Plain):
     def get_config(self):

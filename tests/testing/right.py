@@ -90,6 +90,18 @@ class SignDescent(Plain):
         return θ - η * (1 + 0 * self.beta) * ops.sign(g), m, v
 
 
+class LeavesUnsetArgumentsOut(SignDescent):
+    """An argument that is `None` is not in the config."""
+
+    def __init__(self, learning_rate=0.01, beta=0.75, rank=None, **settings):
+        super().__init__(learning_rate, beta, **settings)
+        self.rank = rank
+
+    def get_config(self):
+        rank = {} if self.rank is None else {"rank": self.rank}
+        return super().get_config() | rank
+
+
 class WaitsFiveSteps(Plain):
     """As RAdam, whose first steps may be left out."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from keras_textbook_opt import SGD, Adam, Momentum
 from keras_textbook_opt.testing import check_optimizer, parametrize_with_checks
-from keras_textbook_opt.testing.checks import compiled
+from keras_textbook_opt.testing.checks import compiled, config
 from tests.backends import BACKEND, HAS
 from tests.testing import faults, right
 
@@ -78,3 +78,7 @@ def test_optimizers_of_keras_keep_its_contract(name):
 @pytest.mark.needs("rows")
 def test_sparse_gradients_have_a_static_shape_in_a_graph():
     compiled.check_compiled_sparse_gradients(right.AsksForTheShape)
+
+
+def test_unset_arguments_may_be_missing_from_a_config():
+    config.check_config_has_every_argument(right.LeavesUnsetArgumentsOut)

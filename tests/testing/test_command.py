@@ -134,7 +134,7 @@ def test_failure_names_the_line_that_raises(module):
         (["mine:Never"], "no optimizer today (at mine.py:10, in __init__)"),
         (["mine:Broken", "--select", "group:clips"], "No check ran"),
         (["wrong:Adam"], "wrong.py, line 1"),
-        ([SGD, "--select", "state"], "Did you mean 'group:state'"),
+        ([SGD, "--select", "state"], "Did you mean 'group:state' or"),
         ([SGD, "--select", REFERENCE], "No check ran"),
         ([SGD, "--expect", "nothing"], "Expected names of checks"),
         ([SGD, "--backend", "theano"], "'theano' is not installed"),

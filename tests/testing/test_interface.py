@@ -16,8 +16,14 @@ from keras_textbook_opt.testing import (
     optimizer_checks_generator,
     parametrize_with_checks,
     registry,
+    verdicts,
 )
-from keras_textbook_opt.testing.checks import contract, equation, validation
+from keras_textbook_opt.testing.checks import (
+    contract,
+    equation,
+    processes,
+    validation,
+)
 from tests import reference
 from tests.testing import messages
 
@@ -221,6 +227,29 @@ def test_constructor_that_raises_fails_one_check():
     failed = [name for name, status in found.items() if status == "failed"]
     assert failed == ["check_learning_rate_moves_variables"]
     assert set(found.values()) == {"failed", "skipped"}
+
+
+def test_constructor_with_another_argument_fails_one_check():
+    found = check_optimizer(
+        keras.optimizers.LossScaleOptimizer, on_fail=None, on_skip=None, select="quick"
+    )
+    [failed] = [each for each in found if each["status"] != "skipped"]
+    assert "cannot be made: TypeError" in str(failed["exception"])
+
+
+def test_messages_of_one_failure_are_the_same_without_details():
+    some = "<Variable path=sequential/kernel, shape=(4, 3), value=[[-1.3 nan]]> at 0x7f"
+    other = "<Variable path=sequential_2/kernel, shape=(5,), value=[2e-3]> at 0x1a2"
+    assert verdicts.without_details(some) == verdicts.without_details(other)
+    some, other = "no file /tmp/tmpx1/model.h5", "no file /tmp/tmp_ab/model.h5"
+    assert verdicts.without_details(some) == verdicts.without_details(other)
+
+
+def test_process_ends_with_the_run():
+    with processes.running(SGD):
+        [process] = processes._RUNNING.values()
+        assert process.poll() is None
+    assert process.poll() is not None
 
 
 @pytest.mark.parametrize("wrong", [None, []])

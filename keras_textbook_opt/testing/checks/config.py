@@ -35,6 +35,8 @@ VALUES: dict[str, list[dict[str, Any]]] = {
     "ema_overwrite_frequency": [OVERWRITING],
     "learning_rate_multipliers": [{"learning_rate_multipliers": {"bias": 0.5}}],
 }
+# For an argument that is `None` by default, and that is not Keras's.
+SOME_VALUES: list[Any] = [0.5, 2, True, "a", (0.5, 0.5)]
 SKIPPED = {"learning_rate", "name"}
 # In the range of most hyperparameters, with more digits than one writes by hand.
 NUMBER = 0.5432123456789
@@ -85,12 +87,23 @@ def check_config_has_every_argument(subject: Subject) -> None:
     Fix: Add the argument to the dict that `get_config` returns.
     """
     config = subject.make().get_config()
-    missing = [f"`{name}`" for name in subject.named() if name not in config]
+    missing = [
+        f"`{name}`"
+        for name, default in subject.named().items()
+        if name not in config and (default is not None or _is_lost(subject, name))
+    ]
     if missing:
         raise CheckFailed(
             f"The config has no entry for {', '.join(missing)} of the constructor.",
             missing,
         )
+
+
+def _is_lost(subject: Subject, name: str) -> bool:
+    """Whether the config lacks an argument that is set; `None` may be left out."""
+    options = VALUES.get(name) or [{name: value} for value in SOME_VALUES]
+    optimizers = [subject.make(**each) for each in filter(subject.takes, options)]
+    return any(name not in optimizer.get_config() for optimizer in optimizers)
 
 
 @promise

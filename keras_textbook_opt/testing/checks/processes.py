@@ -2,72 +2,94 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import json
+import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_textbook_opt.testing import backend, children, problem
 from keras_textbook_opt.testing.comparing import assert_close, assert_same
 from keras_textbook_opt.testing.linear import LAYERS, model_of, train
+from keras_textbook_opt.testing.programs.elsewhere import Answer
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.subject import Subject
-from keras_textbook_opt.testing.verdicts import CheckFailed, CouldNotRun
+from keras_textbook_opt.testing.verdicts import (
+    CheckFailed,
+    CouldNotRun,
+    shortened,
+    without_details,
+)
 
 STEPS = 4
 OF_LAYERS = problem.gradients(6, LAYERS)
 
 
-@final
-class Elsewhere:
-    """One process for all checks of this file, since TensorFlow takes long to start.
+class Model(NamedTuple):
+    """A model after three steps as a `.keras` file, and its weights after six."""
 
-    Args:
-        subject: The optimizer; a model that it trained is loaded there.
-    """
+    file: bytes
+    weights: list[np.ndarray]
+    error: Exception | None
 
-    def __init__(self, subject: Subject):
-        self.model = model_of(subject.make())
-        train(self.model, OF_LAYERS[:3])
-        self._temporary = tempfile.TemporaryDirectory(prefix="check_optimizer_")
-        self.folder = Path(self._temporary.name)
-        written = children.pickled((subject.kind, subject.factory, subject.rate))
-        (self.folder / "subject.pickle").write_bytes(written)
-        self.not_saved: Exception | None = None
+
+@functools.lru_cache(maxsize=8)
+def _model(subject: Subject) -> Model:
+    model, file, raised = model_of(subject.make()), b"", None
+    train(model, OF_LAYERS[:3])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
         try:
-            self.model.save(self.folder / "model.keras")
+            model.save(path)
+            file = path.read_bytes()
         except Exception as error:
-            self.not_saved = error
-        self._process = children.started("elsewhere", self.folder)
-
-    @functools.cached_property
-    def errors(self) -> dict[str, str]:
-        """Wait for the process; the error of each part that raised one.
-
-        Raises:
-            CheckFailed: The process itself failed.
-        """
-        error = children.error_of(self._process)
-        if error:
-            raise CheckFailed(f"Another process failed: {error}")
-        return json.loads((self.folder / "errors.json").read_text())
+            raised = error
+    train(model, OF_LAYERS[3:])
+    return Model(file, model.get_weights(), raised)
 
 
-@functools.lru_cache(maxsize=2)
-def _elsewhere(factory: Callable[..., Any]) -> Elsewhere:
-    return Elsewhere(Subject.of(factory))
+def _started(subject: Subject) -> subprocess.Popen:
+    """One process for all checks of this file, since TensorFlow takes long to start."""
+    given = subject.kind, subject.factory, subject.rate, _model(subject).file
+    return children.started("elsewhere", *given)
 
 
-def start(factory: Callable[..., Any]) -> None:
-    """Start the process, so that it runs next to other checks."""
+_RUNNING: dict[Subject, subprocess.Popen] = {}
+
+
+@contextlib.contextmanager
+def running(factory: Any) -> Iterator[None]:
+    """Run the process next to other checks, and end it after them."""
+    subject = None
+    with contextlib.suppress(Exception):  # the checks report it
+        subject = Subject.of(factory)
+        _RUNNING[subject] = _started(subject)
     try:
-        _elsewhere(factory)
-    except Exception:  # the checks report it
-        return
+        yield
+    finally:
+        if subject in _RUNNING:
+            children.end(_RUNNING.pop(subject))
+
+
+def _answer(subject: Subject) -> Answer:
+    found = _answer_or_error(subject)
+    if isinstance(found, str):
+        raise CheckFailed(found)
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def _answer_or_error(subject: Subject) -> Answer | str:
+    """Wait for the process, or run it now."""
+    process = _RUNNING.pop(subject, None) or _started(subject)
+    try:
+        return children.answer_of(process)
+    except CheckFailed as failed:
+        return failed.summary
 
 
 @promise
@@ -79,15 +101,15 @@ def check_keras_file_resumes_in_new_process(subject: Subject) -> None:
 
     Fix: Keep all state in `variables`, and all arguments in `get_config`.
     """
-    here = _elsewhere(subject.factory)
-    if here.not_saved is not None:
-        raise here.not_saved
-    if "fresh" in here.errors:
-        raise CheckFailed(f"Another process raises {here.errors['fresh']}")
-    train(here.model, OF_LAYERS[3:])
+    here = _model(subject)
+    if here.error is not None:
+        raise here.error
+    arrays, errors = _answer(subject)
+    if "fresh" in errors:
+        raise _raised("Another process raises", errors["fresh"])
     assert_same(
-        children.read(here.folder, "fresh.npz"),
-        [np.array(weights) for weights in here.model.get_weights()],
+        arrays["fresh"],
+        here.weights,
         problem.values(LAYERS),
         "three more steps in another process vs. uninterrupted training",
         steps=len(OF_LAYERS),
@@ -95,17 +117,21 @@ def check_keras_file_resumes_in_new_process(subject: Subject) -> None:
     )
 
 
+def _raised(who: str, error: str) -> CheckFailed:
+    return CheckFailed(f"{who} {shortened(error)}", [without_details(error)])
+
+
 def _assert_replicas_are_one_device(subject: Subject, case: str) -> None:
     backend.want("replicas")
-    here = _elsewhere(subject.factory)
-    error = here.errors.get(case, "")
-    if error.startswith("alone"):
-        raise CouldNotRun(f"such steps fail on one device: {error}")
-    if error:
-        raise CheckFailed(f"Two replicas raise {error}")
+    one, two = f"{case}, one device", f"{case}, two replicas"
+    arrays, errors = _answer(subject)
+    if one in errors:
+        raise CouldNotRun(f"such steps fail on one device: {shortened(errors[one])}")
+    if two in errors:
+        raise _raised("Two replicas raise", errors[two])
     assert_close(
-        children.read(here.folder, f"{case}_together.npz"),
-        children.read(here.folder, f"{case}_alone.npz"),
+        arrays[two],
+        arrays[one],
         problem.values(),
         f"two replicas ({case}) vs. one device on the sums of their gradients",
         steps=STEPS,

@@ -1,14 +1,13 @@
-"""A saved model is trained on; steps on two replicas and one: `python -m … FOLDER`.
+"""A saved model is trained on; steps on two replicas and one: `python -m …`.
 
-One process does both, since TensorFlow takes long to start. A part that fails leaves
-its error in `errors.json`.
+One process does both, since TensorFlow takes long to start. The answer has the arrays
+of each part, or an error in their place.
 """
 
 from __future__ import annotations
 
-import json
-import pickle
-import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from keras_textbook_opt.testing import backend, by_hand, children, problem
 from keras_textbook_opt.testing.linear import LAYERS, train
 from keras_textbook_opt.testing.problem import TABLE, Rows
 from keras_textbook_opt.testing.run import Run
-from keras_textbook_opt.testing.verdicts import telling_line
+from keras_textbook_opt.testing.verdicts import whole_line
 
 REPLICAS = 2
 CASES: dict[str, dict[str, Any]] = {
@@ -27,8 +26,11 @@ CASES: dict[str, dict[str, Any]] = {
     **{next(iter(clip)): clip for clip in by_hand.CLIPS},
     "accumulation": {"gradient_accumulation_steps": 2},
     "averages": {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2},
+    "rows": {},
 }
 STEPS = 4
+Answer = tuple[dict[str, list[np.ndarray]], dict[str, str]]
+"""The arrays and the errors of all parts, by name."""
 
 
 def shares(rows: bool) -> list[list[list]]:
@@ -100,31 +102,14 @@ def _stacked(pair: list[list]) -> list[Any]:
     return stacked + ([tf.stack([g.indices for g in rows])] if rows else [])
 
 
-def trained_on(folder: Path, kind: type) -> None:
-    """Load `model.keras`, and write the weights after three more steps."""
-    model = keras.models.load_model(
-        folder / "model.keras", custom_objects={kind.__name__: kind}
-    )
+def trained_on(file: bytes, kind: type) -> list[np.ndarray]:
+    """The weights of a saved model after three more steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        path.write_bytes(file)
+        model = keras.models.load_model(path, custom_objects={kind.__name__: kind})
     train(model, problem.gradients(6, LAYERS)[3:])
-    children.write(folder, "fresh.npz", model.get_weights())
-
-
-def compared(folder: Path, factory: Any, rate: float, strategy: Any) -> dict[str, str]:
-    """Write the variables of each case; return the errors."""
-    errors = {}
-    for name, options in {**CASES, "rows": {}}.items():
-        steps = shares(rows=name == "rows")
-        part = "alone: "
-        try:
-            one = alone(factory, rate, options, steps)
-            part = ""
-            two = together(strategy, factory, rate, options, steps)
-        except Exception as error:
-            errors[name] = f"{part}{telling_line(error)}"
-            continue
-        children.write(folder, f"{name}_alone.npz", one)
-        children.write(folder, f"{name}_together.npz", two)
-    return errors
+    return model.get_weights()
 
 
 def replicas() -> Any:
@@ -136,20 +121,26 @@ def replicas() -> Any:
     return tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(REPLICAS)])
 
 
-def main(folder: Path) -> None:
-    """Read `subject.pickle` and `model.keras`; write arrays and `errors.json`."""
-    kind, factory, rate = pickle.loads((folder / "subject.pickle").read_bytes())
-    has_replicas = "replicas" in backend.TRAITS[backend.NAME]
-    strategy = replicas() if has_replicas else None
-    errors = {}
-    try:
-        trained_on(folder, kind)
-    except Exception as error:
-        errors["fresh"] = telling_line(error)
-    if strategy is not None:
-        errors |= compared(folder, factory, rate, strategy)
-    (folder / "errors.json").write_text(json.dumps(errors))
+def answer(kind: type, factory: Any, rate: float, file: bytes) -> Answer:
+    """All parts, for an optimizer and a saved model."""
+    arrays: dict[str, list[np.ndarray]] = {}
+    errors: dict[str, str] = {}
+
+    def add(name: str, part: Callable, *given: Any) -> None:
+        try:
+            arrays[name] = part(*given)
+        except Exception as error:
+            errors[name] = whole_line(error)
+
+    # Before anything else runs.
+    strategy = replicas() if "replicas" in backend.TRAITS[backend.NAME] else None
+    add("fresh", trained_on, file, kind)
+    for name, options in CASES.items() if strategy else ():
+        given = factory, rate, options, shares(rows=name == "rows")
+        add(f"{name}, one device", alone, *given)
+        add(f"{name}, two replicas", together, strategy, *given)
+    return arrays, errors
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    children.answer(answer)
