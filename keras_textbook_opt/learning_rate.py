@@ -42,6 +42,8 @@ def checked(rate: Any) -> Any:
 
 def scalar(rate: Any) -> Any:
     """`rate`, of which a schedule or callable may have made a tensor of one element."""
+    if isinstance(rate, keras.Variable):
+        return rate
     shape = getattr(rate, "shape", ())
     if not (hasattr(rate, "dtype") or isinstance(rate, (int, float))):
         expected = "a number, also what a schedule or callable returns"

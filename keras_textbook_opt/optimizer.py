@@ -365,8 +365,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         for θ in variables:
             if getattr(θ, "constraint", None) is not None:
                 θ.assign(θ.constraint(θ))
-        with backends.active.on_the_host():
-            self._iterations.assign_add(1)
+        backends.active.assign_add(self._iterations, 1)
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
         """Take a step on values of the variables and of `variables`, in order."""
@@ -398,17 +397,16 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             state.clear_accumulator()
 
     def _update(self, grads: list, states: list, uncertain: Any = frozenset()) -> None:
+        groups = [state.group for state in states]
         with backends.active.on_the_host():
-            η = ops.cast(self.learning_rate, self._states.widest_dtype())
-            λ, t = self.weight_decay, self.iterations + 1
-            scalars = steps.scalars(states, η, t, λ, self.step_size)
+            t = ops.convert_to_tensor(self.iterations) + 1
+            η, λ = self.learning_rate, self.weight_decay
+            scalars = steps.scalars(groups, η, t, λ, self.step_size)
         clips = clip.Clips(self.clipnorm, self.global_clipnorm, self.clipvalue)
         grads = clip.clipped(grads, clips, self.statistics, η)
         updates = [
-            Update(
-                state.variable, self._in_form(g, state), state, *scalars[state.group]
-            )
-            for g, state in zip(grads, states)
+            Update(state.variable, self._in_form(g, state), state, *scalars[group])
+            for g, state, group in zip(grads, states, groups)
             if state.factor  # 0 leaves a variable and its slots unchanged
         ]
         self._run([update for update in updates if update.state not in uncertain])
@@ -421,8 +419,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _in_form(self, g: Dense | Rows, state: VariableState) -> Dense | Rows:
         """Rows as a dense gradient, if that is all that `apply_sparse` would make."""
-        is_own = type(self).apply_sparse is not TextbookOptimizer.apply_sparse
-        if isinstance(g, Dense) or is_own or self.sparse_update == "lazy":
+        if isinstance(g, Dense) or self.sparse_update == "lazy":
+            return g
+        if type(self).apply_sparse is not TextbookOptimizer.apply_sparse:
             return g
         return Dense(g.to_dense(state.variable.shape))
 

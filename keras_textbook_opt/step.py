@@ -65,11 +65,11 @@ def accumulate(grads: list, states: list[VariableState]) -> None:
 
 
 def scalars(
-    states: list[VariableState], η: Any, t: Any, λ: float | None, step_size: Callable
+    groups: list, η: Any, t: Any, λ: float | None, step_size: Callable
 ) -> dict[Any, tuple]:
     """`η`, `η·λ` and the step size, for each factor and dtype of the variables."""
     found = {}
-    for group in dict.fromkeys(state.group for state in states):
+    for group in dict.fromkeys(groups):
         factor, decays, dtype = group
         rate = ops.cast(η, dtype)
         rate = rate if factor == 1 else rate * factor

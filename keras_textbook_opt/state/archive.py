@@ -1,6 +1,7 @@
 """The file of an optimizer's state: format 1.
 
-Under `document` stands one JSON document that lists what the file has:
+Under `document` is one line of JSON that lists what the file has, and a second line
+with the CRC-32 of the first:
 
     {"format": 1, "class": "keras_textbook_opt>Adam",
      "own": {"iteration": checksum, …}, "patterns": {…},
@@ -197,7 +198,8 @@ def write(saved: Saved, store: Any) -> None:
             for k, variable in enumerate(saved.variables)
         ],
     }
-    store[DOCUMENT] = np.frombuffer(json.dumps(document).encode(), np.uint8)
+    line = json.dumps(document).encode()
+    store[DOCUMENT] = np.frombuffer(b"%b\n%d" % (line, zlib.crc32(line)), np.uint8)
 
 
 # Reading.
@@ -221,7 +223,10 @@ def read(store: Any) -> Saved | None:
     if len(header.shape) != 1 or not header.shape[0] <= LARGEST_DOCUMENT:
         raise corrupted(DOCUMENT)
     try:
-        document = json.loads(np.asarray(store[DOCUMENT]).tobytes())
+        line, crc = np.asarray(store[DOCUMENT]).tobytes().split(b"\n")
+        if zlib.crc32(line) != int(crc):
+            raise corrupted(DOCUMENT)
+        document = json.loads(line)
         number = document["format"]
     except (ValueError, KeyError, TypeError, OSError, RecursionError):
         raise corrupted(DOCUMENT) from None

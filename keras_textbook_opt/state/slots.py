@@ -209,9 +209,6 @@ class States:
     def paths(self) -> list[str]:
         return [state.path for state in self]
 
-    def widest_dtype(self) -> str:
-        return max(state.dtype for state in self)
-
     def following(self, variables: dict[Any, Any]) -> States:
         """The states of these variables: known ones stay, the others are new."""
         states = States()

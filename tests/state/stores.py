@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,11 +67,13 @@ def values(of: list[Any]) -> list[np.ndarray]:
 
 
 def document(store: dict[str, np.ndarray]) -> dict[str, Any]:
-    return json.loads(bytes(store["document"]))
+    return json.loads(bytes(store["document"]).partition(b"\n")[0])
 
 
 def with_document(store: dict[str, np.ndarray], new: Any) -> dict[str, np.ndarray]:
-    content = new if isinstance(new, bytes) else json.dumps(new).encode()
+    """The document is a line, and its checksum."""
+    line = new if isinstance(new, bytes) else json.dumps(new).encode()
+    content = line + b"\n" + str(zlib.crc32(line)).encode()
     return store | {"document": np.frombuffer(content, "uint8")}
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from keras_textbook_opt import Adam, Momentum
+from keras_textbook_opt.state import archive
 from tests.backends import LONG, few, numbers
 from tests.histories import named as named_by
 from tests.histories import recorded
@@ -118,6 +119,15 @@ DAMAGES: dict[str, Callable[[Store], Store]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_state_is_refused_and_nothing_changes(damage: str, build: bool):
     assert "corrupted" in refusal(DAMAGES[damage](saved(trained(new()))), build)
+
+
+def test_each_byte_of_the_document_is_checked():
+    store = saved(trained(new()))
+    for k in range(len(store["document"])):
+        damaged = store["document"].copy()
+        damaged[k] ^= 1
+        with pytest.raises(ValueError, match="corrupted"):
+            archive.read(store | {"document": damaged})
 
 
 @pytest.mark.parametrize("number", [2, 99, 10**30])
@@ -251,7 +261,7 @@ def many(key: str) -> Callable[[h5py.Group], None]:
         first["kinds"] |= {f"slot.{k}": 0 for k in range(20_000 * (key == "kinds"))}
         content["variables"] = [first] * (1 if key == "kinds" else 20_000)
         del group["document"]
-        group["document"] = np.frombuffer(json.dumps(content).encode(), "uint8")
+        group["document"] = with_document({}, content)["document"]
 
     return edit
 
