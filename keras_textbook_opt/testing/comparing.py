@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_textbook_opt.testing.problem import NAMES
+from keras_textbook_opt.testing.problem import NAMES, values
 from keras_textbook_opt.testing.verdicts import (
     CheckFailed,
     CheckSkipped,
@@ -25,12 +25,12 @@ USELESS = 0.1
 def assert_close(
     found: list[np.ndarray],
     expected: list[np.ndarray],
-    start: list[np.ndarray],
     what: str,
     *,
     steps: int,
-    noise: float = 0.0,
-    names: list[str] = NAMES,
+    noise: float,
+    start: list[np.ndarray],
+    names: list[str],
 ) -> None:
     """Both results agree up to the rounding of float32.
 
@@ -45,27 +45,28 @@ def assert_close(
             f"these steps move the variables by {movement:.2g}, which is not enough to "
             f"tell an error from rounding ({allowed:.2g})"
         )
-    _assert_within(allowed, found, expected, movement, what, steps, names)
+    explained = f"rounding in {steps} steps explains {percent(allowed, movement)}"
+    _assert_within(allowed, explained, found, expected, movement, what, names)
 
 
-def rounding(steps: int, values: list[np.ndarray]) -> float:
+def rounding(steps: int, arrays: list[np.ndarray]) -> float:
     """How much rounding can add up to in so many steps on numbers of this size."""
-    reach = max(np.abs(value).max(initial=0.0) for value in values)
+    reach = max(np.abs(array).max(initial=0.0) for array in arrays)
     return ROUNDINGS * float(np.finfo("float32").eps) * steps * (1 + float(reach))
 
 
 def assert_same(
     found: list[np.ndarray],
     expected: list[np.ndarray],
-    start: list[np.ndarray],
     what: str,
     *,
-    steps: int,
+    start: list[np.ndarray] | None = None,
     names: list[str] = NAMES,
 ) -> None:
     """Both results are equal bit for bit: one program ran twice on the same numbers."""
-    movement = distance(expected, start)
-    _assert_within(0.0, found, expected, movement, what, steps, names)
+    movement = distance(expected, values() if start is None else start)
+    explained = "both must be equal bit for bit"
+    _assert_within(0.0, explained, found, expected, movement, what, names)
 
 
 def differ(some: list[np.ndarray], others: list[np.ndarray]) -> bool:
@@ -98,7 +99,7 @@ def percent(off: float, movement: float) -> str:
     return f"{size:.2g} %" if size < 1e3 else f"{size:.1e} %"
 
 
-def _assert_within(allowed, found, expected, movement, what, steps, names) -> None:
+def _assert_within(allowed, explained, found, expected, movement, what, names) -> None:
     for name, one, other in zip(names, found, expected):
         if one.shape != other.shape:
             raise CheckFailed(f"{what}: `{name}` is {one.shape}, not {other.shape}.")
@@ -109,14 +110,8 @@ def _assert_within(allowed, found, expected, movement, what, steps, names) -> No
         place = farthest(off)
         where = ", ".join(str(int(k)) for k in place)
         raise CheckFailed(
-            f"{what}: they differ by {percent(off[place], movement)} of the movement "
-            f"after {steps} steps. Expected {name}[{where}] = {other[place]:.7g}, got "
-            f"{one[place]:.7g} ({_allowance(allowed, movement)}).",
+            f"{what}: they differ by {percent(off[place], movement)} of the movement. "
+            f"Expected {name}[{where}] = {other[place]:.7g}, got {one[place]:.7g} "
+            f"({explained}).",
             [f"{without_details(what)}{'' if is_finite else ' (not finite)'}"],
         )
-
-
-def _allowance(allowed: float, movement: float) -> str:
-    if allowed == 0:
-        return "both must be equal bit for bit"
-    return f"rounding explains {percent(allowed, movement)}"

@@ -5,7 +5,8 @@ A fixed seed makes every run of a check the same.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,9 @@ class Rows(NamedTuple):
         total = np.zeros(shape, self.values.dtype)
         np.add.at(total, self.indices, self.values)
         return total
+
+    def __mul__(self, factor: Any) -> Rows:
+        return Rows(self.indices, factor * self.values)
 
 
 SHAPES = {"kernel": (4, 3), "bias": (3,), "table": (6, 2)}
@@ -68,15 +72,17 @@ def _rows(random, count: int, t: int) -> np.ndarray:
 
 def scaled(steps: list[list], factor: float) -> list[list]:
     """The same steps with all gradients multiplied."""
-    return [[np.float32(factor) * g for g in step] for step in steps]
+    return [[g * np.float32(factor) for g in step] for step in steps]
+
+
+def each_rows(steps: list[list], changed: Callable[[Rows], Any]) -> list[list]:
+    """The same steps, each sparse gradient changed."""
+    return [[changed(g) if isinstance(g, Rows) else g for g in step] for step in steps]
 
 
 def densified(steps: list[list]) -> list[list]:
     """The same steps, each sparse gradient written out."""
-    return [
-        [g.dense(SHAPES["table"]) if isinstance(g, Rows) else g for g in step]
-        for step in steps
-    ]
+    return each_rows(steps, lambda g: g.dense(SHAPES["table"]))
 
 
 def _array(x) -> np.ndarray:

@@ -10,7 +10,12 @@ from typing import Any, final
 import numpy as np
 
 from keras_textbook_opt.testing import backend, problem
-from keras_textbook_opt.testing.comparing import distance, failure, rounding
+from keras_textbook_opt.testing.comparing import (
+    assert_close,
+    distance,
+    failure,
+    rounding,
+)
 from keras_textbook_opt.testing.naming import shown
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.verdicts import (
@@ -110,6 +115,27 @@ class Subject:
     def after(self, steps: list[list], **options: Any) -> list[np.ndarray]:
         """The variables after these steps."""
         return self.run(**options).follow(steps).numbers
+
+    def assert_close(
+        self,
+        found: list[np.ndarray],
+        expected: list[np.ndarray],
+        what: str,
+        *,
+        steps: int = 0,
+        start: list[np.ndarray] | None = None,
+        names: list[str] = problem.NAMES,
+    ) -> None:
+        """Two ways to compute the variables after some steps agree up to rounding."""
+        assert_close(
+            found,
+            expected,
+            what,
+            steps=steps or len(self.steps),
+            noise=self.noise,
+            start=problem.values() if start is None else start,
+            names=names,
+        )
 
     def want_rows(self) -> None:
         """Skip the check if there are no sparse gradients, or they raise an error.

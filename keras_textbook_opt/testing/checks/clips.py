@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keras_textbook_opt.testing import by_hand, problem
-from keras_textbook_opt.testing.comparing import assert_close, distance
+from keras_textbook_opt.testing.comparing import distance
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.subject import Subject
 from keras_textbook_opt.testing.verdicts import CheckSkipped
@@ -71,11 +71,5 @@ def _assert_clips(subject: Subject, clip: dict[str, float], factor: float = 1) -
             f"{name}={c} has no effect"
         )
     size = "" if factor == 1 else f" (gradients × {factor:.0e})"
-    assert_close(
-        subject.after(steps, **clip),
-        expected,
-        START,
-        f"{name}={c} vs. gradients clipped by hand{size}",
-        steps=len(steps),
-        noise=subject.noise,
-    )
+    what = f"{name}={c} vs. gradients clipped by hand{size}"
+    subject.assert_close(subject.after(steps, **clip), expected, what)

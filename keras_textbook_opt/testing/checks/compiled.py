@@ -23,7 +23,6 @@ from keras_textbook_opt.testing.subject import Subject
 from keras_textbook_opt.testing.verdicts import CheckSkipped
 
 STEPS = problem.gradients()
-START = problem.values()
 AVERAGING: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5}
 
 
@@ -107,13 +106,11 @@ def _assert_compiled_is_eager(
     subject: Subject, mode: Callable, steps: list, **options: Any
 ) -> None:
     given = f" with {by_hand.written(options)}" if options else ""
-    assert_close(
+    subject.assert_close(
         Run(subject.make(**options), mode=mode).follow(steps).numbers,
         subject.after(steps, **options),
-        START,
         f"{mode.__name__} steps vs. eager steps{given}",
         steps=len(steps),
-        noise=subject.noise,
     )
 
 
@@ -131,14 +128,8 @@ def check_compiled_learning_rate_can_be_set(subject: Subject) -> None:
     )
     if not differ(eager, subject.after(STEPS)):
         raise CheckSkipped("the steps do not depend on the learning rate")
-    assert_close(
-        compiled,
-        eager,
-        START,
-        "compiled steps vs. eager steps with a rate that is set in between",
-        steps=len(STEPS),
-        noise=subject.noise,
-    )
+    what = "compiled steps vs. eager steps with a rate that is set in between"
+    subject.assert_close(compiled, eager, what, steps=len(STEPS))
 
 
 def _after_a_new_rate(subject: Subject, mode: Callable) -> list[np.ndarray]:
@@ -166,14 +157,9 @@ def check_learning_rate_schedule(subject: Subject) -> None:
     modes += [backend.compiled] if "graph" in backend.TRAITS[backend.NAME] else []
     for mode in modes:
         run = Run(subject.make(learning_rate=schedule), mode=mode)
-        assert_close(
-            run.follow(STEPS).numbers,
-            expected.numbers,
-            START,
-            f"a schedule ({mode.__name__}) vs. its rates set by hand",
-            steps=len(STEPS),
-            noise=subject.noise,
-        )
+        found = run.follow(STEPS).numbers
+        what = f"a schedule ({mode.__name__}) vs. its rates set by hand"
+        subject.assert_close(found, expected.numbers, what, steps=len(STEPS))
 
 
 @promise
@@ -207,9 +193,8 @@ def check_stateless_apply(subject: Subject) -> None:
     assert_same(
         [backend.numbers(value) for value in [*θ, *state]],
         [*twin.numbers, *twin.state],
-        before,
         "`stateless_apply` vs. `apply`",
-        steps=1,
+        start=before,
         names=names,
     )
 
@@ -223,7 +208,13 @@ def check_fit(subject: Subject) -> None:
     Fix: Look at the checks of compiled steps first; override as little of `apply` as
     possible.
     """
-    _assert_fit_is_a_loop(subject)
+    loop = LinearModel()
+    run = Run(subject.make(), loop.values)
+    for _ in range(2):
+        for batch in loop.batches:
+            run.step(loop.gradients(run.numbers, batch))
+        run.optimizer.finalize_variable_values(run.variables)
+    _assert_two_fits(subject, {}, run.numbers, "fit twice vs. a loop")
 
 
 @promise
@@ -234,9 +225,6 @@ def check_fit_gradient_accumulation(subject: Subject) -> None:
 
     Fix: Leave the accumulation to `keras.optimizers.Optimizer`.
     """
-    model = LinearModel()
-    optimizer = subject.make(gradient_accumulation_steps=2)
-    model.fit(optimizer).fit(optimizer)
     loop = LinearModel()
     run = Run(subject.make(), loop.values)
     for _ in range(2):
@@ -244,9 +232,8 @@ def check_fit_gradient_accumulation(subject: Subject) -> None:
             both = [loop.gradients(run.numbers, batch) for batch in pair]
             run.step([np.mean(of_one, axis=0) for of_one in zip(*both)])
         run.optimizer.finalize_variable_values(run.variables)
-    _assert_model_is_run(
-        subject, model, run.numbers, "fit with accumulation vs. a loop"
-    )
+    options = {"gradient_accumulation_steps": 2}
+    _assert_two_fits(subject, options, run.numbers, "fit with accumulation vs. a loop")
 
 
 @promise
@@ -258,9 +245,6 @@ def check_fit_ema(subject: Subject) -> None:
 
     Fix: Copy the average into the variable; do not share its buffer.
     """
-    model = LinearModel()
-    optimizer = subject.make(**AVERAGING)
-    model.fit(optimizer).fit(optimizer)
     loop = LinearModel()
     run = Run(subject.make(), loop.values)
     averages: list | None = None
@@ -269,20 +253,16 @@ def check_fit_ema(subject: Subject) -> None:
             run.step(loop.gradients(run.numbers, batch))
             averages = by_hand.average(averages, run.numbers, 0.5)
         run.assign(averages or [])
-    _assert_model_is_run(subject, model, run.numbers, "fit with use_ema vs. a loop")
+    _assert_two_fits(subject, AVERAGING, run.numbers, "fit with use_ema vs. a loop")
 
 
-def _assert_fit_is_a_loop(subject: Subject) -> None:
+def _assert_two_fits(
+    subject: Subject, options: dict[str, Any], expected: list, what: str
+) -> None:
     model = LinearModel()
-    optimizer = subject.make()
+    optimizer = subject.make(**options)
     model.fit(optimizer).fit(optimizer)
-    loop = LinearModel()
-    run = Run(subject.make(), loop.values)
-    for _ in range(2):
-        for batch in loop.batches:
-            run.step(loop.gradients(run.numbers, batch))
-        run.optimizer.finalize_variable_values(run.variables)
-    _assert_model_is_run(subject, model, run.numbers, "fit twice vs. a loop")
+    _assert_model_is_run(subject, model, expected, what)
 
 
 def _assert_model_is_run(
@@ -292,10 +272,10 @@ def _assert_model_is_run(
     assert_close(
         model.numbers,
         expected,
-        model.values,
         what,
         steps=2 * len(model.batches),
         noise=4 * subject.noise,
+        start=model.values,
         names=model.names,
     )
 

@@ -20,7 +20,6 @@ from keras_textbook_opt.testing.subject import Subject
 from keras_textbook_opt.testing.verdicts import CheckFailed, CheckSkipped, CouldNotRun
 
 STEPS = problem.gradients()
-START = problem.values()
 # Values that have an effect, for arguments that are `None` or off by default.
 OVERWRITING: dict[str, Any] = {"use_ema": True, "ema_overwrite_frequency": 2}
 VALUES: dict[str, list[dict[str, Any]]] = {
@@ -42,10 +41,6 @@ SKIPPED = {"learning_rate", "name"}
 NUMBER = 0.5432123456789
 
 
-def _assert_same(found: list, expected: list, what: str) -> None:
-    assert_same(found, expected, START, what, steps=len(STEPS))
-
-
 @promise
 def check_from_config(subject: Subject) -> None:
     """`from_config(get_config())` takes the same steps.
@@ -56,7 +51,7 @@ def check_from_config(subject: Subject) -> None:
     """
     found = Run(_rebuilt(subject.make())).follow(STEPS).numbers
     what = "made from the config vs. by the constructor"
-    _assert_same(found, subject.after(STEPS), what)
+    assert_same(found, subject.after(STEPS), what)
 
 
 @promise
@@ -74,7 +69,7 @@ def check_config_is_json(subject: Subject) -> None:
         again = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
     found = Run(again).follow(STEPS).numbers
     what = "made from the config as JSON vs. by the constructor"
-    _assert_same(found, subject.after(STEPS), what)
+    assert_same(found, subject.after(STEPS), what)
 
 
 @promise
@@ -117,14 +112,9 @@ def check_config_restores_arguments(subject: Subject) -> None:
     """
     for name, options, steps, dtype, after in _effects(subject):
         twin = Run(_rebuilt(subject.make(**options)), dtype=dtype).follow(steps)
-        assert_same(
-            twin.numbers,
-            after,
-            START,
-            f"made from the config with {name}={options[name]!r} ({dtype}) vs. the "
-            "original",
-            steps=len(steps),
-        )
+        given = f"{name}={options[name]!r} ({dtype})"
+        what = f"made from the config with {given} vs. the original"
+        assert_same(twin.numbers, after, what)
     if not _effects(subject):
         raise CheckSkipped("no argument of the constructor changes these steps")
 
@@ -327,7 +317,7 @@ def check_config_restores_schedule(subject: Subject) -> None:
     optimizer = subject.make(learning_rate=schedule)
     found = Run(_rebuilt(optimizer)).follow(STEPS).numbers
     what = "made from the config of an optimizer with a schedule vs. that optimizer"
-    _assert_same(found, Run(optimizer).follow(STEPS).numbers, what)
+    assert_same(found, Run(optimizer).follow(STEPS).numbers, what)
 
 
 @promise
@@ -351,4 +341,4 @@ def check_config_restores_exclusions(subject: Subject) -> None:
     what = (
         "made from the config of an optimizer that excludes `bias` vs. that optimizer"
     )
-    _assert_same(found, run.numbers, what)
+    assert_same(found, run.numbers, what)

@@ -9,7 +9,6 @@ import numpy as np
 
 from keras_textbook_opt.testing import backend, problem
 from keras_textbook_opt.testing.comparing import (
-    assert_close,
     assert_same,
     differ,
     distance,
@@ -33,15 +32,6 @@ UNMODIFIED: list[dict[str, Any]] = [
     {"weight_decay": 0.5},
     {"gradient_accumulation_steps": 2},
 ]
-
-
-def _assert_close(subject: Subject, found: list, expected: list, what: str) -> None:
-    n = len(subject.steps)
-    assert_close(found, expected, START, what, steps=n, noise=subject.noise)
-
-
-def _assert_same(subject: Subject, found: list, expected: list, what: str) -> None:
-    assert_same(found, expected, START, what, steps=len(subject.steps))
 
 
 @promise
@@ -98,7 +88,7 @@ def check_steps_are_reproducible(subject: Subject) -> None:
     Fix: Create state in `__init__` and `build`, never on the class or the module.
     """
     found = subject.run().follow(subject.steps).numbers
-    _assert_same(subject, found, subject.plain, "two new optimizers")
+    assert_same(found, subject.plain, "two new optimizers")
 
 
 @promise
@@ -116,7 +106,7 @@ def check_instances_are_independent(subject: Subject) -> None:
     for gradients, others in zip(subject.steps, subject.steps[::-1]):
         run.step(gradients)
         other.step([-3 * g for g in others])
-    _assert_same(subject, run.numbers, alone, "next to another optimizer vs. alone")
+    assert_same(run.numbers, alone, "next to another optimizer vs. alone")
 
 
 def _made_otherwise(subject: Subject) -> Any:
@@ -155,8 +145,7 @@ def check_state_is_in_variables(subject: Subject) -> None:
     twin.assign(run.numbers)
     for place, value in zip(twin.optimizer.variables, run.state):
         place.assign(value)
-    _assert_same(
-        subject,
+    assert_same(
         twin.follow(subject.steps[half:]).numbers,
         run.follow(subject.steps[half:]).numbers,
         "an optimizer with the values of `variables` copied over vs. the original",
@@ -179,7 +168,7 @@ def check_second_build_keeps_state(subject: Subject) -> None:
         raise CheckSkipped("a second `build` raises a ValueError") from error
     found = run.follow(subject.steps[half:]).numbers
     expected = subject.plain
-    _assert_same(subject, found, expected, "`build` called again vs. called once")
+    assert_same(found, expected, "`build` called again vs. called once")
 
 
 @promise
@@ -202,15 +191,8 @@ def check_slots_are_separate(subject: Subject) -> None:
         .numbers[0]
         for k in range(len(values))
     ]
-    assert_close(
-        run.numbers,
-        alone,
-        values,
-        "variables of one name or shape together vs. each alone",
-        steps=len(steps),
-        noise=subject.noise,
-        names=names,
-    )
+    what = "variables of one name or shape together vs. each alone"
+    subject.assert_close(run.numbers, alone, what, start=values, names=names)
 
 
 @promise
@@ -231,7 +213,7 @@ def check_variable_order(subject: Subject) -> None:
             [backend.gradient(g, v) for v, g in pairs], [v for v, _ in pairs]
         )
     what = "variables in another order vs. in the order of `build`"
-    _assert_close(subject, turned.numbers, run.numbers, what)
+    subject.assert_close(turned.numbers, run.numbers, what)
 
 
 @promise
@@ -260,8 +242,7 @@ def check_none_gradient(subject: Subject) -> None:
         [backend.gradient(g, v) for g, v in zip((kernel, table), run.variables[::2])],
         run.variables[::2],
     )
-    _assert_close(
-        subject,
+    subject.assert_close(
         partial.follow(subject.steps[2:]).numbers,
         run.follow(subject.steps[2:]).numbers,
         "a step with `None` for a variable vs. a step on the others only",
@@ -297,7 +278,6 @@ def check_empty_variable(subject: Subject) -> None:
 
     Fix: Do not divide by a number of elements; a mean over none is NaN.
     """
-    shapes = {**problem.SHAPES, "empty": (0, 3)}
     values = [*START, np.zeros((0, 3), "float32")]
     steps = [[*step, np.zeros((0, 3), "float32")] for step in subject.steps]
     try:
@@ -309,15 +289,8 @@ def check_empty_variable(subject: Subject) -> None:
             "TensorFlow's oneDNN kernels cannot add a number to an empty tensor"
         ) from error
     subject.want_local()
-    assert_close(
-        found[:3],
-        subject.plain,
-        START,
-        "next to a variable of the shape (0, 3) vs. without it",
-        steps=len(steps),
-        noise=subject.noise,
-        names=list(shapes),
-    )
+    what = "next to a variable of the shape (0, 3) vs. without it"
+    subject.assert_close(found[:3], subject.plain, what)
 
 
 @promise
@@ -465,8 +438,7 @@ def check_apply_without_build(subject: Subject) -> None:
     Fix: Create in `build` all that a step needs, and nothing in a step.
     """
     built, unbuilt = subject.run().build(), subject.run()
-    _assert_same(
-        subject,
+    assert_same(
         unbuilt.follow(subject.steps).numbers,
         built.follow(subject.steps).numbers,
         "without `build` before the first step vs. with it",
@@ -488,7 +460,7 @@ def check_apply_without_variables(subject: Subject) -> None:
         )
     expected = run.follow(subject.steps).numbers
     what = "`apply` of the gradients only vs. with the variables"
-    _assert_same(subject, alone.numbers, expected, what)
+    assert_same(alone.numbers, expected, what)
 
 
 @promise
@@ -504,7 +476,7 @@ def check_apply_gradients(subject: Subject) -> None:
         converted = [backend.gradient(g, v) for g, v in zip(gradients, pairs.variables)]
         pairs.optimizer.apply_gradients(zip(converted, pairs.variables))
     expected = subject.plain
-    _assert_same(subject, pairs.numbers, expected, "`apply_gradients` vs. `apply`")
+    assert_same(pairs.numbers, expected, "`apply_gradients` vs. `apply`")
 
 
 @promise
@@ -526,8 +498,7 @@ def check_learning_rate_can_be_set(subject: Subject) -> None:
     expected = twin.follow(subject.steps).numbers
     if not differ(expected, subject.plain):
         raise CheckSkipped("the steps do not depend on the learning rate")
-    _assert_close(
-        subject,
+    subject.assert_close(
         run.follow(subject.steps).numbers,
         expected,
         "a rate set before the first step vs. given to the constructor",

@@ -9,7 +9,6 @@ import numpy as np
 
 from keras_textbook_opt.testing import backend, by_hand, problem
 from keras_textbook_opt.testing.comparing import (
-    assert_close,
     differ,
     distance,
     failure,
@@ -28,11 +27,6 @@ AVERAGING: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5}
 DECAY, TOLERANCE = 0.1, 0.25
 
 
-def _assert_close(subject: Subject, found: list, expected: list, what: str) -> None:
-    n = len(subject.steps)
-    assert_close(found, expected, START, what, steps=n, noise=subject.noise)
-
-
 @promise
 def check_loss_scale(subject: Subject) -> None:
     """With `loss_scale_factor=s`, gradients of `s` times the loss give the same steps.
@@ -43,8 +37,7 @@ def check_loss_scale(subject: Subject) -> None:
     Fix: Leave the division to `Optimizer.apply`, and do not divide again.
     """
     scaled = problem.scaled(subject.steps, SCALE)
-    _assert_close(
-        subject,
+    subject.assert_close(
         subject.after(scaled, loss_scale_factor=SCALE),
         subject.plain,
         f"loss_scale_factor={SCALE} on scaled gradients vs. no scale",
@@ -68,8 +61,7 @@ def check_loss_scale_before_clip(subject: Subject) -> None:
     """
     scaled = problem.scaled(subject.steps, SCALE)
     for clip in by_hand.CLIPS:
-        _assert_close(
-            subject,
+        subject.assert_close(
             subject.after(scaled, loss_scale_factor=SCALE, **clip),
             subject.after(subject.steps, **clip),
             f"{by_hand.written(clip)} and loss_scale_factor={SCALE}, scaled, vs. "
@@ -106,8 +98,7 @@ def check_gradient_accumulation(subject: Subject) -> None:
                 distance(run.numbers, before),
                 subject.movement,
             )
-    _assert_close(
-        subject,
+    subject.assert_close(
         run.numbers,
         subject.plain,
         "two accumulated calls vs. one step on their mean",
@@ -124,8 +115,7 @@ def check_clip_of_accumulated_gradients(subject: Subject) -> None:
     """
     for clip in by_hand.CLIPS:
         run = _accumulating(subject, **clip)
-        _assert_close(
-            subject,
+        subject.assert_close(
             run.follow(_halves(subject.steps)).numbers,
             subject.after([by_hand.clipped(step, clip) for step in subject.steps]),
             f"two accumulated calls with {by_hand.written(clip)} vs. a step on their "
@@ -148,10 +138,9 @@ def check_ema(subject: Subject) -> None:
         averaging.step(gradients)
         averages = by_hand.average(averages, plain.numbers, 0.5)
     what = "steps with use_ema vs. without"
-    _assert_close(subject, averaging.numbers, plain.numbers, what)
+    subject.assert_close(averaging.numbers, plain.numbers, what)
     averaging.optimizer.finalize_variable_values(averaging.variables)
-    _assert_close(
-        subject,
+    subject.assert_close(
         averaging.numbers,
         averages or [],
         "the weights after `finalize_variable_values` vs. averages computed by hand",
@@ -173,8 +162,7 @@ def check_ema_overwrite(subject: Subject) -> None:
         averages = by_hand.average(averages, plain.numbers, 0.5)
         if t % 2 == 1:
             plain.assign(averages)
-    _assert_close(
-        subject,
+    subject.assert_close(
         subject.after(subject.steps, **AVERAGING, ema_overwrite_frequency=2),
         plain.numbers,
         "ema_overwrite_frequency=2 vs. the same by hand",
@@ -217,7 +205,7 @@ def _is_coupled(subject: Subject, λ: float) -> bool:
     takes_off = [a - b for a, b in zip(kept, decoupled)]
     is_decoupled = distance(takes_off, [DECAY * θ for θ in START]) <= TOLERANCE * DECAY
     try:
-        _assert_close(subject, decayed, run.numbers, "")
+        subject.assert_close(decayed, run.numbers, "")
     except (CheckFailed, CheckSkipped):
         return False
     return not is_decoupled
@@ -273,8 +261,7 @@ def check_exclude_from_weight_decay(subject: Subject) -> None:
         run = subject.run(weight_decay=λ)
         given = run.variables[1:2] if by == "var_list" else ["bias"]
         run.optimizer.exclude_from_weight_decay(**{by: given})
-        _assert_close(
-            subject,
+        subject.assert_close(
             run.follow(subject.steps).numbers,
             [decayed[0], kept[1], decayed[2]],
             f"`bias` excluded by {by} vs. steps without its decay",
@@ -322,12 +309,11 @@ def check_overwrite_with_gradient(subject: Subject) -> None:
             f"{steps[1][1].tolist()}; got {run.numbers[1].tolist()}."
         )
     subject.want_local()
-    assert_close(
+    subject.assert_close(
         run.numbers[::2],
         subject.after(steps)[::2],
-        START[::2],
         "next to a variable that is overwritten with its gradient vs. without",
         steps=2,
-        noise=subject.noise,
+        start=START[::2],
         names=problem.NAMES[::2],
     )

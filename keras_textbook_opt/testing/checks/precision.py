@@ -6,7 +6,6 @@ import numpy as np
 
 from keras_textbook_opt.testing import backend, problem
 from keras_textbook_opt.testing.comparing import (
-    assert_close,
     distance,
     farthest,
     percent,
@@ -47,14 +46,8 @@ def check_float64(subject: Subject) -> None:
     _assert_precise(subject, "float64", 2.0**-30)
     start = [v.astype("float64") for v in problem.values()]
     wide = Run(subject.make(), start, "float64")
-    assert_close(
-        wide.follow(subject.steps).numbers,
-        subject.plain,
-        start,
-        "in float64 vs. in float32",
-        steps=len(subject.steps),
-        noise=subject.noise,
-    )
+    found = wide.follow(subject.steps).numbers
+    subject.assert_close(found, subject.plain, "in float64 vs. in float32")
 
 
 def _assert_precise(subject: Subject, dtype: str, ε: float) -> None:

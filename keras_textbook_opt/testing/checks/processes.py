@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_textbook_opt.testing import backend, children, problem
-from keras_textbook_opt.testing.comparing import assert_close, assert_same
+from keras_textbook_opt.testing.comparing import assert_same
 from keras_textbook_opt.testing.linear import LAYERS, model_of, train
 from keras_textbook_opt.testing.programs.elsewhere import Answer
 from keras_textbook_opt.testing.registry import promise
@@ -110,9 +110,8 @@ def check_keras_file_resumes_in_new_process(subject: Subject) -> None:
     assert_same(
         arrays["fresh"],
         here.weights,
-        problem.values(LAYERS),
         "three more steps in another process vs. uninterrupted training",
-        steps=len(OF_LAYERS),
+        start=problem.values(LAYERS),
         names=list(LAYERS),
     )
 
@@ -129,14 +128,8 @@ def _assert_replicas_are_one_device(subject: Subject, case: str) -> None:
         raise CouldNotRun(f"such steps fail on one device: {shortened(errors[one])}")
     if two in errors:
         raise _raised("Two replicas raise", errors[two])
-    assert_close(
-        arrays[two],
-        arrays[one],
-        problem.values(),
-        f"two replicas ({case}) vs. one device on the sums of their gradients",
-        steps=STEPS,
-        noise=subject.noise,
-    )
+    what = f"two replicas ({case}) vs. one device on the sums of their gradients"
+    subject.assert_close(arrays[two], arrays[one], what, steps=STEPS)
 
 
 @promise

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_textbook_opt.testing import backend, by_hand, problem
-from keras_textbook_opt.testing.comparing import assert_close, differ, distance
+from keras_textbook_opt.testing.comparing import differ, distance
 from keras_textbook_opt.testing.problem import SHAPES, TABLE, Rows
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
@@ -23,20 +23,17 @@ MANY = 1000
 
 
 def _assert_close(subject: Subject, found: list, expected: list, what: str) -> None:
-    assert_close(found, expected, START, what, steps=len(REPEATED), noise=subject.noise)
+    subject.assert_close(found, expected, what, steps=len(REPEATED))
 
 
 def _merged(steps: list[list]) -> list[list]:
     """The same rows, each named once with the sum of its values."""
-    return [
-        [
-            Rows(rows := np.unique(g.indices), g.dense(SHAPES["table"])[rows])
-            if isinstance(g, Rows)
-            else g
-            for g in step
-        ]
-        for step in steps
-    ]
+
+    def merged(g: Rows) -> Rows:
+        rows = np.unique(g.indices)
+        return Rows(rows, g.dense(SHAPES["table"])[rows])
+
+    return problem.each_rows(steps, merged)
 
 
 @promise
@@ -91,13 +88,9 @@ def check_sparse_row_order(subject: Subject) -> None:
     Fix: Keep each value with its index; do not sort only one of the two.
     """
     subject.want_rows()
-    turned = [
-        [
-            Rows(g.indices[::-1], g.values[::-1]) if isinstance(g, Rows) else g
-            for g in step
-        ]
-        for step in DISTINCT
-    ]
+    turned = problem.each_rows(
+        DISTINCT, lambda g: Rows(g.indices[::-1], g.values[::-1])
+    )
     _assert_close(
         subject,
         subject.after(turned),
@@ -115,13 +108,9 @@ def check_sparse_int64_indices(subject: Subject) -> None:
     Fix: Cast indices to one dtype before combining them.
     """
     subject.want_rows()
-    wide = [
-        [
-            Rows(g.indices.astype("int64"), g.values) if isinstance(g, Rows) else g
-            for g in s
-        ]
-        for s in DISTINCT
-    ]
+    wide = problem.each_rows(
+        DISTINCT, lambda g: Rows(g.indices.astype("int64"), g.values)
+    )
     _assert_close(
         subject,
         subject.after(wide),
@@ -271,13 +260,12 @@ def check_sparse_empty_gradient(subject: Subject) -> None:
             "Expected finite variables after a step without rows; got "
             f"{run.numbers[TABLE].tolist()}."
         )
-    assert_close(
+    subject.assert_close(
         run.numbers[:TABLE],
         zeros.numbers[:TABLE],
-        START[:TABLE],
         "variables next to a table without rows vs. dense steps",
         steps=3,
-        noise=subject.noise,
+        start=START[:TABLE],
     )
 
 
@@ -344,13 +332,7 @@ def check_sparse_loss_scale(subject: Subject) -> None:
     Fix: Divide the values of `tf.IndexedSlices`: the object itself has no division.
     """
     subject.want_rows()
-    scaled = [
-        [
-            Rows(g.indices, SCALE * g.values) if isinstance(g, Rows) else SCALE * g
-            for g in step
-        ]
-        for step in REPEATED
-    ]
+    scaled = problem.scaled(REPEATED, SCALE)
     _assert_close(
         subject,
         subject.after(scaled, loss_scale_factor=SCALE),

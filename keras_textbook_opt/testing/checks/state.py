@@ -62,9 +62,8 @@ def _assert_model_resumes(
         assert_same(
             loaded.get_weights(),
             model.get_weights(),
-            problem.values(LAYERS),
             f"three more steps after loading {what} vs. uninterrupted training",
-            steps=len(OF_LAYERS),
+            start=problem.values(LAYERS),
             names=list(LAYERS),
         )
 
@@ -147,22 +146,24 @@ def _through_weights(
     return loaded
 
 
-def _assert_copy_resumes(
-    subject: Subject, duplicate: Callable[[Any], Any], what: str
+def _assert_twin_resumes(
+    subject: Subject, duplicate: Callable[[Run], Run], what: str
 ) -> None:
-    """Three steps, a copy, and three more steps of both."""
+    """Three steps, a twin, and three more steps of both."""
     for optimizer in _optimizers(subject):
-        run = Run(optimizer, mode=backend.branching).build().follow(STEPS[:CUT])
+        run = _run(optimizer).build().follow(STEPS[:CUT])
         with serializable(optimizer):
-            twin = Run(duplicate(optimizer), run.numbers, mode=backend.branching)
+            twin = duplicate(run)
         run.follow(STEPS[CUT:])
         assert_same(
             twin.follow(STEPS[CUT:]).numbers,
             run.numbers,
-            START,
             f"three more steps of {what} vs. of the original",
-            steps=len(STEPS),
         )
+
+
+def _run(optimizer: Any, values: list | None = None) -> Run:
+    return Run(optimizer, values, mode=backend.branching)
 
 
 @promise
@@ -174,7 +175,11 @@ def check_pickle_resumes(subject: Subject) -> None:
 
     Fix: Keep the values that are loaded until `build` creates the variables.
     """
-    _assert_copy_resumes(subject, lambda o: pickle.loads(pickle.dumps(o)), "a pickle")
+
+    def unpickled(run: Run) -> Run:
+        return _run(pickle.loads(pickle.dumps(run.optimizer)), run.numbers)
+
+    _assert_twin_resumes(subject, unpickled, "a pickle")
 
 
 @promise
@@ -185,7 +190,11 @@ def check_deepcopy_resumes(subject: Subject) -> None:
 
     Fix: Keep the values that are loaded until `build` creates the variables.
     """
-    _assert_copy_resumes(subject, copy.deepcopy, "a deep copy")
+
+    def copied(run: Run) -> Run:
+        return _run(copy.deepcopy(run.optimizer), run.numbers)
+
+    _assert_twin_resumes(subject, copied, "a deep copy")
 
 
 @promise
@@ -196,22 +205,15 @@ def check_own_variables_resume(subject: Subject) -> None:
 
     Fix: Override both or neither.
     """
-    for optimizer in _optimizers(subject):
-        run = Run(optimizer, mode=backend.branching).build().follow(STEPS[:CUT])
-        twin = Run(
-            _twin_optimizer(optimizer), run.numbers, mode=backend.branching
-        ).build()
+
+    def loaded(run: Run) -> Run:
+        twin = _run(_twin_optimizer(run.optimizer), run.numbers).build()
         store: dict[str, Any] = {}
-        optimizer.save_own_variables(store)
+        run.optimizer.save_own_variables(store)
         twin.optimizer.load_own_variables(store)
-        run.follow(STEPS[CUT:])
-        assert_same(
-            twin.follow(STEPS[CUT:]).numbers,
-            run.numbers,
-            START,
-            "three more steps after `load_own_variables` vs. of the original",
-            steps=len(STEPS),
-        )
+        return twin
+
+    _assert_twin_resumes(subject, loaded, "an optimizer that loads own variables")
 
 
 def _twin_optimizer(optimizer: Any) -> Any:
@@ -228,24 +230,21 @@ def check_tf_checkpoint_resumes(subject: Subject) -> None:
     """
     backend.want("checkpoint")
     tf = backend.tensorflow()
-    for optimizer in _optimizers(subject):
-        run = Run(optimizer, mode=backend.branching).build().follow(STEPS[:CUT])
-        twin = Run(_twin_optimizer(optimizer)).build()
+
+    def restored(run: Run) -> Run:
+        twin = _run(_twin_optimizer(run.optimizer)).build()
         with tempfile.TemporaryDirectory() as folder:
-            path = tf.train.Checkpoint(
-                optimizer=optimizer, variables=[v.value for v in run.variables]
-            ).save(f"{folder}/checkpoint")
-            tf.train.Checkpoint(
-                optimizer=twin.optimizer, variables=[v.value for v in twin.variables]
-            ).restore(path).assert_existing_objects_matched()
-        run.follow(STEPS[CUT:])
-        assert_same(
-            twin.follow(STEPS[CUT:]).numbers,
-            run.numbers,
-            START,
-            "three more steps after a tf.train.Checkpoint vs. of the original",
-            steps=len(STEPS),
-        )
+            path = _checkpoint(tf, run).save(f"{folder}/checkpoint")
+            status = _checkpoint(tf, twin).restore(path)
+            status.assert_existing_objects_matched()
+        return twin
+
+    _assert_twin_resumes(subject, restored, "a tf.train.Checkpoint")
+
+
+def _checkpoint(tf: Any, run: Run) -> Any:
+    places = [variable.value for variable in run.variables]
+    return tf.train.Checkpoint(optimizer=run.optimizer, variables=places)
 
 
 @promise
@@ -328,8 +327,7 @@ def check_state_follows_weights(subject: Subject) -> None:
     assert_same(
         [np.array(w) for w in loaded.get_weights()],
         [np.array(w) for w in original.get_weights()],
-        values,
         "three more steps in a model with other layer names vs. in the original",
-        steps=len(steps),
+        start=values,
         names=list(kinds),
     )

@@ -39,12 +39,8 @@ def shares(rows: bool) -> list[list[list]]:
     if rows:
         steps = problem.with_rows(problem.DISTINCT)
     first = steps[:STEPS]
-    second = [[_other(g) for g in step] for step in steps[1 : STEPS + 1]]
+    second = problem.scaled(steps[1 : STEPS + 1], -0.5)
     return [[a, b] for a, b in zip(first, second)]
-
-
-def _other(g: Any) -> Any:
-    return Rows(g.indices, -0.5 * g.values) if isinstance(g, Rows) else -0.5 * g
 
 
 def alone(factory: Any, rate: float, options: dict, steps: list) -> list[np.ndarray]:
