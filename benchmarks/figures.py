@@ -1,4 +1,4 @@
-"""One style for all pictures: readable at 700 pixels, on light and dark pages."""
+"""One style for all pictures: readable on a phone, on light and dark pages."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ BACKENDS = {
     "jax": ("JAX", GREEN),
     "torch": ("PyTorch", RED),
 }
-WIDTH = 7  # inches, of 100 pixels each on a page
+WIDTH = 5  # inches: on a phone, the text is about as large as that of the page
 
 plt.rcParams |= {
     "axes.axisbelow": True,
@@ -52,7 +52,7 @@ def save(figure: Figure, file: Path) -> None:
     plt.close(figure)
 
 
-def legend_below(figure: Figure, columns: int = 3) -> None:
+def legend_below(figure: Figure, columns: int = 2) -> None:
     """Draw one legend for all panels, each label once."""
     shown = [zip(*axes.get_legend_handles_labels()) for axes in figure.axes]
     handles = {label: handle for of_axes in shown for handle, label in of_axes}

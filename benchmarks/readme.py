@@ -1,30 +1,25 @@
-"""What the pages show of the committed results, and the list of the checks.
+"""What the pages show of the committed results.
 
 A page marks what is written there, as `<!-- KIND: ARGUMENTS --> … <!-- end -->`:
-`table boston`, `checks`, `slower: models`, `same path:`, `failed: keras.optimizers`,
-`ratio: update; tensorflow; 1 of 20,000,000; Adam` for a speed-up, and `inverse:` with
-the contenders as well (`; ours, bfloat16; ours`) for a price.
+`ratio: update; tensorflow; 1 of 20,000,000; Adam` for a speed-up, `inverse:` with the
+contenders as well (`; ours, bfloat16; ours`) for a price, `slower: update`,
+`measured: steps`, `same path:`, and `failed: keras.optimizers`. A mark `models:` is a
+whole section, once training steps have been measured.
 """
 
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import report, rows
+from benchmarks import report, rows, setting
 from benchmarks.boston.experiments import SAME_PATH
 from benchmarks.conformance import pages as conformance
 from benchmarks.conformance import results
-from benchmarks.report import number
 from benchmarks.steps import pages as steps
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-MARKED = re.compile(
-    r"(<!-- (table|checks|ratio|inverse|slower|same path|failed):?(.*?) -->)"
-    r".*?(<!-- end -->)",
-    re.DOTALL,
-)
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
 
 def update() -> None:
@@ -40,16 +35,6 @@ def renewed(page: str) -> str:
         return f"{marks[1]}{KINDS[marks[2]](marks[3].strip())}{marks[4]}"
 
     return MARKED.sub(between, page)
-
-
-def _table(name: str) -> str:
-    return f"\n{(RESULTS / name / report.TABLE).read_text().strip()}\n"
-
-
-def _checks(_: str) -> str:
-    from benchmarks.conformance.listed import listed
-
-    return f"\n{listed()}\n"
 
 
 def _ratio(names: str) -> float:
@@ -68,11 +53,14 @@ def _failed(source: str) -> str:
 
 
 KINDS: dict[str, Callable[[str], str]] = {
-    "table": _table,
-    "checks": _checks,
-    "ratio": lambda names: number(_ratio(names)),
-    "inverse": lambda names: number(1 / _ratio(names)),
+    "ratio": lambda names: report.number(_ratio(names)),
+    "inverse": lambda names: report.number(1 / _ratio(names)),
     "slower": lambda part: steps.slower(rows.read(RESULTS / "steps"), part),
+    "models": lambda _: steps.models(rows.read(RESULTS / "steps")),
+    "measured": lambda name: setting.in_short(RESULTS / name),
     "same path": _same_path,
     "failed": _failed,
 }
+MARKED = re.compile(
+    rf"(<!-- ({'|'.join(KINDS)}):(.*?) -->).*?(<!-- end -->)", re.DOTALL
+)

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,14 @@ def write(settings: dict[str, Setting], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = json.dumps(settings, indent=1, ensure_ascii=False)
     (folder / FILE).write_text(content + "\n", encoding="utf-8")
+
+
+def in_short(folder: Path) -> str:
+    """Return the versions of this package and the processors, for a sentence."""
+    places = {each["where"] for each in read(folder).values()}
+    versions = {re.findall(r"keras-textbook-opt ([^,]+)", each)[0] for each in places}
+    machines = {", ".join(each.split(", ")[:2]) for each in places}
+    return f"version {' and '.join(versions)} on {' and '.join(machines)}"
 
 
 def in_words(folder: Path) -> str:

@@ -41,7 +41,7 @@ def write(found: pd.DataFrame, folder: Path) -> list[str]:
 
 
 def _losses(found: pd.DataFrame, experiments: Sequence[Experiment], title: str) -> Any:
-    figure, axes = plt.subplots(figsize=(WIDTH, 5))
+    figure, axes = plt.subplots(figsize=(WIDTH, 5.2))
     curves = find(found, case=CURVE)
     for color, experiment in zip(COLORS, experiments):
         its_rows = find(curves, part=experiment.name)
@@ -51,9 +51,9 @@ def _losses(found: pd.DataFrame, experiments: Sequence[Experiment], title: str) 
         axes.plot(builtin["value"], ls=":", color="black", lw=1.2)
     axes.plot([], [], ls=":", color="black", label="keras.optimizers")
     axes.set(xscale="log", yscale="log", xlabel="epochs")
-    axes.set_ylabel("test loss in (1000 $)²: median and range of seeds")
+    axes.set_ylabel("test loss in (1000 $)²: median, range of seeds")
     axes.set_title(title)
-    figures.legend_below(figure, 3)
+    figures.legend_below(figure)
     return figure
 
 

@@ -45,21 +45,26 @@ def counts(found: pd.DataFrame) -> pd.DataFrame:
 
 def _picture(found: pd.DataFrame) -> Any:
     """Draw a heat map: the share of failed checks, by optimizer and group."""
-    short = {"this package": "ours", "keras.optimizers": "keras"}
-    names = found["house"].replace(short) + ": " + found["optimizer"]
+    short = {
+        "this package": "ours: ",
+        "keras.optimizers": "Keras: ",
+        "from a package": "",
+    }
+    names = found["house"].replace(short) + found["optimizer"]
     found = found.assign(optimizer=names)
     judged = found[found["status"] != "skipped"]
     failed = judged["status"].eq("failed")
     shares = failed.groupby([judged["optimizer"], judged["group"]], sort=False).mean()
     table = shares.unstack().reindex(found["optimizer"].unique())
     table = table[[group for group in found["group"].unique() if group in table]]
-    figure, axes = plt.subplots(figsize=(WIDTH, 1.8 + 0.28 * len(table)))
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.5 + 0.22 * len(table)))
     axes.imshow(table, cmap="Oranges", vmin=0, vmax=1.2, aspect="auto")
     for (line, column), share in table.stack().items():
         at = table.columns.get_loc(column), table.index.get_loc(line)
-        axes.text(*at, f"{share:.0%}" if share else "·", ha="center", va="center")
+        shown = f"{100 * share:.0f}" if share else "·"
+        axes.text(*at, shown, ha="center", va="center", fontsize=9)
     axes.set_xticks(range(len(table.columns)), table.columns, rotation=60, ha="right")
     axes.set_yticks(range(len(table)), table.index)
     axes.grid(visible=False)
-    axes.set_title("Failed checks by group, on TensorFlow (· none)")
+    figure.suptitle("Failed checks in % of each group (· none)")
     return figure

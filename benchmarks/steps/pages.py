@@ -77,6 +77,26 @@ def ratio(found: pd.DataFrame, *names: str) -> float:
     return float(its_rows["ratio"].iloc[-1])
 
 
+def models(found: pd.DataFrame) -> str:
+    """Return a page's section on whole training steps, if they have been measured."""
+    found = rows.find(found, part="models")
+    if found.empty:
+        return ""
+    fit = rows.find(found, what="fit", subject=OURS, other=BUILTIN)["ratio"]
+    cores = " and ".join(sorted(set(found["cores"])))
+    described = "; ".join(f"{name} ({about})" for name, about in MODELS.items())
+    return (
+        "\n## Whole training steps\n\n"
+        "![The speed of training steps, as a multiple of that with keras.optimizers]"
+        "(../benchmarks/results/steps/models.png)\n\n"
+        "A step of `fit` computes the gradients, which takes as long with any "
+        f"optimizer, and the update. On {cores} cores, it is with ours "
+        f"{number(fit.min())}× to {number(fit.max())}× as fast, half of the rows at "
+        f"least {number(fit.median())}×. Slower by more than 3 %: "
+        f"{slower(found, 'models')}. The models: {described}.\n"
+    )
+
+
 def slower(found: pd.DataFrame, part: str) -> str:
     """Return a sentence on the rows in which ours are slower than the built-in."""
     found = rows.find(found, part=part, other=BUILTIN)

@@ -1,6 +1,6 @@
 """The pictures: whole training steps, the update alone, embeddings, the README's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,22 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from benchmarks import figures, rows
 from benchmarks.figures import BACKENDS, WIDTH
-from benchmarks.steps.cases import BUILTIN, CLIPPED, LAZY, OURS, SIX
+from benchmarks.steps.cases import BUILTIN, CLIPPED, LAZY, MAIN, OURS
 from benchmarks.steps.plans import BACKENDS as NAMES
 from benchmarks.steps.plans import MLP, MODELS
 from benchmarks.steps.sizes import CHAPTER, ODD, ONE, RESNET50, SMALL, rows_of
 
 # The lists of variables, as they are called in a picture.
 LISTS = {
-    ONE: "20 M, one variable",
+    ONE: "20 million",
     RESNET50: "ResNet50",
     SMALL: "200 of 64×64",
-    ODD: "120 odd shapes",
+    ODD: "120 small ones",
     CHAPTER: CHAPTER,
 }
 TICKS = [0.25, 0.5, 1, 2, 4, 8, 16]
+FINE_TICKS = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2]
+PANELS = (*MAIN, f"Adam{CLIPPED}")
 LINES: dict[str, dict[str, Any]] = {
     BUILTIN: {"color": figures.GREY, "label": "keras.optimizers.Adam"},
     OURS: {"color": figures.BLUE, "label": "ours, exact"},
@@ -32,9 +34,9 @@ LINES: dict[str, dict[str, Any]] = {
 }
 # Of the README's picture: what, size and case.
 BARS = {
-    "Update of 20 million\nparameters": ("update", ONE, "Adam"),
+    "Update of\n20 million\nparameters": ("update", ONE, "Adam"),
     "The same\nwith clipnorm": ("update", ONE, f"Adam{CLIPPED}"),
-    f"Training step (fit),\n{MLP}": ("fit", MLP, "Adam"),
+    "Training step\n(fit) of an MLP": ("fit", MLP, "Adam"),
 }
 
 
@@ -46,30 +48,33 @@ def write(found: pd.DataFrame, folder: Path) -> list[str]:
     tables = rows.find(found, part="embeddings", what="update", case="Adam")
     drawn = {}
     if len(fit):
-        title = "A whole training step (fit), ours and the built-in"
-        drawn["models.png"] = _panels(fit, list(MODELS), title)
+        drawn["models.png"] = _panels(fit, MODELS, "A whole training step (fit)")
     if len(update):
-        title = "The update alone, by optimizer and list of variables"
-        drawn["update.png"] = _panels(update, list(LISTS), title)
+        drawn["update.png"] = _panels(update, LISTS, "The update alone")
     if len(tables):
         drawn["sparse.png"] = _tables(tables)
-    if len(fit) and len(update):
+    if len(fit) or len(update):
         drawn["speedup.png"] = _bars(found)
     for name, figure in drawn.items():
         figures.save(figure, folder / name)
     return list(drawn)
 
 
-def _panels(found: pd.DataFrame, sizes: Sequence[str], title: str) -> Any:
+def _panels(found: pd.DataFrame, known: Iterable[str], title: str) -> Any:
     """Draw a panel for each case, a line for each size, a dot for each contender."""
-    figure, grid = plt.subplots(3, 2, figsize=(WIDTH, 8), sharex=True, sharey=True)
     measured = rows.find(found, other=BUILTIN)
-    for axes, case in zip(grid.flat, SIX):
+    sizes = [each for each in known if each in set(measured["size"])]
+    cases = [each for each in PANELS if each in set(measured["case"])]
+    height = 1.3 + len(cases) * (0.5 + 0.25 * len(sizes))
+    shared: dict[str, Any] = {"sharex": True, "squeeze": False}
+    figure, grid = plt.subplots(len(cases), figsize=(WIDTH, height), **shared)
+    for axes, case in zip(grid.flat, cases):
         _dots(axes, rows.find(measured, case=case), sizes)
         axes.set_title(case.replace(CLIPPED, " with clipnorm"))
-    for axes in grid[-1]:
-        axes.set_xlabel("times as fast as keras.optimizers")
-    figures.legend_below(figure, 3)
+    is_narrow = measured["ratio"].max() < 4 * measured["ratio"].min()
+    axes.xaxis.set_major_locator(FixedLocator(FINE_TICKS if is_narrow else TICKS))
+    axes.set_xlabel("times as fast as keras.optimizers")
+    figures.legend_below(figure)
     figure.suptitle(title)
     return figure
 
@@ -88,7 +93,6 @@ def _dots(axes: Axes, found: pd.DataFrame, sizes: Sequence[str]) -> None:
         places = [sizes.index(size) + offset for size in its_rows["size"]]
         axes.plot(its_rows["ratio"], places, ls="", label=label, **look)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(TICKS))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}×")
     axes.set_yticks(range(len(sizes)), [LISTS.get(it, it) for it in sizes])
@@ -97,7 +101,7 @@ def _dots(axes: Axes, found: pd.DataFrame, sizes: Sequence[str]) -> None:
 
 def _tables(found: pd.DataFrame) -> Any:
     """Draw the time of a step against the size of the table."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
     ours, builtin = found[["subject", "size", "value"]], found[["other", "size"]]
     builtin = builtin.assign(value=found["other_value"]).drop_duplicates("size")
     both = pd.concat([ours, builtin.set_axis(ours.columns, axis=1)])
@@ -108,14 +112,14 @@ def _tables(found: pd.DataFrame) -> Any:
     axes.set(xscale="log", yscale="log", ylabel="milliseconds a step")
     axes.set_xlabel("rows of the embedding table, each of 32 numbers")
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_title("Adam on an embedding table: a step that looks up 1,024 rows")
+    axes.set_title("Adam on an embedding table, 1,024 rows a step")
     axes.legend()
     return figure
 
 
 def _bars(found: pd.DataFrame) -> Any:
     """Draw the README's picture: Adam on each backend, in three situations."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 4.6))
+    figure, axes = plt.subplots(figsize=(WIDTH, 4))
     there = {*zip(found["what"], found["size"], found["case"])}
     groups = {title: names for title, names in BARS.items() if names in there}
     for place, backend in enumerate(NAMES):
@@ -125,12 +129,15 @@ def _bars(found: pd.DataFrame) -> Any:
         ratios = [by_names.get(names, 0.0) for names in groups.values()]
         at = [group + 0.27 * (place - 1) for group in range(len(groups))]
         bars = axes.barh(at, ratios, 0.25, color=color, label=name)
-        axes.bar_label(bars, fmt=" %.3g×", fontsize=13)
+        axes.bar_label(
+            bars,
+            fmt=" %.2g×",
+        )
     axes.axvline(1, color="black", lw=1)
-    axes.set_yticks(range(len(groups)), list(groups), fontsize=13)
+    axes.set_yticks(range(len(groups)), list(groups))
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_xlabel("times as fast as keras.optimizers.Adam", fontsize=13)
-    axes.set_title("Speed of Adam on two CPU cores", fontsize=14)
+    axes.set_xlabel("times as fast as keras.optimizers.Adam")
+    axes.set_title("Speed of Adam on two CPU cores")
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="lower right", fontsize=13)
+    figures.legend_below(figure, 3)
     return figure

@@ -122,6 +122,12 @@ def test_the_sentence_on_slower_rows_names_the_worst():
     assert pages.slower(frame(PAIR), "models") == "none"
 
 
+def test_the_section_on_models_is_there_once_they_are_measured():
+    assert pages.models(rows.frame([PAIR]).assign(part="update")) == ""
+    section = pages.models(frame(PAIR, replace(PAIR, ratio=0.5)))
+    assert "0.50× to 1.50×" in section and "/models.png)" in section
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("part", PARTS)
 def test_a_quick_run_measures_the_part_on_each_backend(part, tmp_path):
