@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, final
 import keras
 from keras import ops
 
-from keras_textbook_opt.numerics import one_minus_power
+from keras_textbook_opt.numerics import maximum, one_minus_power
 from keras_textbook_opt.optimizer import TextbookOptimizer
 from keras_textbook_opt.settings import Boolean, LearningRate, Real, Settings
 
@@ -102,6 +102,6 @@ class Adam(TextbookOptimizer):
             # θ ← θ − ηₜ·m/(√v + ε)
             return θ - η_t * m / (ops.sqrt(v) + self.epsilon), m, v
         # v_max ← max(v_max, v)
-        v_max = ops.maximum(v_max, v)
+        v_max = maximum(v_max, v)
         # θ ← θ − ηₜ·m/(√v_max + ε)
         return θ - η_t * m / (ops.sqrt(v_max) + self.epsilon), m, v, v_max

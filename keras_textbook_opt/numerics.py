@@ -1,10 +1,15 @@
-"""Scalars that a plain formula in float32 would spoil."""
+"""Arithmetic in which the plain formula would lose digits."""
 
 import math
 
 import keras
 import numpy as np
 from keras import ops
+
+
+def maximum(x, y):
+    """`max(x, y)` in the dtype of `x`: on PyTorch, Keras's is of float32."""
+    return ops.where(y <= x, x, y)
 
 
 def one_minus_power(β: float, t):

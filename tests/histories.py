@@ -341,7 +341,7 @@ def saved_state(optimizer: Any) -> list[tuple[str, dict[str, np.ndarray]]]:
     """The paths, and the arrays beside each variable, as a file has them."""
     store: dict[str, Any] = {}
     optimizer.save_own_variables(store)
-    variables = json.loads(bytes(store["document"]))["variables"]
+    variables = json.loads(bytes(store["document"]).splitlines()[0])["variables"]
     return [
         (each["path"], {kind: store[f"{k}.{kind}"] for kind in each["kinds"]})
         for k, each in enumerate(variables)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, final
 import keras
 from keras import ops
 
+from keras_textbook_opt.numerics import maximum
 from keras_textbook_opt.variables import compute_dtype, path_of
 
 
@@ -98,9 +99,8 @@ class Backend:
     def average(self, states: list, rest: Any) -> None:
         """`average ← average + rest·(θ − average)` for each state with an average."""
         for state in states:
-            θ, average = state.read(state.variable), state.average
-            difference = θ - ops.convert_to_tensor(average)
-            self.assign(average, average + ops.cast(rest, average.dtype) * difference)
+            θ, old = state.read(state.variable), ops.convert_to_tensor(state.average)
+            self.assign(state.average, old + ops.cast(rest, old.dtype) * (θ - old))
 
     def assign(self, place: Any, value: Any) -> None:
         """`place ← value`, which may be some rows of it."""
@@ -108,7 +108,7 @@ class Backend:
 
     def assign_add(self, place: Any, value: Any) -> None:
         """`place ← place + value`, which may be some rows of it."""
-        place.assign(place + value)
+        place.assign(ops.convert_to_tensor(place) + value)
 
     # Gradients.
 
@@ -137,7 +137,7 @@ class Backend:
 
         Its derivative is right also where `g` is zero: `√` has none there.
         """
-        return [c / ops.sqrt(ops.maximum(s, c * c)) for s in squares]
+        return [c / ops.sqrt(maximum(s, c * c)) for s in squares]
 
     def rounded(self, x: Any, dtype: str) -> Any:
         """`x`, of float32, as the narrower `dtype` holds it, again in float32."""

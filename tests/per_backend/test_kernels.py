@@ -55,10 +55,8 @@ def test_kernel_and_formula_agree(recipe, mode, run):
     oracle = Oracle(recipe, values)
     for step in gradients:
         oracle.step(step)
-    # One norm over variables of both dtypes is as exact as float32, and so is Keras's
-    # `maximum` of the formula on PyTorch.
-    of_maximum = {"clipnorm", "amsgrad"} if BACKEND == "torch" else set()
-    inexact = {"global_clipnorm", *of_maximum} & set(recipe.arguments)
+    # One norm over variables of both dtypes is as exact as float32.
+    inexact = "global_clipnorm" in recipe.arguments
     for k, (a, b) in enumerate(zip(fast.variables, plain.variables, strict=True)):
         unit = 2e-6 if a.dtype == "float32" or inexact else 1e-12
         assert_close(numbers(a), numbers(b), unit, oracle.reach[k])
@@ -112,9 +110,7 @@ def test_kernel_and_formula_agree_at_the_edges(cls, data, dtype):
         plain = taken(cls(**arguments), gradients, dtype)
     finally:
         patch.undo()
-    # Keras's `maximum` of the formula computes in float32 on PyTorch.
-    inexact = BACKEND == "torch" and arguments.get("amsgrad")
-    unit = 2e-6 if dtype == "float32" or inexact else 1e-14
+    unit = 2e-6 if dtype == "float32" else 1e-14
     for after, expected in zip(fast, plain, strict=True):
         np.testing.assert_allclose(after, expected, rtol=unit, atol=2e-38)
 
