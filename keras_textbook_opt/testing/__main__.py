@@ -186,14 +186,14 @@ def _imported(console: Console, name: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _stop(console, f"{name} cannot be imported: {_described(error)}")
     if not callable(found):
         _stop(console, f"{name} is not a class or a function, but {found!r}")
     return found
 
 
-def _described(error: Exception, factory: Any = None) -> str:
+def _described(error: BaseException, factory: Any = None) -> str:
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error}"
     place = registry.place(error, factory)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from keras_textbook_opt.testing import registry
 from keras_textbook_opt.testing.conformance import FAILURES, Result
-from keras_textbook_opt.testing.verdicts import CheckFailed
+from keras_textbook_opt.testing.verdicts import CheckFailed, CouldNotRun
 
 STYLES = {
     "passed": "green",
@@ -88,20 +88,29 @@ def show_list(console: Console) -> None:
 def show(console: Console, results: Sequence[Result], verbose: bool) -> None:
     """What did not pass: skipped checks first, failures last."""
     for status in ("skipped", "inherited", "xfail"):
-        for result in results:
-            if result["status"] == status:
-                _show_line(console, result, verbose)
+        of_status = [each for each in results if each["status"] == status]
+        dependent = [] if verbose else [each for each in of_status if _depends(each)]
+        for result in of_status:
+            if result not in dependent:
+                _show_line(console, result["check_name"], result, verbose)
+        for cause in _by_cause(dependent):
+            several = (
+                f"{len(cause)} checks" if len(cause) > 1 else cause[0]["check_name"]
+            )
+            _show_line(console, several, cause[0], verbose)
     for causes in _by_cause([r for r in results if r["status"] in FAILURES]):
         _show_failure(console, causes, verbose)
 
 
-def _show_line(console: Console, result: Result, verbose: bool) -> None:
+def _depends(result: Result) -> bool:
+    return isinstance(result["exception"], CouldNotRun)
+
+
+def _show_line(console: Console, of: str, result: Result, verbose: bool) -> None:
     said = str(result["exception"]).partition("\n")[0]
     if result["status"] == "xfail":
         said = f"expected to fail: {result['expected_to_fail_reason']}"
-    line = Text.assemble(
-        (result["check_name"], STYLES[result["status"]]), "  ", " ".join(said.split())
-    )
+    line = Text.assemble((of, STYLES[result["status"]]), "  ", " ".join(said.split()))
     if verbose:
         console.print(line)
     else:
@@ -109,13 +118,15 @@ def _show_line(console: Console, result: Result, verbose: bool) -> None:
 
 
 def _by_cause(results: list[Result]) -> list[list[Result]]:
-    """Failures that one line of the author's code raises are together."""
+    """Results with one cause are together."""
     groups: dict[Any, list[Result]] = {}
     for result in results:
         error = result["exception"]
         cause: Any = result["check_name"]
         if isinstance(error, CheckFailed) and error.where:
             cause = (error.where, error.reasons)
+        if _depends(result):
+            cause = str(error)
         groups.setdefault(cause, []).append(result)
     return list(groups.values())
 

@@ -130,7 +130,10 @@ class DividesByTheGlobalNorm(Plain):
     """The norm of all gradients together scales the steps of each variable."""
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads]
+        pairs = list(zip(grads, trainable_variables))
+        if hasattr(self, "_all_reduce_sum_gradients"):  # over replicas of TensorFlow
+            pairs = self._all_reduce_sum_gradients(pairs)
+        squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g, _ in pairs]
         self.norm = ops.sqrt(sum(squares)) + 1e-3
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 

@@ -103,6 +103,7 @@ def module(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     Path("mine.py").write_text(MODULE)
     Path("wrong.py").write_text("def f(:\n")
+    Path("quits.py").write_text("raise SystemExit(0)\n")
     yield
     sys.modules.pop("mine", None)
 
@@ -118,7 +119,8 @@ def test_failure_names_the_line_that_raises(module):
     assert "raises TypeError: this step is broken" in ended.output
     assert "At: mine.py:6, in update_step" in ended.output
     assert ended.output.count("FAILED") == 1
-    assert "could not run" in ended.output
+    assert "could not run: raises TypeError: this step is broken" in ended.output
+    assert ended.output.count("check_") < 10
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,8 @@ def test_failure_names_the_line_that_raises(module):
         (["mine:Never"], "no optimizer today (at mine.py:10, in __init__)"),
         (["mine:Broken", "--select", "group:clips"], "No check ran"),
         (["wrong:Adam"], "wrong.py, line 1"),
-        ([SGD, "--select", "state"], "Did you mean 'group:state' or"),
+        (["quits:Adam"], "cannot be imported: SystemExit"),
+        ([SGD, "--select", "state"], "Did you mean 'group:state'? Expected"),
         ([SGD, "--select", REFERENCE], "No check ran"),
         ([SGD, "--expect", "nothing"], "Expected names of checks"),
         ([SGD, "--backend", "theano"], "'theano' is not installed"),

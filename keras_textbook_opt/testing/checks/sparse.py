@@ -204,10 +204,10 @@ def check_sparse_lazy_cost(subject: Subject) -> None:
     subject.want_rows()
     exact = subject.after(problem.densified(DISTINCT))
     sizes = _sizes_of_tensors(subject)
-    if distance(subject.after(DISTINCT), exact) < 1e-3 * distance(exact, START):
+    if distance(subject.after(DISTINCT), exact) <= 1e-3 * distance(exact, START):
         raise CheckSkipped(
-            f"the optimizer is not lazy; its step on 3 rows of a table of {MANY} "
-            f"creates {len(sizes)} tensors of all rows"
+            "these steps show no lazy updates; a step on 3 rows of a table of "
+            f"{MANY} creates {len(sizes)} tensors of all rows"
         )
     if sizes:
         raise CheckFailed(
