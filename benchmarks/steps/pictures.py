@@ -119,7 +119,7 @@ def _tables(found: pd.DataFrame) -> Any:
 
 def _bars(found: pd.DataFrame) -> Any:
     """Draw the README's picture: Adam on each backend, in three situations."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 4))
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + 0.7 * len(BARS)))
     there = {*zip(found["what"], found["size"], found["case"])}
     groups = {title: names for title, names in BARS.items() if names in there}
     for place, backend in enumerate(NAMES):
