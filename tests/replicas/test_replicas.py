@@ -7,86 +7,60 @@ starts, and a second strategy over the same devices would end in errors.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from tests import processes
 from tests.backends import LONG
-from tests.programs.replica_cases import BUILT_IN, IDS, SETS, SHARE, Case
+from tests.programs.train_replicas import REPLICAS, SETS
+from tests.workers.cases import IDS, STEPS, share
+from tests.workers.results import TOLERANCE, Results, identical
 
 pytestmark = [pytest.mark.needs("replicas"), pytest.mark.xdist_group("replicas")]
-# Two replicas add the rows of a batch in another order than one device does: that is a
-# rounding, 6e-8 of weights below 1, in each of 5 to 10 steps.
-TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What the process left in its folder."""
-
-    folder: Path
-    cases: list[Case]
-
-    def ours(self) -> list[Case]:
-        return [case for case in self.cases if case not in BUILT_IN]
-
-    def report(self, case: Case) -> dict:
-        found = json.loads((self.folder / "replicas.json").read_text())[case.label]
-        assert "error" not in found, f"{case.label}: {found['error']}"
-        return found
-
-    def distance(self, case: Case) -> float:
-        """How far the weights of the replicas are from those of one device."""
-        self.report(case)
-        with np.load(self.folder / "weights.npz") as weights:
-            alone, replicas = (
-                weights[f"{case.label}/{k}"] for k in ("alone", "replicas")
-            )
-        return np.abs(replicas - alone).max()
+Trained = tuple[set[str], Results]
 
 
 @pytest.fixture(scope="module", params=["few", pytest.param("more", marks=LONG)])
 def trained(request, tmp_path_factory) -> Trained:
     folder = tmp_path_factory.mktemp("replicas")
     processes.run(("tests.programs.train_replicas", str(folder), request.param))
-    return Trained(folder, SETS[request.param])
+    return SETS[request.param].keys() - {"built-in"}, Results(folder, 1)
 
 
 def test_replicas_take_the_steps_of_one_device(trained: Trained):
     """Also from a saved state, which is assigned in the first step."""
-    distances = {case.label: trained.distance(case) for case in trained.ours()}
+    cases, results = trained
+    distances = {case: results.distance(case, "replica 0") for case in cases}
     assert {k: d for k, d in distances.items() if not d < TOLERANCE} == {}
 
 
 def test_replicas_hold_the_same_variables(trained: Trained):
-    assert [c.label for c in trained.ours() if not trained.report(c)["same"]] == []
+    cases, results = trained
+    for case in cases:
+        first, second = (results.of(case, f"replica {k}")[0] for k in range(REPLICAS))
+        assert identical(first, second), case
 
 
 def test_a_monitor_shows_the_numbers_of_one_device(trained: Trained):
-    cases = [case for case in trained.ours() if case.arguments.get("monitor")]
-    assert cases
-    for case in cases:
-        shown, expected = (trained.report(case)[k] for k in ("shown", "expected"))
-        assert shown.keys() == expected.keys() > {"grad_norm"}
-        for key, values in expected.items():
-            message = f"{case.label} {key}"
-            np.testing.assert_allclose(shown[key], values, rtol=1e-5, err_msg=message)
+    [shown], [expected] = (
+        trained[1].of("fit, monitored", f"{where} shown")
+        for where in ("replicas", "alone")
+    )
+    assert shown.keys() == expected.keys() > {"grad_norm"}
+    for key, values in expected.items():
+        np.testing.assert_allclose(shown[key], values, rtol=1e-5, err_msg=key)
 
 
 def test_the_cases_can_tell_a_clip_before_the_sum(trained: Trained):
     """Keras's own optimizer clips each replica's gradient."""
-    built_in = [case for case in trained.cases if case in BUILT_IN]
-    assert built_in
-    assert all(trained.distance(case) > 1e-2 for case in built_in)
+    assert trained[1].distance("built-in", "replica 0") > 1e-2
 
 
-@pytest.mark.parametrize("step", range(len(IDS)))
+@pytest.mark.parametrize("step", range(STEPS))
 def test_rows_repeat_within_and_across_replicas_and_some_are_absent(step: int):
-    first, second = IDS[step, :SHARE], IDS[step, SHARE:]
+    first, second = (share(IDS[step], k, REPLICAS) for k in range(REPLICAS))
     assert len(np.unique(first)) < first.size
     assert len(np.unique(second)) < second.size
     assert np.intersect1d(first, second).size > 0

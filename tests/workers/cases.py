@@ -21,13 +21,19 @@ TARGETS = _random.normal(size=(STEPS, BATCH, 1)).astype("float32")
 
 @dataclass(frozen=True)
 class Case:
-    """An optimizer by name, and the dtype of the table that it trains."""
+    """An optimizer by name, and the dtype of the table that it trains.
+
+    Replicas train it by `fit` or in a custom `loop`. With `resumes`, they start from
+    saved weights and state.
+    """
 
     optimizer: str
     learning_rate: float
     arguments: dict[str, Any] = field(default_factory=dict)
     table: str = "float32"
     package: str = "keras_textbook_opt"
+    how: str = "loop"
+    resumes: bool = False
 
     def make_optimizer(self) -> Any:
         kind = getattr(importlib.import_module(self.package), self.optimizer)

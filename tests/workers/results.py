@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,9 +38,26 @@ class Results:
         ]
         return [values for values in found if values]
 
+    def distance(self, case: str, where: str) -> float:
+        """How far the first variables from there are from those of one process."""
+        return distance(self.of(case, where)[0], self.of(case, "alone")[0])
+
     def scalars(self, name: str) -> list[int]:
         """A number that each process wrote under this name."""
         return [int(written[name]) for written in self._written]
+
+
+def by_place(variables: list, optimizer: Any, read: Callable) -> dict[str, Any]:
+    """What `read` returns for the variables of a model and of its optimizer, by place.
+
+    A path has a number that counts the models of a process.
+    """
+    kinds = {"model": variables, "optimizer": optimizer.variables}
+    return {
+        f"{kind}/{place}": read(variable)
+        for kind, found in kinds.items()
+        for place, variable in enumerate(found)
+    }
 
 
 def distance(a: Values, b: Values) -> float:

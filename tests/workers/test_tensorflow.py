@@ -6,30 +6,19 @@ a second one in a process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests import processes
 from tests.workers.cases import CASES, FEW
-from tests.workers.results import TOLERANCE, Results, distance, identical
+from tests.workers.results import TOLERANCE, Results, identical
 
 pytestmark = [pytest.mark.needs("tensorflow"), pytest.mark.xdist_group("workers")]
 PROGRAM = "tests.workers.programs.tensorflow_workers"
 
 
-@dataclass(frozen=True)
-class Trained:
-    """Cases, and the results of each worker."""
-
-    cases: list[str]
-    results: Results
-
-    def distance(self, case: str) -> float:
-        """How far the first worker ended from one process."""
-        [alone] = self.results.of(case, "alone")
-        return distance(self.results.of(case, "workers")[0], alone)
+Trained = tuple[list[str], Results]
 
 
 @pytest.fixture(
@@ -48,24 +37,26 @@ def trained(request, tmp_path_factory) -> Trained:
     processes.run_peers(
         *((*program, str(k), *ports) for k in range(count)), logs=folder / "logs"
     )
-    return Trained(FEW if name == "few" else [*CASES], Results(folder, count))
+    return FEW if name == "few" else [*CASES], Results(folder, count)
 
 
 def test_workers_take_the_steps_of_one_process(trained: Trained):
-    distances = {case: trained.distance(case) for case in trained.cases}
+    cases, results = trained
+    distances = {case: results.distance(case, "workers") for case in cases}
     assert {case: d for case, d in distances.items() if not d < TOLERANCE} == {}
 
 
 def test_workers_hold_the_same_variables(trained: Trained):
-    for case in trained.cases:
-        first, *others = trained.results.of(case, "workers")
+    cases, results = trained
+    for case in cases:
+        first, *others = results.of(case, "workers")
         assert others
         assert all(identical(first, other) for other in others), case
 
 
 def test_the_cases_can_tell_a_clip_before_the_sum(trained: Trained):
     """Keras's own optimizer clips each worker's gradient."""
-    assert trained.distance("built-in") > 1e-2
+    assert trained[1].distance("built-in", "workers") > 1e-2
 
 
 @pytest.mark.workers

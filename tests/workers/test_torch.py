@@ -12,7 +12,7 @@ import pytest
 
 from tests import processes
 from tests.workers.cases import FITTED, SPLIT
-from tests.workers.results import TOLERANCE, Results, distance, identical
+from tests.workers.results import TOLERANCE, Results, identical
 
 pytestmark = [pytest.mark.needs("torch"), pytest.mark.xdist_group("workers")]
 in_make_workers = pytest.mark.workers
@@ -37,7 +37,7 @@ def test_processes_take_the_steps_of_one(way, count, cases, tmp_path: Path):
     results = Results(tmp_path, count)
     distances = {}
     for case in cases:
-        [alone, *_], ends = results.of(case, "alone"), results.of(case, way)
+        ends = results.of(case, way)
         assert len(ends) == count and all(identical(ends[0], e) for e in ends), case
-        distances[case] = distance(ends[0], alone)
+        distances[case] = results.distance(case, way)
     assert {case: d for case, d in distances.items() if not d < TOLERANCE} == {}

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tests.workers.cases import IDS, LOOKUPS, ROWS, WIDTH, Case
+from tests.workers.results import by_place
 
 
 def make_model(dtype: str = "float32") -> keras.Model:
@@ -50,9 +51,4 @@ def fit(case: Case, x: np.ndarray, y: np.ndarray, *callbacks: Any) -> keras.Mode
 
 
 def variables(model: keras.Model) -> dict[str, Any]:
-    kinds = {"model": model.variables, "optimizer": model.optimizer.variables}
-    return {
-        f"{kind}/{place}": variable.value
-        for kind, found in kinds.items()
-        for place, variable in enumerate(found)
-    }
+    return by_place(model.variables, model.optimizer, lambda v: v.value)

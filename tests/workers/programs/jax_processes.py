@@ -41,11 +41,6 @@ def data_parallel() -> keras.distribution.Distribution:
     )
 
 
-def model_parallel() -> keras.distribution.Distribution:
-    """The batch is split between the processes, and the model within each."""
-    return models.model_parallel((2, 2), keras.distribution.list_devices())
-
-
 def model_across() -> keras.distribution.Distribution:
     """The model is split between the processes, and the batch within each."""
     return models.model_parallel((2, 2), across(keras.distribution.list_devices()))
@@ -53,7 +48,6 @@ def model_across() -> keras.distribution.Distribution:
 
 DISTRIBUTIONS: dict[str, Callable[[], keras.distribution.Distribution]] = {
     "data": data_parallel,
-    "model": model_parallel,
     "model across": model_across,
 }
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tests.workers.cases import BATCH, IDS, LOOKUPS, ROWS, STEPS, TARGETS, share
+from tests.workers.cases import BATCH, IDS, LOOKUPS, ROWS, STEPS, TARGETS, Case, share
+from tests.workers.results import by_place
 
 
 def join(index: int, ports: Sequence[str]) -> tf.distribute.Strategy:
@@ -45,6 +46,14 @@ def make_model(table: str) -> keras.Model:
     x = keras.layers.Flatten(dtype="float32")(embedding(ids))
     x = keras.layers.Dense(3, activation="tanh")(x)
     return keras.Model(ids, keras.layers.Dense(1)(x))
+
+
+def made(strategy: tf.distribute.Strategy, case: Case) -> tuple[keras.Model, Any]:
+    """A model and its optimizer, which is built."""
+    with strategy.scope():
+        model, optimizer = make_model(case.table), case.make_optimizer()
+        optimizer.build(model.trainable_variables)
+    return model, optimizer
 
 
 def batches(strategy: tf.distribute.Strategy, steps: range) -> list[tuple]:
@@ -89,14 +98,10 @@ def train(
         yield number
 
 
-def values(model: keras.Model, optimizer: Any) -> dict[str, np.ndarray]:
-    """The variables here, and all that the optimizer keeps, by name.
-
-    A path has a number that counts the models of a process: a place stands for it.
-    """
-    kinds = {"model": model.variables, "optimizer": optimizer.variables}
-    return {
-        f"{kind}/{place}": np.array(variable.numpy())
-        for kind, variables in kinds.items()
-        for place, variable in enumerate(variables)
-    }
+def values(
+    model: keras.Model,
+    optimizer: Any,
+    read: Callable[[Any], np.ndarray] = lambda variable: variable.numpy(),
+) -> dict[str, np.ndarray]:
+    """The variables here, and all that the optimizer keeps."""
+    return by_place(model.variables, optimizer, lambda v: np.array(read(v)))

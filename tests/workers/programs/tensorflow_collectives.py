@@ -19,9 +19,7 @@ from tests.workers.programs import tensorflow_cluster as cluster
 
 def counts(strategy: tf.distribute.Strategy, case: Case) -> Counter[str]:
     """Of the step's graph and its functions."""
-    with strategy.scope():
-        model, optimizer = cluster.make_model(case.table), case.make_optimizer()
-        optimizer.build(model.trainable_variables)
+    model, optimizer = cluster.made(strategy, case)
     step = cluster.make_step(model, optimizer)
     [batch] = cluster.batches(strategy, range(1))
     on_all = tf.function(lambda *batch: strategy.run(step, batch))

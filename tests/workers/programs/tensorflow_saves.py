@@ -22,15 +22,7 @@ from tests.workers.cases import CASES
 from tests.workers.programs import tensorflow_cluster as cluster
 
 SAVED_EVERY = 3
-
-
-def made(strategy: tf.distribute.Strategy) -> tuple[keras.Model, Any]:
-    """A model and its optimizer, with a table of 16 bits."""
-    case = CASES["everything"]
-    with strategy.scope():
-        model, optimizer = cluster.make_model(case.table), case.make_optimizer()
-        optimizer.build(model.trainable_variables)
-    return model, optimizer
+CASE = CASES["everything"]  # with a table of 16 bits
 
 
 def restored(checkpoint: tf.train.Checkpoint, saves: Path) -> int:
@@ -46,7 +38,7 @@ def main(
     folder: Path, saves: Path, steps: int, kill_at: int, index: int, ports: list[str]
 ) -> None:
     strategy = cluster.join(index, ports) if ports else tf.distribute.get_strategy()
-    model, optimizer = made(strategy)
+    model, optimizer = cluster.made(strategy, CASE)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
     # All have to save, since that reads what is on all; the first one's saves count.
     own = saves / ("chief" if index == 0 else f"worker_{index}")
@@ -66,7 +58,7 @@ def main(
             manager.save(checkpoint_number=step + 1)
             keep("run/saved", model, optimizer)
     keep("run/end", model, optimizer)
-    model, optimizer = made(strategy)
+    model, optimizer = cluster.made(strategy, CASE)
     for _ in cluster.train(strategy, model, optimizer, range(steps)):
         pass
     keep("undisturbed/end", model, optimizer)

@@ -29,15 +29,8 @@ SETS: dict[str, dict[str, Case]] = {
 Values = dict[str, np.ndarray]
 
 
-def made(strategy: tf.distribute.Strategy, case: Case) -> tuple:
-    with strategy.scope():
-        model, optimizer = cluster.make_model(case.table), case.make_optimizer()
-        optimizer.build(model.trainable_variables)
-    return model, optimizer
-
-
 def trained(strategy: tf.distribute.Strategy, case: Case) -> Values:
-    model, optimizer = made(strategy, case)
+    model, optimizer = cluster.made(strategy, case)
     for _ in cluster.train(strategy, model, optimizer, range(STEPS)):
         pass
     return cluster.values(model, optimizer)
@@ -59,7 +52,7 @@ def start_servers() -> tf.distribute.ClusterCoordinator:
 
 def on_servers(coordinator: tf.distribute.ClusterCoordinator, case: Case) -> Values:
     """Steps one after the other, so that they are those of one process."""
-    model, optimizer = made(coordinator.strategy, case)
+    model, optimizer = cluster.made(coordinator.strategy, case)
     step = tf.function(cluster.make_step(model, optimizer))
     for ids, targets in zip(IDS, TARGETS):
         coordinator.schedule(step, args=(tf.constant(ids), tf.constant(targets)))

@@ -34,6 +34,7 @@ from tests.workers.cases import (
     Case,
     share,
 )
+from tests.workers.results import by_place
 
 
 def whole(variables: list, optimizer: Any) -> dict[str, np.ndarray]:
@@ -41,12 +42,7 @@ def whole(variables: list, optimizer: Any) -> dict[str, np.ndarray]:
         full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         return np.array(full.detach().float())
 
-    kinds = {"model": variables, "optimizer": optimizer.variables}
-    return {
-        f"{kind}/{place}": array(variable.value)
-        for kind, found in kinds.items()
-        for place, variable in enumerate(found)
-    }
+    return by_place(variables, optimizer, lambda variable: array(variable.value))
 
 
 # A model whose batches are split over processes.
