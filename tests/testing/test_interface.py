@@ -245,6 +245,7 @@ def test_messages_of_one_failure_are_the_same_without_details():
     assert verdicts.without_details(some) == verdicts.without_details(other)
 
 
+@pytest.mark.needs("fit")
 def test_process_ends_with_the_run():
     with processes.running(SGD):
         [process] = processes._RUNNING.values()
