@@ -21,6 +21,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = (
     "#d55e00",
     "#777777",
 )
+COLORS = (SKY, BLUE, GREEN, ORANGE, RED, PINK, GREY)
 # A backend has one colour in all pictures; blue is ours, grey is the built-in.
 BACKENDS = {
     "tensorflow": ("TensorFlow", ORANGE),

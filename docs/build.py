@@ -29,7 +29,6 @@ SHOWN = [
     "docs/*.css",
     "docs/**/*.png",
     "examples/*.py",
-    "benchmarks/workers/model.py",
     "benchmarks/data/README.md",
     "benchmarks/results/*/README.md",
     "benchmarks/results/*/*.png",

@@ -51,20 +51,12 @@ def _line(found: pd.DataFrame, experiment: Experiment) -> dict[str, str]:
     }
 
 
-def left(found: pd.DataFrame) -> list[str]:
-    """Return the pairs in which ours has left the built-in's path in float64."""
-    pairs = rows.find(found, part=cases.SAME_PATH)
-    return pairs["case"][~(pairs["value"] < LIMIT)].tolist()
-
-
-def is_wrong(folder: Path) -> bool:
-    return len(left(rows.read(folder))) > 0
-
-
 def verdict(found: pd.DataFrame) -> str:
     """Return whether ours and the built-in take the same path in float64."""
-    largest = rows.find(found, part=cases.SAME_PATH)["value"].max()
-    named = f"Not in: {'; '.join(left(found))}. " if left(found) else ""
+    pairs = rows.find(found, part=cases.SAME_PATH)
+    largest = pairs["value"].max()
+    left = "; ".join(pairs["case"][~(pairs["value"] < LIMIT)])
+    named = f"**Not** in: {left}. " if left else ""
     return (
         f"{named}In float64, the training losses of ours and of the built-in over\n"
         f"300 steps differ by at most {largest:.1e} of their size (limit {LIMIT:g})."

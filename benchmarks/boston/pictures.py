@@ -13,17 +13,6 @@ from benchmarks.boston.experiments import CURVE, OTHERS, SWEEP, Experiment
 from benchmarks.figures import BUILTIN, OURS, WIDTH
 from benchmarks.rows import find
 
-COLORS = (
-    figures.SKY,
-    figures.BLUE,
-    figures.GREEN,
-    figures.ORANGE,
-    figures.RED,
-    figures.PINK,
-    figures.GREY,
-)
-
-
 PICTURES = {
     "learning_rates.png": (SWEEP, "Gradient descent on Boston housing"),
     "optimizers.png": (OTHERS, "Boston housing: clip, mini-batches, momentum, Adam"),
@@ -43,7 +32,7 @@ def write(found: pd.DataFrame, folder: Path) -> list[str]:
 def _losses(found: pd.DataFrame, experiments: Sequence[Experiment], title: str) -> Any:
     figure, axes = plt.subplots(figsize=(WIDTH, 5.2))
     curves = find(found, case=CURVE)
-    for color, experiment in zip(COLORS, experiments):
+    for color, experiment in zip(figures.COLORS, experiments):
         its_rows = find(curves, part=experiment.name)
         ours = _along(find(its_rows, subject=OURS))
         _line(axes, ours, color, experiment.title)

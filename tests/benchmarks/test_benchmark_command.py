@@ -29,7 +29,6 @@ def fake(monkeypatch):
         ),
         "pages": SimpleNamespace(
             publish=lambda folder: ", ".join(rows.read(folder)["part"]),
-            is_wrong=lambda folder: False,
         ),
     }
     find = lambda name: modules[name.rpartition(".")[2]]  # noqa: E731
@@ -41,7 +40,7 @@ def fake(monkeypatch):
 @pytest.mark.parametrize("quick", [[], ["--quick"]])
 def test_a_command_writes_to_build_without_output(fake, quick, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main.main(["steps", *quick]) == 0
+    main.main(["steps", *quick])
     (file,) = tmp_path.rglob(rows.FILE)
     folder = f"build/benchmark{'-quick' if quick else ''}/steps"
     assert file.parent.relative_to(tmp_path).as_posix() == folder
@@ -51,7 +50,7 @@ def test_a_command_writes_to_build_without_output(fake, quick, tmp_path, monkeyp
 
 def test_only_measures_one_part_and_keeps_the_others(fake, tmp_path, capsys):
     rows.store(tmp_path, "a", figures("a", 2.0))
-    assert main.main(["steps", "--only", "b", "--output", str(tmp_path)]) == 0
+    main.main(["steps", "--only", "b", "--output", str(tmp_path)])
     assert capsys.readouterr().out == "a, b\n"
     assert rows.read(tmp_path)["value"].tolist() == [2.0, 1.0]
     assert list(setting.read(tmp_path)) == ["b"]
@@ -61,11 +60,6 @@ def test_only_refuses_an_unknown_part(fake, tmp_path):
     with pytest.raises(SystemExit, match="sun"):
         main.main(["steps", "--only", "sun", "--output", str(tmp_path)])
     assert not list(tmp_path.iterdir())
-
-
-def test_the_exit_status_is_1_if_the_suite_finds_a_fault(fake, tmp_path):
-    fake["pages"].is_wrong = lambda folder: True
-    assert main.main(["boston", "--output", str(tmp_path)]) == 1
 
 
 def test_an_interrupted_run_keeps_the_complete_parts(tmp_path):
@@ -94,8 +88,6 @@ def test_make_writes_to_the_committed_results_only_for_results():
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         return done.stdout
 
-    quick = commands("benchmark-quick", "QUICK_OUTPUT=/elsewhere/new")
-    assert "boston --quick --output '/elsewhere/new'" in quick
     targets = [f"benchmark{each}" for each in ("", "-quick", "-steps", "-precision")]
     assert "benchmarks/results" not in commands(*targets)
     renewed = commands("results")

@@ -1,6 +1,5 @@
 """The shipped table is the one that Keras downloads and the chapter used."""
 
-import numpy as np
 import pytest
 
 pytest.importorskip("pandas")
@@ -22,37 +21,12 @@ def test_the_columns_have_their_names():
     assert header == COLUMNS
 
 
-def test_506_rows_are_split_into_404_and_102(split):
-    assert split.x_train.shape == (404, 13)
-    assert split.y_train.shape == (404,)
-    assert split.x_test.shape == (102, 13)
-    assert split.y_test.shape == (102,)
-
-
-def test_the_first_training_row_is_keras_s(split):
+def test_the_split_is_keras_s(split):
+    assert split.x_train.shape == (404, 13) and split.x_test.shape == (102, 13)
     first = "1.23247 0 8.14 0 0.538 6.142 91.7 3.9769 4 307 21 396.9 18.72"
     assert split.x_train[0].tolist() == [float(figure) for figure in first.split()]
     assert split.y_train[0] == 15.2
 
 
-def test_the_split_is_random_state_113_over_the_table(split):
-    order = np.arange(506)
-    np.random.RandomState(113).shuffle(order)
-    table = np.loadtxt(data.TABLE, delimiter=",", skiprows=1)
-    np.testing.assert_array_equal(
-        np.concatenate([split.x_train, split.x_test]), table[order, :13]
-    )
-    np.testing.assert_array_equal(
-        np.concatenate([split.y_train, split.y_test]), table[order, 13]
-    )
-
-
 def test_no_constant_has_a_test_loss_below_83_2438(split):
     assert split.y_test.var() == pytest.approx(83.24384851980008, rel=1e-12)
-
-
-def test_the_provenance_note_warns_of_column_b():
-    note = (data.TABLE.parent / "README.md").read_text(encoding="utf-8")
-    assert "ethical problem" in note
-    assert '"B"' in note
-    assert "StatLib" in note

@@ -36,10 +36,6 @@ def test_notebook_has_the_code_of_the_page():
     assert [cell.strip() for cell in cells] == [block.strip() for block in blocks]
 
 
-def test_every_plot_is_committed():
-    assert {file.name for file in (ROOT / "docs" / "chapter").glob("*.png")} == PLOTS
-
-
 def test_table_holds_the_committed_results():
     """The rows are rounded to four digits."""
     pandas = pytest.importorskip("pandas")
