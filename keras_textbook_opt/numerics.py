@@ -9,6 +9,7 @@ from keras import ops
 
 def maximum(x, y):
     """`max(x, y)` in the dtype of `x`: on PyTorch, Keras's is of float32."""
+    y = ops.convert_to_tensor(y, x.dtype)
     return ops.where(y <= x, x, y)
 
 
