@@ -246,6 +246,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def add_slot(self, variable, name: str, initializer="zeros"):
         """Create the slot `name` of `variable`, with its shape and compute dtype."""
+        self._states.forget_list()
         return self._state_of(variable).add_slot(name, initializer)
 
     def get_slot(self, variable, name: str):
@@ -386,10 +387,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             self._branch(is_due, lambda: self._update_with_means(n, states))
 
     def _update_with_means(self, n: int, received: list[VariableState]) -> None:
-        """Update every variable for which a gradient arrived in `n` micro-batches.
-
-        One without a gradient in the last of them is updated if its sum is not zero.
-        """
+        """Update each variable that received a gradient in one of `n` micro-batches."""
         states = [state for state in self._states if not state.is_overwritten]
         grads = [state.mean(n, self.sparse_update == "lazy") for state in states]
         self._update(grads, states, uncertain=set(states) - set(received))
@@ -399,7 +397,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _update(self, grads: list, states: list, uncertain: Any = frozenset()) -> None:
         groups = [state.group for state in states]
         with backends.active.on_the_host():
-            t = ops.convert_to_tensor(self.iterations) + 1
+            is_default = type(self).step_size is TextbookOptimizer.step_size
+            t = 0 if is_default else ops.convert_to_tensor(self.iterations) + 1
             η, λ = self.learning_rate, self.weight_decay
             scalars = steps.scalars(groups, η, t, λ, self.step_size)
         clips = clip.Clips(self.clipnorm, self.global_clipnorm, self.clipvalue)

@@ -74,7 +74,8 @@ def scalars(
         rate = ops.cast(η, dtype)
         rate = rate if factor == 1 else rate * factor
         decay = rate * λ if λ and decays else None
-        found[group] = rate, decay, step_size(rate, ops.cast(t, dtype))
+        t = ops.cast(t, dtype) if ops.is_tensor(t) else t
+        found[group] = rate, decay, step_size(rate, t)
     return found
 
 

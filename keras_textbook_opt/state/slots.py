@@ -164,6 +164,7 @@ class States:
 
     def __init__(self) -> None:
         self._of: dict[Any, VariableState] = {}
+        self._kept: list[keras.Variable] | None = None
         self.average_count: keras.Variable | None = None
         self.listed: dict[Any, Any] = {}
 
@@ -200,11 +201,16 @@ class States:
 
     def kept(self) -> list[keras.Variable]:
         """All variables of all states: kind by kind, in the order of the variables."""
-        kinds = dict.fromkeys(kind for state in self for kind in state.kept())
-        order = [k for k in kinds if k.startswith(SLOT)]
-        order = [AVERAGE, ACCUMULATOR, *order, CARRY]
-        everything = [state.kept() for state in self]
-        return [kept[kind] for kind in order for kept in everything if kind in kept]
+        if self._kept is None:
+            each = [state.kept() for state in self]
+            slots = [kind for kept in each for kind in kept if kind.startswith(SLOT)]
+            order = [AVERAGE, ACCUMULATOR, *dict.fromkeys(slots), CARRY]
+            self._kept = [kept[kind] for kind in order for kept in each if kind in kept]
+        return self._kept
+
+    def forget_list(self) -> None:
+        """Slots change: list them anew."""
+        self._kept = None
 
     def paths(self) -> list[str]:
         return [state.path for state in self]
@@ -221,6 +227,7 @@ class States:
 
     def create(self, averages: bool, carries: bool, accumulators: bool) -> None:
         """Create what is missing beside the slots."""
+        self.forget_list()
         for state in self:
             steps = not state.is_overwritten
             if averages and steps and state.average is None:
