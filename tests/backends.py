@@ -98,6 +98,8 @@ def numbers(x: Any) -> np.ndarray:
 
 def gradient(g: Any, shape: tuple, dtype: str) -> Any:
     """A tensor, or the backend's rows; without rows, the dense gradient."""
+    if g is None:
+        return None
     if not isinstance(g, Sparse):
         return keras.ops.convert_to_tensor(g, dtype)
     if "rows" not in HAS:

@@ -36,6 +36,7 @@ class Oracle:
         self.slots = [{n: np.zeros(θ.shape) for n in names} for θ in variables]
         self.averages = [θ.copy() for θ in self.variables]
         self.sums: list = [None] * len(variables)
+        self.tables: set[int] = set()
         # The largest values that were rounded on the way: what errors are relative to.
         self.reach = [np.abs(θ).max(initial=0.0) for θ in self.variables]
         self.slot_reach = [dict.fromkeys(names, 0.0) for _ in variables]
@@ -44,14 +45,26 @@ class Oracle:
     def apply(self, gradients: list) -> None:
         """One micro-batch: accumulate; when it is time, update and average."""
         arguments, self.calls = self.recipe.arguments, self.calls + 1
+        scale = arguments.get("loss_scale_factor", 1.0)
+        gradients = [_divided(g, scale) for g in gradients]
         count = arguments.get("gradient_accumulation_steps", 1)
+        if count == 1:
+            self.step(gradients)
+            return
         for k, g in enumerate(gradients):
             if g is not None:
                 total = 0 if self.sums[k] is None else self.sums[k]
-                g = _densified(g, self.variables[k])
-                self.sums[k] = total + g / arguments.get("loss_scale_factor", 1.0)
+                self.sums[k] = total + _densified(g, self.variables[k])
+                self.tables |= {k} if isinstance(g, Sparse) else set()
         if self.calls % count == 0:
-            self.step([None if g is None else g / count for g in self.sums])
+            # Without a gradient now, a sum of zero is none.
+            means = [
+                None if now is None and not np.any(g) else _divided(g, count)
+                for now, g in zip(gradients, self.sums)
+            ]
+            self.step(
+                [_rows(g) if k in self.tables else g for k, g in enumerate(means)]
+            )
             self.sums = [None] * len(gradients)
 
     def step(self, gradients: list) -> None:
@@ -124,6 +137,20 @@ class Oracle:
         frequency = self.recipe.arguments.get("ema_overwrite_frequency")
         if frequency and self.t % frequency == 0:
             self.variables = [average.copy() for average in self.averages]
+
+
+def _divided(g: Any, by: float) -> Any:
+    if isinstance(g, Sparse):
+        return Sparse(g.indices, np.asarray(g.values, np.float64) / by)
+    return None if g is None else np.asarray(g, np.float64) / by
+
+
+def _rows(g: np.ndarray | None) -> Sparse | None:
+    """The rows that are not zero."""
+    if g is None:
+        return None
+    rows = np.flatnonzero(g.reshape(len(g), -1).any(axis=1))
+    return Sparse(rows, g[rows])
 
 
 def _densified(g, θ: np.ndarray) -> np.ndarray:

@@ -9,14 +9,11 @@ import keras
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum
-from tests.backends import BACKEND, COMPILED, HAS, few, numbers
-from tests.equations.test_sixteen_bits import NARROW, held
-from tests.oracle import Oracle
-from tests.recipes import Recipe
-from tests.trainer import kept, trainer, whole
+from tests.backends import BACKEND, HAS, MODES_IN_TIME, Sparse, in_modes, numbers
+from tests.recipes import FEW_EXACT, FEW_LAZY, Recipe
+from tests.trainer import NARROW, assert_steps_follow, runs, trainer
 
 SPECS = (
     ((), "float32"),
@@ -26,6 +23,7 @@ SPECS = (
     ((61, 5), "bfloat16"),
     ((5, 2), "float16"),
 )
+TABLES = (2, 4, 5)
 EXCLUDED = (1, 5)
 FACTORS = (2.0, 1.0, 0.3, 0.0, 0.3, 0.0)
 FEATURES = {
@@ -43,63 +41,38 @@ EQUATIONS: list[tuple[type, dict]] = [
     (Adam, {"clipnorm": 0.5}),
 ]
 CASES = [Recipe(optimizer, FEATURES | own) for optimizer, own in EQUATIONS]
-QUICK = slice(2, 3) if BACKEND == "jax" else slice(1, 3)
-
-
-@st.composite
-def runs(draw):
-    """Values, and the gradients of some steps, times the scale of the loss."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-
-    def drawn(scale: float) -> list[np.ndarray]:
-        return [_held(scale * rng.normal(size=shape), dtype) for shape, dtype in SPECS]
-
-    scales = st.sampled_from([0.0, 1e-3, 1.0, 1e3])
-    return drawn(1.0), [drawn(4 * s) for s in draw(st.lists(scales, max_size=9))]
-
-
-def _held(x: np.ndarray, dtype: str) -> np.ndarray:
-    return held(x, dtype) if dtype in NARROW else np.asarray(x, dtype)
-
-
-def label(recipe: Recipe) -> str:
-    own = recipe.arguments.keys() - FEATURES.keys()
-    return "-".join([recipe.optimizer.__name__, *sorted(own)])
+QUICK = slice(2, 3) if BACKEND == "jax" else slice(1, None, 3)
+if "rows" in HAS:
+    CASES += [recipe.with_arguments(**FEATURES) for recipe in FEW_LAZY]
 
 
 @pytest.mark.parametrize("factors", [(), FACTORS], ids=["", "multiplied"])
-@pytest.mark.parametrize("recipe", few(CASES, QUICK), ids=label)
-@given(run=runs())
-def test_variables_and_averages_are_those_of_float64(recipe, factors, run):
+@pytest.mark.parametrize(("recipe", "mode"), in_modes(CASES, QUICK, MODES_IN_TIME))
+@given(run=runs(SPECS, TABLES, counts=(9,), most=9))
+def test_variables_and_averages_are_those_of_float64(recipe, mode, factors, run):
     """To a few roundings a step: of float32 for 16 bits too, with their carries."""
-    values, gradients = run
-    oracle = Oracle(recipe, values, EXCLUDED, factors)
-    subject = trainer(recipe, COMPILED[0], SPECS, (), EXCLUDED, factors)
-    for step in gradients:
-        oracle.apply(step)
-    subject.run(values, gradients)
-    for k, (variable, (_, dtype)) in enumerate(zip(subject.variables, SPECS)):
-        is_of_64 = dtype == "float64" and "global_clipnorm" not in recipe.arguments
-        unit = 100 * np.finfo("float64" if is_of_64 else "float32").eps
-        near = {"rtol": unit, "atol": unit * oracle.reach[k]}
-        both = whole(subject.optimizer, variable)
-        np.testing.assert_allclose(both, oracle.variables[k], **near)
-        np.testing.assert_array_equal(numbers(variable), _held(both, dtype))
-        if oracle.t:
-            average = numbers(kept(subject.optimizer, variable)["average"])
-            np.testing.assert_allclose(average, oracle.averages[k], **near)
+    assert_steps_follow(recipe, mode, run, SPECS, TABLES, EXCLUDED, factors)
 
 
-@pytest.mark.parametrize("shape", [(0,), (2, 0)])
+EMPTY = [(shape, recipe) for shape in [(0,), (2, 0)] for recipe in CASES[1:3]]
+EMPTY += [((0, 3), recipe) for recipe in FEW_EXACT[1:]]
+LAZY = pytest.param("lazy", marks=pytest.mark.needs("rows"))
+
+
+@pytest.mark.parametrize("sparse_update", ["exact", LAZY])
 @pytest.mark.parametrize("dtype", ["float32", *NARROW])
-@pytest.mark.parametrize("recipe", CASES[1:3], ids=label)
-def test_a_variable_without_elements_takes_steps(recipe, dtype, shape):
+@pytest.mark.parametrize(("shape", "recipe"), EMPTY, ids=str)
+def test_a_variable_without_elements_takes_steps(shape, recipe, dtype, sparse_update):
     """By itself: a backend may step it together with others."""
+    rows = [1, 0, 1] if shape[0] else []
+    recipe = recipe.with_arguments(sparse_update=sparse_update)
     subject = trainer(recipe, "eager", ((shape, dtype),))
     nothing = np.zeros(shape, NARROW.get(dtype, dtype))
-    subject.run([nothing], [[nothing]] * 4)
-    assert numbers(subject.variables[0]).shape == shape
-    assert int(numbers(subject.optimizer.iterations)) == 2
+    sparse = Sparse(np.array(rows, "int32"), nothing[:1].repeat(len(rows), 0))
+    for g in (nothing, sparse):
+        subject.run([nothing], [[g]] * 2)
+        assert numbers(subject.variables[0]).shape == shape
+        assert int(numbers(subject.optimizer.iterations)) > 0
 
 
 @pytest.mark.needs("pairs")

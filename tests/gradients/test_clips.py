@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_textbook_opt import SGD, Adam, Momentum, TextbookOptimizer
+from keras_textbook_opt import SGD, Adam, Momentum
 from tests import reference
 from tests.backends import BACKEND, MODES, Sparse, in_modes, numbers
 from tests.recipes import Recipe
@@ -76,29 +76,6 @@ def test_a_clip_by_norm_does_not_hide_what_is_not_finite(bad):
     assert np.isnan(numbers(θ)[0])
 
 
-@pytest.mark.needs("rows")
-@of_each_clip
-def test_a_clip_keeps_a_sparse_gradient_sparse(clip):
-    import tensorflow as tf
-
-    received = []
-
-    class Spy(TextbookOptimizer):
-        def apply_dense(self, g, θ, η):
-            raise AssertionError("The gradient is dense.")
-
-        def apply_sparse(self, g, θ, η):
-            received.append((g.indices.numpy(), g.values.numpy()))
-            return θ
-
-    rows = tf.IndexedSlices(tf.constant([[3.0], [4.0]]), tf.constant([1, 1]))
-    settings: dict[str, Any] = {clip: 0.5}
-    Spy(1.0, **settings).apply([rows], [keras.Variable(np.zeros((3, 1)))])
-    [(indices, values)] = received
-    assert indices.tolist() == [1]
-    np.testing.assert_allclose(values, [[0.5]])
-
-
 # Derivatives through a step, as in meta-learning.
 
 ALL_CLIPS: list[dict[str, float]] = [
@@ -139,14 +116,6 @@ def test_derivatives_through_a_step_are_right_at_zero_gradients(make, clip):
     blocks = jax.tree.leaves(jax.hessian(after)(zeros))
     np.testing.assert_allclose(np.trace(blocks[0]), 2 * 2 * 0.8**2, rtol=1e-6)
     assert all(np.isfinite(block).all() for block in blocks)
-
-
-@pytest.mark.needs("jax")
-@pytest.mark.parametrize("clip", ALL_CLIPS, ids=str)
-def test_the_gradient_through_a_step_of_adam_is_finite(clip):
-    """At gradients that are not zero: `√v` has no derivative at 0, as in optax."""
-    import jax
-
-    after, zeros = loss_after(Adam(0.1, **clip), mask=(1.0, 1.0))
-    found = jax.grad(after)([x + 0.5 for x in zeros])
-    assert np.isfinite(found).all()
+    # `√v` of Adam has no derivative at 0, as in optax.
+    after, _ = loss_after(Adam(0.1, **clip), mask=(1.0, 1.0))
+    assert np.isfinite(jax.grad(after)([x + 0.5 for x in zeros])).all()

@@ -6,6 +6,7 @@ import pytest
 
 from tests.backends import BACKEND, HAS, LONG, few, in_modes
 from tests.recipes import EXACT, LAZY, Recipe
+from tests.trainer import signature
 
 pytestmark = pytest.mark.skipif(
     BACKEND not in ("tensorflow", "jax"), reason="nothing is compiled there"
@@ -25,39 +26,19 @@ FEATURES = [
 ]
 
 
-class Counted:
-    """A step of `recipe` on a table and a vector that counts how often it is traced."""
+def traced(recipe: Recipe, jit: bool, sparse: bool) -> tuple:
+    """An optimizer, its variables, a compiled step on them, and its traces."""
+    variables = [keras.Variable(np.ones(shape)) for shape in ((5, 2), (3,))]
+    optimizer, traces = recipe.make(), []
+    optimizer.build(variables)
+    kinds = [signature(sparse, (5, 2), "float32"), signature(False, (3,), "float32")]
 
-    def __init__(self, recipe: Recipe, jit: bool):
-        self.variables = [keras.Variable(tf.ones((5, 2))), keras.Variable(tf.ones(3))]
-        self.optimizer = recipe.make()
-        self.optimizer.build(self.variables)
-        self.traces = 0
-        signature = [
-            tf.TensorSpec([None], tf.int32),
-            tf.TensorSpec([None, 2], tf.float32),
-            tf.TensorSpec([3], tf.float32),
-        ]
-        self._sparse = tf.function(
-            self._apply_sparse, input_signature=signature, jit_compile=jit
-        )
-        self._dense = tf.function(self._apply_dense, jit_compile=jit)
+    @tf.function(jit_compile=jit, input_signature=kinds if sparse else None)
+    def step(table, vector):
+        traces.append(1)
+        optimizer.apply([table, vector], variables)
 
-    def _apply_sparse(self, indices, rows, vector):
-        self.traces += 1
-        self.optimizer.apply([tf.IndexedSlices(rows, indices), vector], self.variables)
-
-    def _apply_dense(self, table, vector):
-        self.traces += 1
-        self.optimizer.apply([table, vector], self.variables)
-
-    def sparse_step(self, indices: list[int]) -> None:
-        rows = np.random.default_rng(len(indices)).normal(size=(len(indices), 2))
-        rows = tf.constant(rows, tf.float32)
-        self._sparse(tf.constant(indices, tf.int32), rows, tf.ones(3))
-
-    def dense_step(self, value: float) -> None:
-        self._dense(tf.fill((5, 2), value), value * tf.ones(3))
+    return optimizer, variables, step, traces
 
 
 @on_tensorflow
@@ -65,14 +46,14 @@ class Counted:
     ("recipe", "mode"), in_modes([*EXACT, *LAZY], slice(5, None, 6), ["graph", "xla"])
 )
 def test_a_dense_step_is_traced_once_for_all_values_and_learning_rates(recipe, mode):
-    counted = Counted(recipe, jit=mode == "xla")
+    optimizer, variables, step, traces = traced(recipe, mode == "xla", sparse=False)
     for value in (1.0, 0.0, -3.0):
-        counted.dense_step(value)
-    counted.optimizer.learning_rate = 1000.0
-    before = counted.variables[1].numpy()
-    counted.dense_step(1.0)
-    assert np.abs(counted.variables[1].numpy() - before).min() > 10
-    assert counted.traces == 1
+        step(tf.fill((5, 2), value), tf.fill((3,), value))
+    optimizer.learning_rate = 1000.0
+    before = variables[1].numpy()
+    step(tf.ones((5, 2)), tf.ones(3))
+    assert np.abs(variables[1].numpy() - before).min() > 10
+    assert len(traces) == 1
 
 
 @on_tensorflow
@@ -81,34 +62,11 @@ def test_a_dense_step_is_traced_once_for_all_values_and_learning_rates(recipe, m
     "recipe", few([*EXACT, *LAZY, *FEATURES], slice(1, None, 6)), ids=str
 )
 def test_a_sparse_step_is_traced_once_for_all_rows(recipe, jit):
-    counted = Counted(recipe, jit=jit)
+    *_, step, traces = traced(recipe, jit, sparse=True)
     for indices in ROWS[: 2 if jit else None]:
-        counted.sparse_step(indices)
-    assert counted.traces == 1
-
-
-@on_tensorflow
-def test_fit_traces_its_step_only_at_its_start(monkeypatch):
-    model = keras.Sequential(
-        [keras.layers.Embedding(5, 2), keras.layers.Flatten(), keras.layers.Dense(1)]
-    )
-    optimizer = LAZY[2].make()
-    original, applied = optimizer.apply, []
-
-    def apply(*args):
-        applied.append(args)
-        original(*args)
-
-    monkeypatch.setattr(optimizer, "apply", apply)
-    model.compile(optimizer, "mse", jit_compile=False)
-    x, y = np.array([[2, 2, 0], [4, 3, 1]]), np.array([[1.0], [-1.0]])
-    counts = []
-    for values in (x, x[::-1], 4 - x):
-        model.fit(values, y, batch_size=1, epochs=2, verbose=0)
-        counts.append(len(applied))
-    # Keras itself traces a first fit twice: its metrics are created in the first trace.
-    assert counts == [counts[0]] * 3 and counts[0] <= 2
-    assert int(optimizer.iterations) == 12
+        rows = tf.random.stateless_normal((len(indices), 2), (0, len(indices)))
+        step(tf.IndexedSlices(rows, tf.constant(indices, "int32")), tf.ones(3))
+    assert len(traces) == 1
 
 
 # Eager steps on JAX.
