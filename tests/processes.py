@@ -6,8 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -25,27 +25,11 @@ def run(*programs: tuple[str, ...]) -> None:
     """Run each `(module, *arguments)` in a process of its own, all at the same time.
 
     Raises:
-        AssertionError: A program ended with an error. The message is its output.
+        AssertionError: A program ended with an error, which stops the others. The
+            message is what all of them have said.
     """
-    with ThreadPoolExecutor(len(programs)) as pool:
-        failures = [failure for failure in pool.map(_failure, programs) if failure]
-    assert not failures, "\n\n".join(failures)
-
-
-def _failure(program: tuple[str, ...]) -> str | None:
-    """Run one program; what it said if it ended with an error, `None` if it did not."""
-    ended = subprocess.run(
-        _command(program),
-        cwd=ROOT,
-        env=os.environ | SETTINGS,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    if ended.returncode == 0:
-        return None
-    return f"{' '.join(program)} ended with {ended.returncode}:\n{ended.stdout}"
+    with tempfile.TemporaryDirectory() as logs:
+        run_peers(*programs, logs=Path(logs), limit=TIMEOUT)
 
 
 def _command(program: tuple[str, ...]) -> list[str]:

@@ -4,7 +4,6 @@ The oracle is the built-in optimizer in the same place. It is wrong on the repea
 of an `Embedding`, so no batch here looks a row up twice.
 """
 
-import functools
 import json
 from pathlib import Path
 
@@ -58,13 +57,6 @@ def fit(model, epochs: int = 3, **arguments):
     return model.fit(IDS, TARGETS, epochs=epochs, **arguments)
 
 
-@functools.cache
-def trained_by_keras(recipe: Recipe):
-    """A model after a fit with the built-in, and the losses of its epochs."""
-    model = model_with(recipe.make_keras())
-    return model, fit(model).history["loss"]
-
-
 def assert_same_weights(model, other) -> None:
     # 12 steps of a few float32 roundings each, on weights of about 1. The built-in Adam
     # has 1 − β₂ᵗ from float32 powers, which are up to 3e-5 off.
@@ -72,48 +64,26 @@ def assert_same_weights(model, other) -> None:
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 @pytest.mark.parametrize("recipe", few_on_jax(EXACT, slice(2, None)), ids=str)
-def test_fit_trains_as_with_the_built_in(recipe):
-    ours, (theirs, losses) = model_with(recipe.make()), trained_by_keras(recipe)
-    np.testing.assert_allclose(fit(ours).history["loss"], losses, rtol=1e-4, atol=1e-4)
+def test_fit_trains_as_with_the_built_in(recipe, policy):
+    """In mixed precision with the loss scale that Keras puts around an optimizer."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        ours, theirs = model_with(recipe.make()), model_with(recipe.make_keras())
+    finally:
+        keras.config.set_dtype_policy(before)
+    is_scaled = isinstance(ours.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert is_scaled == (policy == "mixed_float16")
+    losses, expected = (fit(model).history["loss"] for model in (ours, theirs))
+    np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-4)
+    assert {v.dtype for v in ours.trainable_variables} == {"float32"}
     assert_same_weights(ours, theirs)
 
 
 @on_tensorflow
-@pytest.mark.parametrize(
-    "compiling", [{"run_eagerly": True}, {"steps_per_execution": 4}], ids=str
-)
-def test_fit_trains_the_same_however_it_is_compiled(compiling):
-    recipe = LAZY[1]
-    ours, plain = model_with(recipe.make(), **compiling), model_with(recipe.make())
-    fit(ours)
-    fit(plain)
-    assert int(ours.optimizer.iterations) == 12
-    assert_same_weights(ours, plain)
-
-
-@on_tensorflow
-@pytest.mark.parametrize("mode", ["eager", "graph"])
-def test_the_loop_of_the_chapter_trains_as_with_the_built_in(mode):
-    """A tape, its gradients, and `apply_gradients`."""
-    model, optimizer = model_with(), EXACT[2].make()
-
-    def step(ids, targets):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(model(ids, training=True) - targets))
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-
-    step = tf.function(step) if mode == "graph" else step
-    for _ in range(3):
-        for ids, target in zip(IDS, TARGETS, strict=True):
-            step(tf.constant(ids[None]), tf.constant(target[None]))
-    assert_same_weights(model, trained_by_keras(EXACT[2])[0])
-    assert int(optimizer.iterations) == 12
-
-
-@on_tensorflow
-@pytest.mark.parametrize("recipe", few([*EXACT, *LAZY], slice(1, None, 3)), ids=str)
+@pytest.mark.parametrize("recipe", few([EXACT[2], *LAZY], slice(1, 2)), ids=str)
 def test_the_loop_of_the_chapter_is_right_on_repeated_rows(recipe):
     table = keras.Variable(np.linspace(-1, 1, 18, dtype="float32").reshape(6, 3))
     optimizer, oracle = recipe.make(), Oracle(recipe, [table.numpy()])
@@ -148,13 +118,10 @@ def test_fit_ends_with_averages_and_continues_from_them():
 # Loss scales.
 
 
-def scaled(recipe: Recipe, initial_scale: float = 8.0):
-    return keras.optimizers.LossScaleOptimizer(recipe.make(), initial_scale)
-
-
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
 def test_a_step_that_overflows_is_skipped_and_the_scale_halved(bad):
-    model = model_with(scaled(EXACT[2]), run_eagerly=BACKEND != "jax")
+    optimizer = keras.optimizers.LossScaleOptimizer(EXACT[2].make(), 8.0)
+    model = model_with(optimizer, run_eagerly=BACKEND != "jax")
     fit(model, epochs=1)
     kept = [*model.variables, *model.optimizer.inner_optimizer.variables]
     before = [numbers(v).tobytes() for v in kept]
@@ -164,38 +131,6 @@ def test_a_step_that_overflows_is_skipped_and_the_scale_halved(bad):
     assert float(numbers(model.optimizer.dynamic_scale)) == 4.0
     model.train_on_batch(IDS[:1], TARGETS[:1])
     assert numbers(model.weights[-1]).tobytes() not in before
-
-
-@on_tensorflow
-@pytest.mark.parametrize("recipe", few([*EXACT, *LAZY], slice(1, None, 3)), ids=str)
-def test_loss_scaling_divides_by_its_scale_again(recipe):
-    table, vector = np.ones((6, 2), "float32"), np.ones(3, "float32")
-    variables = [keras.Variable(table), keras.Variable(vector)]
-    optimizer, oracle = scaled(recipe), Oracle(recipe, [table, vector])
-    for rows in ([2, 2, 0], [1, 5, 1]):
-        values = np.arange(1, 7, dtype="float32").reshape(3, 2)
-        step = [Sparse(np.array(rows), values), vector]
-        shape = tf.constant((6, 2), "int32")  # Keras's loss scaling needs the shape
-        slices = tf.IndexedSlices(tf.constant(8 * values), tf.constant(rows), shape)
-        optimizer.apply([slices, 8 * vector], variables)
-        oracle.step(step)
-    for variable, expected in zip(variables, oracle.variables, strict=True):
-        np.testing.assert_allclose(variable, expected, rtol=2e-5, atol=2e-6)
-
-
-@pytest.mark.parametrize("recipe", few(EXACT, slice(2, None)), ids=str)
-def test_mixed_float16_trains_as_with_the_built_in(recipe):
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        ours, theirs = model_with(recipe.make()), model_with(recipe.make_keras())
-    finally:
-        keras.config.set_dtype_policy(policy)
-    assert isinstance(ours.optimizer, keras.optimizers.LossScaleOptimizer)
-    fit(ours)
-    fit(theirs)
-    assert {v.dtype for v in ours.trainable_variables} == {"float32"}
-    assert_same_weights(ours, theirs)
 
 
 # Several optimizers, and one for several models.
@@ -270,24 +205,12 @@ def test_a_learning_rate_scheduler_sets_the_rate_of_each_epoch():
     assert_same_weights(ours, theirs)
 
 
-def plateau() -> keras.callbacks.Callback:
-    """Reduces the rate after every epoch but the first."""
-    nothing_is_better = {"min_delta": 1e9, "patience": 1, "factor": 0.5}
-    return keras.callbacks.ReduceLROnPlateau("loss", **nothing_is_better)
-
-
 def test_the_rate_is_reduced_on_a_plateau():
-    model = model_with(SGD(0.5))
-    history = fit(model, epochs=3, callbacks=[plateau()]).history
+    model, nothing_is_better = model_with(SGD(0.5)), {"min_delta": 1e9, "patience": 1}
+    plateau = keras.callbacks.ReduceLROnPlateau("loss", 0.5, **nothing_is_better)
+    history = fit(model, epochs=3, callbacks=[plateau]).history
     assert [float(rate) for rate in history["learning_rate"]] == [0.5, 0.5, 0.25]
     assert float(numbers(model.optimizer.learning_rate)) == 0.125
-
-
-def test_a_plateau_with_a_schedule_asks_for_a_float_rate():
-    schedule = keras.optimizers.schedules.ExponentialDecay(0.25, 2, 0.5)
-    model = model_with(SGD(schedule))
-    with pytest.raises((TypeError, ValueError), match="float rate"):
-        fit(model, epochs=3, callbacks=[plateau()])
 
 
 @on_tensorflow

@@ -1,8 +1,4 @@
-"""On JAX, fits with averages can follow each other, and state is split as its variable.
-
-Keras donates the buffers of a fit to its steps: an average that has replaced a variable
-must not share its buffer.
-"""
+"""On JAX, the state of a variable is split over devices as the variable is."""
 
 import pytest
 
@@ -11,5 +7,5 @@ from tests.processes import run
 pytestmark = [pytest.mark.once, pytest.mark.long]
 
 
-def test_averages_and_shards_on_jax():
+def test_state_is_sharded_with_its_variable():
     run(("tests.programs.jax_devices",))

@@ -13,7 +13,6 @@ import itertools
 import json
 import multiprocessing
 import random
-import shutil
 import signal
 import sys
 import time
@@ -78,36 +77,8 @@ class Tell(keras.callbacks.Callback):
         self._send({"event": event, "steps": steps, "state": state, "torn": self.torn})
 
 
-class Backup(keras.callbacks.BackupAndRestore):
-    """Falls back to the backup before where Keras does, and on torn metadata."""
-
-    def __init__(self, folder: Path, tell: Tell):
-        super().__init__(folder, double_checkpoint=True)
-        self._tell = tell
-
-    def on_train_begin(self, logs=None) -> None:
-        try:
-            self._load_model()
-        except (OSError, json.JSONDecodeError):
-            self._tell.torn = 1
-            self._fall_back(Path(self.backup_dir))
-
-    def _fall_back(self, folder: Path) -> None:
-        names = ["latest.weights.h5", "training_metadata.json"]
-        if not (folder / f"{names[1]}.bkp").exists():
-            shutil.rmtree(folder)
-            return
-        for name in names:
-            shutil.copy(folder / f"{name}.bkp", folder / name)
-        self._load_model()
-
-
 def resume_nothing(folder: Path, tell: Tell) -> None:
     fit(make_model(), 0, tell)
-
-
-def resume_backup(folder: Path, tell: Tell) -> None:
-    fit(make_model(), 0, Backup(folder, tell), tell)
 
 
 def resume_checkpoint(folder: Path, tell: Tell) -> None:
@@ -120,9 +91,6 @@ def resume_checkpoint(folder: Path, tell: Tell) -> None:
             tell.torn += 1
     save = keras.callbacks.ModelCheckpoint(folder / "{epoch:05d}.keras")
     fit(model, steps_taken(model) // STEPS, save, tell)
-
-
-RESUME = {"BackupAndRestore": resume_backup, "ModelCheckpoint": resume_checkpoint}
 
 
 def fit(model: keras.Model, first_epoch: int, *callbacks) -> None:
@@ -167,7 +135,7 @@ def faults(runs: list[list[dict]], truth: dict[int, str]) -> list[str]:
     return found
 
 
-def main(how: str, folder: Path, kills: int) -> None:
+def main(folder: Path, kills: int) -> None:
     random.seed(0)
     epochs = kills * EPOCHS_A_KILL + LAST_EPOCHS
     undisturbed = run(resume_nothing, folder, epochs)
@@ -175,8 +143,8 @@ def main(how: str, folder: Path, kills: int) -> None:
     saves = folder / "saves"
     saves.mkdir()
     times = [random.randrange(1, 5) for _ in range(kills)]
-    runs = [run(RESUME[how], saves, epochs, kill_after) for kill_after in times]
-    runs.append(run(RESUME[how], saves, LAST_EPOCHS))
+    runs = [run(resume_checkpoint, saves, epochs, after) for after in times]
+    runs.append(run(resume_checkpoint, saves, LAST_EPOCHS))
     report = {
         "kills": kills,
         "torn": sum(messages[0]["torn"] for messages in runs),
@@ -187,4 +155,4 @@ def main(how: str, folder: Path, kills: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

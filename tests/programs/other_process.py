@@ -1,7 +1,7 @@
 """Save models in one process, and continue from their files in another one.
 
-The arguments are the backend, an action (`save`, `resume` or `serve`), the folder and,
-for `resume`, the backend that saved.
+The arguments are the backend, an action (`save` or `resume`), the folder and, for
+`resume`, the backend that saved.
 """
 
 from __future__ import annotations
@@ -96,16 +96,9 @@ def save(folder: Path) -> None:
         model.save_weights(f"{label}.weights.h5")
         Path(f"{label}.pickle").write_bytes(pickle.dumps(optimizer))
         Path(f"{label}.json").write_text(config_of(model))
-        if keras.config.backend() == "tensorflow":
-            model.export(f"{label}-exported", verbose=False)
-            np.save(f"{label}-outputs", keras.ops.convert_to_numpy(model(inputs())))
         at = everything(model)
         step(model, range(STEPS, STEPS + MORE))
         np.savez(f"{label}.npz", *at, *everything(model))
-
-
-def inputs() -> np.ndarray:
-    return np.arange(8, dtype="int32").reshape(4, 2) % 4
 
 
 def resume(folder: Path, saved_by: str) -> None:
@@ -134,34 +127,7 @@ def check_continues(model: keras.Model, expected: list, exactly: bool) -> None:
         np.testing.assert_allclose(given, value, rtol=tolerance, atol=tolerance)
 
 
-def serve(folder: Path) -> None:
-    """Without the package: outputs are served, and no file becomes a built-in."""
-    import tensorflow as tf
-
-    for name in ("SGD", "Adam"):  # the names of built-ins
-        label = folder / f"tensorflow-{name}"
-        exported = tf.saved_model.load(f"{label}-exported")
-        outputs = exported.serve(inputs())
-        np.testing.assert_array_equal(outputs, np.load(f"{label}-outputs.npy"))
-        for load in (
-            lambda label=label: keras.saving.load_model(f"{label}.keras"),
-            lambda label=label: keras.optimizers.deserialize(
-                json.loads(Path(f"{label}.json").read_text())
-            ),
-        ):
-            try:
-                load()
-            except (TypeError, ValueError):
-                continue
-            raise AssertionError(f"expected an error for {label}")
-    assert "keras_textbook_opt" not in sys.modules
-
-
 if __name__ == "__main__":
     assert keras.config.backend() == sys.argv[1]
-    actions: dict[str, Callable[..., None]] = {
-        "save": save,
-        "resume": resume,
-        "serve": serve,
-    }
+    actions: dict[str, Callable[..., None]] = {"save": save, "resume": resume}
     actions[sys.argv[2]](Path(sys.argv[3]), *sys.argv[4:])

@@ -15,9 +15,8 @@ pytestmark = [pytest.mark.once, pytest.mark.crash]
 KILLS = 60
 
 
-@pytest.mark.parametrize("callback", ["BackupAndRestore", "ModelCheckpoint"])
-def test_a_killed_run_resumes_from_its_last_save(callback: str, tmp_path):
-    processes.run(("tests.programs.killed_runs", callback, str(tmp_path), str(KILLS)))
+def test_a_killed_run_resumes_from_its_last_save(tmp_path):
+    processes.run(("tests.programs.killed_runs", str(tmp_path), str(KILLS)))
     report = json.loads((tmp_path / "report.json").read_text())
     print(report)
     assert report["faults"] == []

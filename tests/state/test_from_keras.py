@@ -15,6 +15,8 @@ from tests.same import assert_same
 from tests.state.stores import (
     START,
     built,
+    fit,
+    model,
     saved,
     step,
     trained,
@@ -124,6 +126,26 @@ def test_a_list_that_has_grown_is_copied():
     optimizer = trained(Adam(0.1, amsgrad=True, use_ema=True), (θ := variables())[:2])
     optimizer.set_variables(θ)
     assert_moves(to_keras, optimizer, θ)
+
+
+@pytest.mark.needs("fit")
+@pytest.mark.parametrize(
+    ("move", "make"),
+    [
+        (Adam.from_keras, lambda: keras.optimizers.Adam(0.1)),
+        (to_keras, lambda: Momentum(0.1, use_ema=True)),
+    ],
+)
+def test_a_compiled_fit_leaves_the_arrays_of_the_original(move, make):
+    """On JAX, a step deletes the arrays that it is given."""
+    here, original = model(None), make()
+    for optimizer in (original, move):
+        if optimizer is move:
+            before = values(original.variables)
+            optimizer = move(original)
+        here.compile(optimizer, "mse")
+        fit(here)
+    assert_same(values(original.variables), before)
 
 
 # What has no counterpart.
