@@ -6,8 +6,6 @@ import re
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from pathlib import Path
-
 import hypothesis
 import numpy as np
 import pytest
@@ -16,8 +14,6 @@ from tests import backends
 
 if backends.BACKEND == "numpy":
     np.seterr(all="ignore")  # the other backends do not warn of an overflow
-
-COMMITTED = Path(__file__).parents[1] / "benchmarks" / "results"
 
 hypothesis.settings.register_profile(
     "quick", max_examples=10, deadline=None, derandomize=True
@@ -77,25 +73,3 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.long)
     config.hook.pytest_deselected(items=dropped)
     items[:] = [item for item in items if item not in dropped]
-
-
-@pytest.fixture
-def results_folder(tmp_path, monkeypatch):
-    """Work in an empty folder; return a function that finds what a run wrote there.
-
-    The committed results must be the same afterwards.
-    """
-
-    def folder():
-        (written,) = {path.parent for path in tmp_path.rglob("table.md")}
-        assert [each.name for each in tmp_path.iterdir()] == ["build"]
-        return written.relative_to(tmp_path)
-
-    monkeypatch.chdir(tmp_path)
-    before = _contents(COMMITTED)
-    yield folder
-    assert _contents(COMMITTED) == before
-
-
-def _contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -334,3 +334,33 @@ def test_a_mutated_config_is_a_value_error_or_an_optimizer_that_trains(count: in
                 if type(error) is not ValueError or f"`{key}`" not in str(error):
                     problems.append(f"{key}={junk!r}: {type(error)} {error}")
     assert not problems, "\n\n".join(problems)
+
+
+def contents_of(of: keras.Model) -> list[np.ndarray]:
+    config = json.dumps(keras.optimizers.serialize(of.optimizer), sort_keys=True)
+    return [np.array(config), *values(of.variables), *values(of.optimizer.variables)]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("count", [6, pytest.param(300, marks=pytest.mark.crash)])
+@pytest.mark.parametrize("damage", ["truncated", "a flipped bit"])
+def test_a_keras_file_damaged_at_any_byte_is_an_error_or_right(
+    damage: str, count: int, tmp_path
+):
+    path = tmp_path / "model.keras"
+    fit(first := model(new())).save(path)
+    content, expected = path.read_bytes(), contents_of(first)
+    rng, errors = random.Random(damage), 0
+    for _ in range(count):
+        changed, place = bytearray(content), rng.randrange(len(content))
+        changed[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(content[:place] if damage == "truncated" else changed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                loaded = keras.saving.load_model(path)
+            except Exception:
+                errors += 1
+                continue
+        assert_same(contents_of(loaded), expected, f"{damage} at {place}")
+    assert errors == count if damage == "truncated" else errors > 0
