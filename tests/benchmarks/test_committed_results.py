@@ -12,7 +12,7 @@ pytest.importorskip("tabulate")
 
 from benchmarks import readme, report, rows, setting
 from benchmarks.__main__ import SUITES
-from tests.conftest import COMMITTED
+from benchmarks.readme import RESULTS
 from tests.processes import ROOT
 
 pytestmark = pytest.mark.once
@@ -36,12 +36,12 @@ def test_a_page_shows_the_committed_results(page):
 @pytest.mark.parametrize("name", SUITES)
 def test_a_report_is_drawn_from_its_rows_without_a_backend(name, tmp_path):
     for file in (rows.FILE, setting.FILE):
-        copy(COMMITTED / name / file, tmp_path)
+        copy(RESULTS / name / file, tmp_path)
     program = [sys.executable, "-c", REDRAW, name, "--output", str(tmp_path)]
     subprocess.run(program, cwd=ROOT, check=True)
     for file in (report.TABLE, report.REPORT):
-        assert (tmp_path / file).read_text() == (COMMITTED / name / file).read_text()
-    committed = {file.name for file in (COMMITTED / name).iterdir()}
+        assert (tmp_path / file).read_text() == (RESULTS / name / file).read_text()
+    committed = {file.name for file in (RESULTS / name).iterdir()}
     assert {file.name for file in tmp_path.iterdir()} == committed
 
 
