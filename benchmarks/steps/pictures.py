@@ -1,6 +1,6 @@
 """The pictures: whole training steps, the update alone, embeddings, the README's."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,9 @@ def write(found: pd.DataFrame, folder: Path) -> list[str]:
         drawn["update.png"] = _panels(update, LISTS, "The update alone")
     if len(tables):
         drawn["sparse.png"] = _tables(tables)
-    if len(fit) or len(update):
-        drawn["speedup.png"] = _bars(found)
+    there = {*zip(found["what"], found["size"], found["case"])}
+    if bars := {title: names for title, names in BARS.items() if names in there}:
+        drawn["speedup.png"] = _bars(found, bars)
     for name, figure in drawn.items():
         figures.save(figure, folder / name)
     return list(drawn)
@@ -117,11 +118,9 @@ def _tables(found: pd.DataFrame) -> Any:
     return figure
 
 
-def _bars(found: pd.DataFrame) -> Any:
+def _bars(found: pd.DataFrame, groups: Mapping[str, tuple]) -> Any:
     """Draw the README's picture: Adam on each backend, in three situations."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + 0.7 * len(BARS)))
-    there = {*zip(found["what"], found["size"], found["case"])}
-    groups = {title: names for title, names in BARS.items() if names in there}
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + 0.7 * len(groups)))
     for place, backend in enumerate(NAMES):
         name, color = BACKENDS[backend]
         its_rows = rows.find(found, backend=backend, subject=OURS, other=BUILTIN)
@@ -129,10 +128,7 @@ def _bars(found: pd.DataFrame) -> Any:
         ratios = [by_names.get(names, 0.0) for names in groups.values()]
         at = [group + 0.27 * (place - 1) for group in range(len(groups))]
         bars = axes.barh(at, ratios, 0.25, color=color, label=name)
-        axes.bar_label(
-            bars,
-            fmt=" %.2g×",
-        )
+        axes.bar_label(bars, fmt=" %.2g×")
     axes.axvline(1, color="black", lw=1)
     axes.set_yticks(range(len(groups)), list(groups))
     axes.set_ylim(len(groups) - 0.5, -0.5)
