@@ -74,6 +74,13 @@ class Rows:
     def of(cls, slices: tf.IndexedSlices) -> Rows:
         return cls(slices.indices, slices.values)
 
+    @classmethod
+    def of_distinct(cls, indices: Any, values: Any) -> Rows:
+        """Rows of which each is listed once; XLA would find more in its padding."""
+        rows = cls(indices, values)
+        rows.__dict__["_merged"] = (indices, values)
+        return rows
+
     @cached_property
     def _merged(self) -> tuple[Any, Any]:
         indices, position = tf.unique(self._indices)
@@ -96,17 +103,14 @@ class Rows:
 
     def with_values(self, values: Any) -> Rows:
         """Other values for the same rows."""
-        rows = Rows(self.indices, values)
-        rows.__dict__["_merged"] = (self.indices, values)
-        return rows
+        return Rows.of_distinct(self.indices, values)
 
     def __mul__(self, factor: Any) -> Rows:
         """Linear, so that the repeats need not be merged for it."""
         factor = ops.convert_to_tensor(factor, self._values.dtype)
-        rows = Rows(self._indices, self._values * factor)
         if "_merged" in self.__dict__:
-            rows.__dict__["_merged"] = (self.indices, self.values * factor)
-        return rows
+            return self.with_values(self.values * factor)
+        return Rows(self._indices, self._values * factor)
 
     def take(self, place: Any) -> Any:
         """These rows of a variable or tensor."""
@@ -130,7 +134,7 @@ def rows_of(dense: Any) -> Rows:
     dense = tf.convert_to_tensor(dense)
     others = list(range(1, len(dense.shape)))
     indices = tf.where(tf.reduce_any(dense != 0, axis=others))[:, 0]
-    return Rows(indices, tf.gather(dense, indices))
+    return Rows.of_distinct(indices, tf.gather(dense, indices))
 
 
 def warn_of_lazy(sparse_update: str) -> None:
