@@ -58,8 +58,10 @@ def not_passed(factory, status, **arguments):
 )
 @pytest.mark.needs("pairs")
 def test_optimizers_on_the_base_of_keras_have_only_its_faults(factory):
-    # On PyTorch, Keras multiplies matrices of float64 in float32.
-    deselect = ["check_float64"] if factory is right.Whitening else None
+    # On PyTorch, Keras multiplies matrices of float64 in float32. It checks no shapes,
+    # and a product of matrices then fails, after the step on other variables.
+    unfit = ["check_float64", "check_gradient_shape_mismatch"]
+    deselect = unfit if factory is right.Whitening else None
     found = not_passed(factory, "failed", baseline=BASELINES, deselect=deselect)
     assert not found
     # It is found how to move the variables, however late the optimizer starts.
