@@ -12,11 +12,17 @@ if BACKEND != "torch":
     pytestmark.append(pytest.mark.long)
 NAMED = {check.__name__: check for check in CHECKS}
 PLANTED = [fault for fault in faults.FAULTS if fault.only in ("", BACKEND)]
-CASES = [
-    pytest.param(fault, name, id=f"{fault.__name__}-{name}")
-    for fault in PLANTED
-    for name in fault.caught_by
-]
+# They train a model before they save it.
+OF_MODELS = {"check_keras_file_resumes", "check_keras_file_resumes_in_new_process"}
+OF_MODELS |= {"check_weights_file_resumes", "check_weights_file_resumes_unbuilt"}
+
+
+def case(kind, name):
+    marks = [pytest.mark.needs("fit")] * (name in OF_MODELS)
+    return pytest.param(kind, name, id=f"{kind.__name__}-{name}", marks=marks)
+
+
+CASES = [case(fault, name) for fault in PLANTED for name in fault.caught_by]
 
 
 @pytest.mark.parametrize("fault, name", CASES)
@@ -37,11 +43,7 @@ RIGHT = {
 
 
 @pytest.mark.parametrize(
-    "right, name",
-    [
-        pytest.param(right, name, id=f"{right.__name__}-{name}")
-        for right, name in sorted(RIGHT, key=str)
-    ],
+    "right, name", [case(right, name) for right, name in sorted(RIGHT, key=str)]
 )
 def test_check_passes_without_the_fault(right, name):
     assert messages.outcome(NAMED[name], right) is None
