@@ -62,7 +62,8 @@ def in_short(folder: Path) -> str:
     places = {each["where"] for each in read(folder).values()}
     versions = {re.findall(r"keras-textbook-opt ([^,]+)", each)[0] for each in places}
     machines = {", ".join(each.split(", ")[:2]) for each in places}
-    return f"version {' and '.join(versions)} on {' and '.join(machines)}"
+    both = (" and ".join(sorted(each)) for each in (versions, machines))
+    return "version {} on {}".format(*both)
 
 
 def in_words(folder: Path) -> str:
