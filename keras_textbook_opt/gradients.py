@@ -207,8 +207,9 @@ def check_variables(variables: Iterable) -> list:
         if not hasattr(variable, "assign"):
             raise ValueError(
                 "Expected a `keras.Variable` for each gradient: `apply(gradients, "
-                "variables)`, or `apply_gradients([(gradient, variable), …])`. "
-                f"Received: {variable!r} of type {type(variable).__name__}"
+                "variables)` or `apply_gradients([(gradient, variable), …])`. "
+                "Received: "
+                f"{type(variable).__module__}.{type(variable).__name__} as a variable"
             )
         dtype = dtype_of(variable)
         is_float = keras.backend.is_float_dtype(dtype)
@@ -329,8 +330,9 @@ def _indices(indices: Any, variable: Any) -> Any:
 
 def _check_range(indices: Any, variable: Any) -> None:
     """Eager indices are checked here; those of a graph, by TensorFlow when it runs."""
-    count = variable.shape[0]
-    known = indices.numpy() if tf.executing_eagerly() else np.zeros(0)
+    if not tf.executing_eagerly():
+        return
+    known, count = indices.numpy(), variable.shape[0]
     outside = known[(known < 0) | (known >= count)]
     if len(outside):
         raise ValueError(

@@ -212,7 +212,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         keep their state, new ones start fresh, and all other state is dropped.
         """
         if not self.built or backends.active.is_traced():
-            raise ValueError("Call it after `build`, and outside of `tf.function`.")
+            raise ValueError("Use `set_variables` after `build`, not in `tf.function`.")
         self._resolve()
         self._follow(variables)
         self._note_change()
@@ -339,11 +339,10 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         `None`, of its variable's shape and of a floating-point dtype: else a
         `ValueError` is raised, and nothing has changed.
         """
-        grads, given = list(grads), self._states.variables
+        grads, given = list(grads), trainable_variables
         if not grads:
             return
-        if trainable_variables is not None:
-            given = list(trainable_variables)
+        given = self._states.variables if given is None else list(given)
         if not self.built:
             gradients.check_variables(given)
         grads, variables = gradients.present(grads, given)
@@ -398,7 +397,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         groups = [state.group for state in states]
         with backends.active.on_the_host():
             is_default = type(self).step_size is TextbookOptimizer.step_size
-            t = 0 if is_default else ops.convert_to_tensor(self.iterations) + 1
+            t = None if is_default else ops.convert_to_tensor(self.iterations) + 1
             η, λ = self.learning_rate, self.weight_decay
             scalars = steps.scalars(groups, η, t, λ, self.step_size)
         clips = clip.Clips(self.clipnorm, self.global_clipnorm, self.clipvalue)

@@ -67,15 +67,18 @@ def accumulate(grads: list, states: list[VariableState]) -> None:
 def scalars(
     groups: list, η: Any, t: Any, λ: float | None, step_size: Callable
 ) -> dict[Any, tuple]:
-    """`η`, `η·λ` and the step size, for each factor and dtype of the variables."""
+    """`η`, `η·λ` and the step size, for each factor and dtype of the variables.
+
+    `t` is `None` if `step_size` does not read it.
+    """
     found = {}
     for group in dict.fromkeys(groups):
         factor, decays, dtype = group
         rate = ops.cast(η, dtype)
         rate = rate if factor == 1 else rate * factor
         decay = rate * λ if λ and decays else None
-        t = ops.cast(t, dtype) if ops.is_tensor(t) else t
-        found[group] = rate, decay, step_size(rate, t)
+        count = None if t is None else ops.cast(t, dtype)
+        found[group] = rate, decay, step_size(rate, count)
     return found
 
 

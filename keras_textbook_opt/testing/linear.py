@@ -20,7 +20,6 @@ class LinearModel:
     """`y = (x·W₁ + b₁)·W₂ + b₂`, trained by `fit` on four batches."""
 
     def __init__(self) -> None:
-        backend.want("fit")
         random = np.random.default_rng(5)
         self._x = random.normal(size=(BATCHES * SIZE, 4)).astype("float32")
         self._y = random.normal(size=(BATCHES * SIZE, 2)).astype("float32")
@@ -44,6 +43,7 @@ class LinearModel:
 
     def fit(self, optimizer: Any) -> LinearModel:
         """One epoch."""
+        backend.want("fit")
         if not self._is_compiled:
             self.model.compile(optimizer=optimizer, loss=SQUARED)
             self._is_compiled = True

@@ -12,14 +12,10 @@ if BACKEND != "torch":
     pytestmark.append(pytest.mark.long)
 NAMED = {check.__name__: check for check in CHECKS}
 PLANTED = [fault for fault in faults.FAULTS if fault.only in ("", BACKEND)]
-# They train a model before they save it.
-OF_MODELS = {"check_keras_file_resumes", "check_keras_file_resumes_in_new_process"}
-OF_MODELS |= {"check_weights_file_resumes", "check_weights_file_resumes_unbuilt"}
 
 
 def case(kind, name):
-    marks = [pytest.mark.needs("fit")] * (name in OF_MODELS)
-    return pytest.param(kind, name, id=f"{kind.__name__}-{name}", marks=marks)
+    return pytest.param(kind, name, id=f"{kind.__name__}-{name}")
 
 
 CASES = [case(fault, name) for fault in PLANTED for name in fault.caught_by]
