@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests import processes
@@ -64,16 +63,10 @@ def test_the_cases_can_tell_a_clip_before_the_sum(trained: Trained):
 def test_consecutive_steps_on_parameter_servers_are_those_of_one_process(
     tmp_path: Path,
 ):
-    """To the bit: one worker takes each step on a whole batch.
-
-    TensorFlow's graph optimizer rounds the scalar of a clip differently in "lazy".
-    """
+    """To the bit: one worker takes each step on a whole batch."""
     program = (PROGRAM, "servers", str(tmp_path), "ours")
     processes.run_peers(program, logs=tmp_path / "logs")
     results = Results(tmp_path, 1)
     for case in CASES:
         [servers], [alone] = results.of(case, "servers"), results.of(case, "alone")
-        if case != "lazy":
-            assert identical(servers, alone), case
-        for name, value in servers.items():
-            np.testing.assert_allclose(value, alone[name], rtol=1e-6, atol=1e-8)
+        assert identical(servers, alone), case
