@@ -12,7 +12,6 @@ from keras import ops
 
 from keras_textbook_opt import backends
 from keras_textbook_opt.state.slots import States, VariableState
-from keras_textbook_opt.variables import is_narrow
 
 
 def update(states: list[VariableState], count: Any, μ: float) -> None:
@@ -43,7 +42,7 @@ def swappable(states: States) -> list:
     Raises:
         ValueError: A variable has 16 bits, of which some would be lost, or is frozen.
     """
-    if any(is_narrow(state.variable) for state in states):
+    if any(state.is_narrow for state in states):
         raise ValueError("Variables of 16 bits cannot be swapped with their averages.")
     frozen = [s.path for s in states if not getattr(s.variable, "trainable", True)]
     if frozen:

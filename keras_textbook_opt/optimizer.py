@@ -22,7 +22,7 @@ from keras_textbook_opt import averages, backends, clip, gradients, moving, patt
 from keras_textbook_opt import learning_rate as rates
 from keras_textbook_opt import settings as s
 from keras_textbook_opt import step as steps
-from keras_textbook_opt.backends import Update
+from keras_textbook_opt.backends import Group, Update
 from keras_textbook_opt.gradients import Dense, Rows
 from keras_textbook_opt.monitor import Statistics
 from keras_textbook_opt.settings import LearningRate, Settings
@@ -394,26 +394,31 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             state.clear_accumulator()
 
     def _update(self, grads: list, states: list, uncertain: Any = frozenset()) -> None:
-        groups = [state.group for state in states]
         with backends.active.on_the_host():
-            is_default = type(self).step_size is TextbookOptimizer.step_size
-            t = None if is_default else ops.convert_to_tensor(self.iterations) + 1
-            η, λ = self.learning_rate, self.weight_decay
-            scalars = steps.scalars(groups, η, t, λ, self.step_size)
+            η = self.learning_rate
         clips = clip.Clips(self.clipnorm, self.global_clipnorm, self.clipvalue)
         grads = clip.clipped(grads, clips, self.statistics, η)
-        updates = [
-            Update(state.variable, self._in_form(g, state), state, *scalars[group])
-            for g, state, group in zip(grads, states, groups)
-            if state.factor  # 0 leaves a variable and its slots unchanged
-        ]
-        self._run([update for update in updates if update.state not in uncertain])
-        for update in updates:
-            if update.state in uncertain:
-                has_arrived = ops.any(ops.not_equal(update.state.accumulator, 0))
-                self._branch(has_arrived, functools.partial(self._run, [update]))
+        if backends.active.has_rows:
+            grads = list(map(self._in_form, grads, states))
+        for g, group in steps.grouped(grads, states, uncertain):
+            run = functools.partial(self._run, g, group, steps.rate(η, group[0]))
+            if group[0] in uncertain:
+                has_arrived = ops.any(ops.not_equal(group[0].accumulator, 0))
+                self._branch(has_arrived, run)
+            else:
+                run()
         if self.use_ema:
             self._average()
+
+    def _scalars(self, rate: Any, state: VariableState) -> tuple:
+        """`η`, `η·λ` and the step size, for the group of `state`."""
+        with backends.active.on_the_host():
+            λ = self.weight_decay if state.decays else None
+            decay = rate * λ if λ else None
+            if type(self).step_size is TextbookOptimizer.step_size:
+                return rate, decay, rate
+            t = ops.cast(ops.convert_to_tensor(self.iterations) + 1, state.dtype)
+            return rate, decay, self.step_size(rate, t)
 
     def _in_form(self, g: Dense | Rows, state: VariableState) -> Dense | Rows:
         """Rows as a dense gradient, if that is all that `apply_sparse` would make."""
@@ -423,12 +428,16 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             return g
         return Dense(g.to_dense(state.variable.shape))
 
-    def _run(self, updates: list[Update]) -> None:
-        """Update with a kernel of the backend, if it has one of this equation."""
+    def _run(self, grads: list, states: list[VariableState], η: Any) -> None:
+        """Update a group, with a kernel of the backend if it has one of this equation.
+
+        `η` is the learning rate times the factor of the group.
+        """
+        group = Group(grads, states, *self._scalars(η, states[0]))
         if type(self).update_step is not TextbookOptimizer.update_step:
-            backends.active.run(None, {}, updates, self._take_by_update_step)
+            backends.active.run(None, {}, group, self._take_by_update_step)
         else:
-            backends.active.run(type(self).apply_dense, vars(self), updates, self._take)
+            backends.active.run(type(self).apply_dense, vars(self), group, self._take)
 
     def _take(self, update: Update) -> None:
         """One variable's update in plain `keras.ops`."""
@@ -446,11 +455,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def update_step(self, gradient, variable, learning_rate) -> None:
         """Keras's hook: decay and update `variable`, with `η` times its factor."""
         state, g = self._state_of(variable), gradients.structured(gradient)
-        η = ops.cast(learning_rate, state.dtype)
-        decay = η * self.weight_decay if self.weight_decay and state.decays else None
-        step_size = self.step_size(η, ops.cast(self.iterations + 1, state.dtype))
-        g = self._in_form(g, state)
-        self._take(Update(variable, g, state, η, decay, step_size))
+        scalars = self._scalars(ops.cast(learning_rate, state.dtype), state)
+        self._take(Update(variable, self._in_form(g, state), state, *scalars))
 
     def _take_by_update_step(self, update: Update) -> None:
         self.update_step(update.g.merged().assignable(), update.θ, update.rate)

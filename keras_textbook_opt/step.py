@@ -64,22 +64,29 @@ def accumulate(grads: list, states: list[VariableState]) -> None:
     backends.active.add_to([state.accumulator for state in states], grads)
 
 
-def scalars(
-    groups: list, η: Any, t: Any, λ: float | None, step_size: Callable
-) -> dict[Any, tuple]:
-    """`η`, `η·λ` and the step size, for each factor and dtype of the variables.
+def grouped(
+    grads: list, states: list[VariableState], uncertain: Any
+) -> list[tuple[list, list[VariableState]]]:
+    """The gradients and states of each group; an uncertain state is a group alone.
 
-    `t` is `None` if `step_size` does not read it.
+    A factor of 0 leaves a variable and its slots unchanged.
     """
-    found = {}
-    for group in dict.fromkeys(groups):
-        factor, decays, dtype = group
-        rate = ops.cast(η, dtype)
-        rate = rate if factor == 1 else rate * factor
-        decay = rate * λ if λ and decays else None
-        count = None if t is None else ops.cast(t, dtype)
-        found[group] = rate, decay, step_size(rate, count)
-    return found
+    groups: dict[Any, tuple[list, list]] = {}
+    for g, state in zip(grads, states):
+        key = state if state in uncertain else state.group
+        if key not in groups:
+            groups[key] = [], []
+        of_group = groups[key]
+        of_group[0].append(g)
+        of_group[1].append(state)
+    return [group for group in groups.values() if group[1][0].factor]
+
+
+def rate(η: Any, state: VariableState) -> Any:
+    """`η` times the factor of a variable, in its compute dtype."""
+    with backends.active.on_the_host():
+        rate = ops.cast(η, state.dtype)
+        return rate if state.factor == 1 else rate * state.factor
 
 
 def take(update: Update, apply_dense: Callable) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import keras
 
-from keras_textbook_opt.backends.plain import Backend, Plain, Update
+from keras_textbook_opt.backends.plain import Backend, Group, Plain, Update
 
-__all__ = ["Backend", "Update", "active"]
+__all__ = ["Backend", "Group", "Update", "active"]
 
 
 def _of_keras() -> Backend:

@@ -37,6 +37,29 @@ class Update(NamedTuple):
     step_size: Any
 
 
+class Group(NamedTuple):
+    """Variables of a step that share their scalars.
+
+    Args:
+        grads: Of each variable; at least one.
+        states: Of each variable.
+        rate, decay, step_size: See `Update`.
+    """
+
+    grads: list
+    states: list
+    rate: Any
+    decay: Any
+    step_size: Any
+
+    def updates(self) -> list[Update]:
+        """One for each variable."""
+        return [
+            Update(state.variable, g, state, self.rate, self.decay, self.step_size)
+            for g, state in zip(self.grads, self.states)
+        ]
+
+
 Take = Callable[[Update], None]
 
 
@@ -76,19 +99,19 @@ class Backend:
         self,
         equation: Callable[..., Any] | None,
         hyperparameters: Mapping[str, Any],
-        updates: list[Update],
+        group: Group,
         take: Take,
     ) -> None:
-        """Update all variables of a step.
+        """Update the variables of a group.
 
         Args:
             equation: The `apply_dense` of the optimizer, for which a backend may have a
                 kernel; `None` if only `take` is right.
             hyperparameters: The optimizer's attributes.
-            updates: One for each variable.
+            group: The variables.
             take: Updates one variable, in plain `keras.ops`.
         """
-        for update in updates:
+        for update in group.updates():
             take(update)
 
     def add_to(self, totals: list, gradients: list) -> None:

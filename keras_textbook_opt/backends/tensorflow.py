@@ -54,7 +54,7 @@ class TensorFlow(Backend):
 
         tf.distribute.get_replica_context().merge_call(outside, args=(grads,))
 
-    def run(self, equation, hyperparameters, updates, take):
+    def run(self, equation, hyperparameters, group, take):
         """On all replicas: a variable is updated where its copies are."""
         name = equation and name_of(equation)
 
@@ -75,7 +75,7 @@ class TensorFlow(Backend):
             for update in updates:
                 strategy.extended.update(update.θ, run_one, (update,), group=False)
 
-        updates = [update._replace(θ=_native(update.θ)) for update in updates]
+        updates = [u._replace(θ=_native(u.θ)) for u in group.updates()]
         if not tf.distribute.has_strategy():
             run_here(updates)
         elif _has_replicas():

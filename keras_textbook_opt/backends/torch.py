@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from keras_textbook_opt.backends import torch_lists as lists
-from keras_textbook_opt.backends.plain import Backend, name_of
+from keras_textbook_opt.backends.plain import Backend, Group, name_of
 
 HAS_GPU = torch.accelerator.is_available()
 NARROW = {torch.float16, torch.bfloat16}
@@ -24,20 +24,12 @@ PLAIN = {Tensor, Parameter}
 class Torch(Backend):
     """What PyTorch does in its own way."""
 
-    def run(self, equation, hyperparameters, updates, take):
+    def run(self, equation, hyperparameters, group, take):
         kernel = lists.KERNELS.get(name_of(equation)) if equation else None
         # Within a `keras.StatelessScope`, no variable must be touched.
-        is_pure = self.is_traced() or (updates and _is_stateless(updates[0].θ))
-        if kernel is None or is_pure:
-            return super().run(equation, hyperparameters, updates, take)
-        groups: dict[Any, list] = {}
-        for update in updates:
-            # Variables of one group share their scalars.
-            key = update.θ._value.dtype, id(update.decay), id(update.step_size)
-            groups.setdefault(key, []).append(update)
-        for group in groups.values():
-            if not _run_group(kernel, hyperparameters, group):
-                super().run(equation, hyperparameters, group, take)
+        is_pure = self.is_traced() or _is_stateless(group.states[0].variable)
+        if kernel is None or is_pure or not _run(kernel, hyperparameters, group):
+            super().run(equation, hyperparameters, group, take)
 
     def add_to(self, totals, gradients):
         places, (g, s) = _tensors(totals), _unscaled(gradients)
@@ -117,12 +109,11 @@ class Torch(Backend):
         return is_transformed or torch.compiler.is_compiling()
 
 
-def _run_group(kernel: Any, settings: Any, updates: list) -> bool:
-    """Update variables of one dtype that share scalars; `False` if lists do not fit."""
-    states = [update.state for update in updates]
-    θ, (g, s) = _tensors([u.θ for u in updates]), _unscaled([u.g for u in updates])
+def _run(kernel: Any, settings: Any, group: Group) -> bool:
+    """Update the variables of a group in one call; `False` if lists do not fit."""
+    states, decay, η_t = group.states, group.decay, float(group.step_size)
+    θ, (g, s) = _tensors([x.variable for x in states]), _unscaled(group.grads)
     slots = [_tensors([x.slots[name] for x in states]) for name in states[0].slots]
-    decay, η_t = updates[0].decay, float(updates[0].step_size)
     # On a CPU, shared memory matters only where a variable is written twice.
     is_simple = θ[0].is_cpu and decay is None and not settings.get("nesterov")
     fit = PLAIN.issuperset(map(type, [*θ, *g])) and θ[0].device.type in lists.PIECE

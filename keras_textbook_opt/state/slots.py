@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -49,13 +50,14 @@ class VariableState:
     def __post_init__(self) -> None:
         self.path = path_of(self.variable)
         self.dtype = compute_dtype(self.variable)
+        self.is_narrow = is_narrow(self.variable)
         flag = getattr(self.variable, "overwrite_with_gradient", False)
         self.is_overwritten = bool(flag)
 
     @property
-    def group(self) -> tuple[float, bool, str]:
+    def group(self) -> tuple[float, bool, str, bool]:
         """Variables of one group share the scalars of a step."""
-        return self.factor, self.decays, self.dtype
+        return self.factor, self.decays, self.dtype, self.is_narrow
 
     def kept(self) -> dict[str, keras.Variable]:
         """Each variable of this state by its kind: `slot.m`, `average` and so on."""
@@ -157,6 +159,7 @@ class States:
     """The states of all variables, in the optimizer's order.
 
     Attributes:
+        variables: The variables, in this order.
         average_count: The number of updates that the averages have seen, with
             `use_ema`: while it is 0, an average is its variable.
         listed: The variables that were excluded from weight decay themselves, by key.
@@ -164,6 +167,7 @@ class States:
 
     def __init__(self) -> None:
         self._of: dict[Any, VariableState] = {}
+        self.variables: list = []
         self._kept: list[keras.Variable] | None = None
         self.average_count: keras.Variable | None = None
         self.listed: dict[Any, Any] = {}
@@ -192,12 +196,8 @@ class States:
 
     def are_of(self, variables: list) -> bool:
         """Whether these are all variables, in their order."""
-        return [*map(id, variables)] == [id(state.variable) for state in self]
-
-    @property
-    def variables(self) -> list:
-        """The variables that are trained."""
-        return [state.variable for state in self]
+        is_as_long = len(variables) == len(self.variables)
+        return is_as_long and all(map(operator.is_, variables, self.variables))
 
     def kept(self) -> list[keras.Variable]:
         """All variables of all states: kind by kind, in the order of the variables."""
@@ -223,6 +223,7 @@ class States:
             key: self._of.get(key) or VariableState(variable)
             for key, variable in variables.items()
         }
+        states.variables = [state.variable for state in states]
         return states
 
     def create(self, averages: bool, carries: bool, accumulators: bool) -> None:
@@ -233,7 +234,7 @@ class States:
             if averages and steps and state.average is None:
                 state.average = state.add(AVERAGE)
                 state.start_average()
-            if carries and steps and state.carry is None and is_narrow(state.variable):
+            if carries and steps and state.carry is None and state.is_narrow:
                 state.carry = state.add(CARRY)
             if accumulators and state.accumulator is None:
                 state.accumulator = state.add(ACCUMULATOR)
