@@ -17,10 +17,7 @@ from keras_textbook_opt.state.slots import States, VariableState
 def update(states: list[VariableState], count: Any, μ: float) -> None:
     """`average ← μ·average + (1 − μ)·θ`, and `average ← θ` in the first update.
 
-    Args:
-        states: Those of all variables.
-        count: A variable, the number of updates so far.
-        μ: The decay rate.
+    `count` is a variable: the number of updates so far.
     """
     # average ← average + (1 − μ)·(θ − average)
     rest = ops.where(ops.equal(count, 0), 1.0, 1 - μ)

@@ -256,8 +256,6 @@ def _checked_rows(gradient: Any, variable: Any) -> Rows:
             "(tf.IndexedSlices)"
         )
     values, indices = gradient.values, _indices(gradient.indices, variable)
-    if isinstance(values, (list, tuple, float, int)):
-        values = _array(values, variable)
     _check_dtype(values, variable)
     _check_shape("rows", values.shape, (None, *variable.shape[1:]), variable)
     count = (indices.shape[0], values.shape[0])
@@ -312,18 +310,13 @@ def _check_shape(kind: str, shape: Any, expected: tuple, variable: Any) -> None:
 
 def _indices(indices: Any, variable: Any) -> Any:
     """Indices as a tensor of integers in one dimension."""
-    if isinstance(indices, (list, tuple)) and not indices:
-        return tf.zeros(0, "int32")
-    try:
-        tensor = tf.convert_to_tensor(indices)
-        dtype, shape = tensor.dtype.name, tensor.shape
-    except (TypeError, ValueError):
-        tensor, dtype, shape = None, type(indices).__name__, tf.TensorShape(())
-    if dtype not in ("int32", "int64") or shape.rank not in (None, 1):
+    tensor = tf.convert_to_tensor(indices)
+    if tensor.dtype not in (tf.int32, tf.int64) or tensor.shape.rank not in (None, 1):
         raise ValueError(
             f"Expected a gradient of shape {tuple(variable.shape)} for "
             f"{_label(variable)}, and a vector of indices of dtype int32 or int64 in "
-            f"it. Received: indices of shape {shape} and dtype {dtype}"
+            f"it. Received: indices of shape {tensor.shape} and dtype "
+            f"{tensor.dtype.name}"
         )
     return tensor
 

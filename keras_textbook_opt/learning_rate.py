@@ -44,18 +44,14 @@ def scalar(rate: Any) -> Any:
     """`rate`, of which a schedule or callable may have made a tensor of one element."""
     if isinstance(rate, keras.Variable):
         return rate
-    shape = getattr(rate, "shape", ())
-    if not (hasattr(rate, "dtype") or isinstance(rate, (int, float))):
-        expected = "a number, also what a schedule or callable returns"
-        raise ValueError(message("learning_rate", expected, rate))
     if isinstance(rate, (int, float)):
         return ops.convert_to_tensor(rate, keras.config.floatx())
-    if getattr(shape, "rank", 0) is None or None in shape:
-        return ops.reshape(rate, ())
-    if math.prod(shape) != 1:
-        expected = f"a scalar. Its shape is {tuple(shape)}"
+    shape = getattr(rate, "shape", None)
+    is_known = shape is not None and getattr(shape, "rank", 0) is not None
+    if shape is None or (is_known and None not in shape and math.prod(shape) != 1):
+        expected = "one number, also what a schedule or callable returns"
         raise ValueError(message("learning_rate", expected, rate))
-    return ops.reshape(rate, ()) if len(shape) else rate
+    return rate if shape == () else ops.reshape(rate, ())
 
 
 def kept(optimizer: Any, rate: Any) -> Any:

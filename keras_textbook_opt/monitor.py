@@ -36,13 +36,7 @@ class Statistics:
         )
 
     def record(self, square: Any, clipped: Any, rate: Any) -> None:
-        """Add a step.
-
-        Args:
-            square: `‖g‖₂²` over the gradients of all variables, before the clip.
-            clipped: The part of the gradients that the clip changed, if there is one.
-            rate: The learning rate of the step.
-        """
+        """Add a step: `‖g‖₂²` of all gradients, the part that a clip changed, `η`."""
         norm = ops.sqrt(ops.cast(square, "float32"))
         finite = ops.isfinite(norm)
         norm = ops.where(finite, norm, 0.0)

@@ -21,10 +21,7 @@ def number(count: Any) -> int:
 def check_compiled(changed_at: int | None, count: Any) -> None:
     """Raise a `ValueError` if steps were taken that did not follow a change.
 
-    Args:
-        changed_at: The number of steps when something changed, if no step was traced
-            since.
-        count: The count of steps.
+    `changed_at` is the count of steps when something changed that none has traced.
     """
     if changed_at is not None and number(count) > changed_at:
         raise ValueError(

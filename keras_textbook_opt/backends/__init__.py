@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_textbook_opt.backends.plain import Backend, Group, Plain, Update
+from keras_textbook_opt.backends.plain import Backend, Group, Update
 
 __all__ = ["Backend", "Group", "Update", "active"]
 
@@ -27,7 +27,7 @@ def _of_keras() -> Backend:
 
             return Torch()
         case _:
-            return Plain()
+            return Backend()
 
 
 active = _of_keras()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -69,7 +69,7 @@ def name_of(equation: Callable[..., Any]) -> str:
 
 
 class Backend:
-    """What a backend is asked.
+    """What a backend is asked; this one answers with `keras.ops` and nothing else.
 
     Attributes:
         has_rows: Whether the gradient of an embedding lists rows.
@@ -181,10 +181,6 @@ class Backend:
             name=f"{path_of(like).replace('/', '_').replace(':', '_')}_{name}",
         )
 
-    def placed(self, value: Any, place: Any) -> Any:
-        """`value`, which all processes have, split as the variable `place` is."""
-        return value
-
     def on_the_host(self) -> AbstractContextManager[Any]:
         """Where scalars are made and computed, so that their numbers are known."""
         return nullcontext()
@@ -200,14 +196,6 @@ class Backend:
     def checkpointed(self, variables: list, write: Any, read: Any) -> Any:
         """What to keep as an attribute, so that a checkpoint has `variables`.
 
-        Args:
-            variables: The state, in its order.
-            write: Returns a text to be saved beside them.
-            read: Is called with that text at a restore.
+        `write` returns a text to save beside them, and a restore calls `read` with it.
         """
         return None
-
-
-@final
-class Plain(Backend):
-    """`keras.ops` and nothing else."""

@@ -87,20 +87,6 @@ class Torch(Backend):
 
     # State.
 
-    def new_variable(self, name, like, initializer, dtype):
-        variable = super().new_variable(name, like, initializer, dtype)
-        if not hasattr(like.value, "device_mesh"):
-            return variable
-        value = Parameter(self.placed(variable.value, like), requires_grad=False)
-        return keras.Variable(value, dtype=dtype, trainable=False, name=variable.name)
-
-    def placed(self, value, place):
-        if not hasattr(place.value, "device_mesh"):  # that of a `DTensor`
-            return value
-        from torch.distributed.tensor import distribute_tensor
-
-        return distribute_tensor(value, place.value.device_mesh, place.value.placements)
-
     def on_the_host(self):
         return keras.device("cpu") if HAS_GPU else nullcontext()
 

@@ -60,13 +60,8 @@ class LoadedState:
     def load(self, saved: Saved | None, states: States, facts: Facts) -> None:
         """Assign what can be assigned now, and keep the rest.
 
-        Args:
-            saved: The state, of which no array is read yet.
-            states: The states of the variables; none if they are not known yet.
-            facts: Of the optimizer.
-
-        Raises:
-            ValueError: The file is corrupted. Nothing has changed.
+        No array of `saved` is read yet. A corrupted one is a `ValueError`, and nothing
+        has changed.
         """
         if saved is None:
             warnings.warn(restore.NO_STATE, stacklevel=4)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_textbook_opt import backends
 from keras_textbook_opt.settings import Real
 from keras_textbook_opt.state.archive import Entry, Saved, SavedVariable, held, identity
 from keras_textbook_opt.state.slots import SLOT, States, VariableState
@@ -97,14 +96,9 @@ def assign(
 ) -> list[str]:
     """Assign the state of each variable; return the paths of those that start fresh.
 
-    Args:
-        saved: The saved state, every entry of which was verified.
-        states: Where it goes.
-        found: For each variable, its place among the saved ones.
-        rules: The patterns of this optimizer. If they are those that were saved, the
-            factor and the exclusion of a variable follow its weights.
-        done: What was assigned before: it is not assigned again, and what somebody
-            assigned since stays.
+    Every entry was verified. If the patterns (`rules`) are those that were saved, the
+    factor and the exclusion of a variable follow its weights. What was `done` before is
+    not assigned again: what somebody assigned since stays.
     """
     done = {} if done is None else done
     if saved.numbered is not None:
@@ -167,9 +161,8 @@ def check_positions(listed: Variables, states: States) -> list[str]:
 
 
 def put(variable: Any, value: np.ndarray) -> None:
-    """Assign `value`, split as `variable` is."""
-    value = value.astype(variable.dtype, copy=False)
-    variable.assign(backends.active.placed(value, variable))
+    """Assign `value` in the dtype of `variable`."""
+    variable.assign(value.astype(variable.dtype, copy=False))
 
 
 def numbered(values: Sequence[Any], class_name: str, own: dict[str, Any]) -> Saved:

@@ -100,16 +100,14 @@ class VariableState:
 
     def clear_accumulator(self) -> None:
         zeros = ops.zeros(tuple(self.accumulator.shape), self.accumulator.dtype)
-        backends.active.assign(
-            self.accumulator, backends.active.placed(zeros, self.accumulator)
-        )
+        backends.active.assign(self.accumulator, zeros)
 
     def reset(self) -> None:
         """Slots as their initializers make them, the average at `θ`, else zeros."""
         for kind, variable in self.kept().items():
             initializer = self.initializers.get(kind, keras.initializers.Zeros())
             value = initializer(tuple(variable.shape), dtype=variable.dtype)
-            variable.assign(backends.active.placed(value, variable))
+            variable.assign(value)
         self.start_average()
 
     def start_average(self) -> None:

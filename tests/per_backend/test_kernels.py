@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_textbook_opt import SGD, Adam, Momentum, backends
-from keras_textbook_opt.backends.plain import Plain
+from keras_textbook_opt.backends.plain import Backend
 from tests.backends import BACKEND, HAS, gradient, numbers
 
 pytestmark = pytest.mark.skipif(
@@ -21,7 +21,7 @@ on_tensorflow = pytest.mark.needs("tensorflow")
 
 def without_kernels():
     patch = pytest.MonkeyPatch()
-    patch.setattr(backends, "active", Plain())
+    patch.setattr(backends, "active", Backend())
     return patch
 
 

@@ -97,10 +97,3 @@ FITTED: dict[str, Case] = {
     "everything": adam(amsgrad=True, **EVERYTHING),
 }
 SAVED = adam("float16", **EVERYTHING)
-# For dense variables that are split over processes.
-SPLIT: dict[str, Case] = {
-    "clipnorm": momentum(clipnorm=0.2, nesterov=True),
-    "global clipnorm": adam(global_clipnorm=0.3, weight_decay=0.3),
-    "clipvalue": sgd(clipvalue=0.05),
-    "everything": adam(amsgrad=True, **EVERYTHING),
-}

@@ -1,8 +1,4 @@
-"""PyTorch processes take the steps of one: under DDP, and with split variables.
-
-`DTensor`s are on a mesh of two processes, and of one, where they mix with no other
-tensor either.
-"""
+"""PyTorch processes under DDP take the steps of one."""
 
 from __future__ import annotations
 
@@ -11,33 +7,30 @@ from pathlib import Path
 import pytest
 
 from tests import processes
-from tests.workers.cases import FITTED, SPLIT
+from tests.workers.cases import FITTED
 from tests.workers.results import TOLERANCE, Results, identical
 
 pytestmark = [pytest.mark.needs("torch"), pytest.mark.xdist_group("workers")]
-in_make_workers = pytest.mark.workers
 
 
 @pytest.mark.parametrize(
-    ("way", "count", "cases"),
+    "cases",
     [
-        pytest.param("parallel", 2, ["everything"], id="parallel"),
-        pytest.param("split", 1, [*SPLIT], id="split"),
-        pytest.param("parallel", 2, [*FITTED], id="all", marks=in_make_workers),
-        pytest.param("split", 2, [*SPLIT], id="split-2", marks=in_make_workers),
+        pytest.param(["everything"], id="everything"),
+        pytest.param([*FITTED], id="all", marks=pytest.mark.workers),
     ],
 )
-def test_processes_take_the_steps_of_one(way, count, cases, tmp_path: Path):
+def test_processes_take_the_steps_of_one(cases, tmp_path: Path):
     [port] = processes.free_ports(1)
-    program = ("tests.workers.programs.torch_processes", way, str(tmp_path))
+    program = ("tests.workers.programs.torch_processes", str(tmp_path))
     processes.run_peers(
-        *((*program, str(k), str(count), port, *cases) for k in range(count)),
+        *((*program, str(k), "2", port, *cases) for k in range(2)),
         logs=tmp_path / "logs",
     )
-    results = Results(tmp_path, count)
+    results = Results(tmp_path, 2)
     distances = {}
     for case in cases:
-        ends = results.of(case, way)
-        assert len(ends) == count and all(identical(ends[0], e) for e in ends), case
-        distances[case] = results.distance(case, way)
+        first, second = results.of(case, "parallel")
+        assert identical(first, second), case
+        distances[case] = results.distance(case, "parallel")
     assert {case: d for case, d in distances.items() if not d < TOLERANCE} == {}
