@@ -38,7 +38,7 @@ def overwritten(
     With accumulation over `n` micro-batches, of which `count` have passed, the new
     value is the largest of them, as in Keras.
     """
-    if not any(state.is_overwritten for state in states):
+    if not any([state.is_overwritten for state in states]):
         return grads, states
     others = []
     for g, state in zip(grads, states):

@@ -176,9 +176,6 @@ class States:
     def __len__(self) -> int:
         return len(self._of)
 
-    def __contains__(self, key: Any) -> bool:
-        return key in self._of
-
     def of(self, key: Any, variable: Any) -> VariableState:
         """The state of `variable`, known by its `key`; a `ValueError` if unknown."""
         if not self._of:

@@ -56,10 +56,8 @@ FEW = {
     "resumed": resumed(momentum(nesterov=True, **AVERAGED)),
     "built-in": BUILT_IN,
 }
-# Without "lazy": TensorFlow's graph optimizer rewrites the step of each replica in its
-# own way, and rounds AMSGrad's clipped bias of one element differently on them.
 MORE = {
-    **{name: case for name, case in CASES.items() if name not in {*FEW, "lazy"}},
+    **{name: case for name, case in CASES.items() if name not in FEW},
     "fit, decayed": fit(
         sgd(global_clipnorm=0.3, weight_decay=0.3, loss_scale_factor=8.0)
     ),
