@@ -126,7 +126,6 @@ CLIPS: list[dict[str, float]] = [
     {"global_clipnorm": 1.0},
     {"clipvalue": 1.0},
 ]
-of_each_clip = pytest.mark.parametrize("clip", CLIPS, ids=str)
 of_each_kind = pytest.mark.parametrize(
     "kind", ["dense", *(k for k in ("exact", "lazy") if "rows" in HAS)]
 )
