@@ -28,6 +28,7 @@ SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.25, 2, 0.5)
 OPTIMIZERS = [SGD, Momentum, Adam, Plain]
 
 NOT_NUMBERS = ["0.5", b"0.5", True, np.True_, [0.5], 0.5j, object(), np.ones(2)]
+NOT_NUMBERS += [np.ones(0), {}]
 NOT_FINITE = [math.nan, math.inf, -math.inf, np.float32("nan"), 10**400]
 NOT_INTEGERS = [2.0, math.nan, "2", True, [2]]
 NOT_BOOLEANS = [0, 1, None, "yes", 0.5]
