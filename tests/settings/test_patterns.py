@@ -24,7 +24,6 @@ from tests.state.stores import named
 from tests.trainer import kept
 
 
-
 def variables(paths: list[str]) -> list[keras.Variable]:
     """Variables that are 1, with these paths."""
     found = [named(path, 1.0) for path in paths]
