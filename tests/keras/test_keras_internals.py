@@ -43,7 +43,6 @@ LIST = {
 METHODS = {
     "add_variable": ["shape", "initializer", "dtype", "aggregation", "layout", "name"],
     "apply": ["grads", "trainable_variables"],
-    "assign_add": ["variable", "value"],
     "build": ["variables"],
     "exclude_from_weight_decay": ["var_list", "var_names"],
     "finalize_variable_values": ["var_list"],

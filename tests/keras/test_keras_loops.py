@@ -205,14 +205,6 @@ def test_a_learning_rate_scheduler_sets_the_rate_of_each_epoch():
     assert_same_weights(ours, theirs)
 
 
-def test_the_rate_is_reduced_on_a_plateau():
-    model, nothing_is_better = model_with(SGD(0.5)), {"min_delta": 1e9, "patience": 1}
-    plateau = keras.callbacks.ReduceLROnPlateau("loss", 0.5, **nothing_is_better)
-    history = fit(model, epochs=3, callbacks=[plateau]).history
-    assert [float(rate) for rate in history["learning_rate"]] == [0.5, 0.5, 0.25]
-    assert float(numbers(model.optimizer.learning_rate)) == 0.125
-
-
 @on_tensorflow
 def test_a_model_is_exported_after_a_schedule_was_assigned(tmp_path: Path):
     model = model_with(SGD(0.1))
