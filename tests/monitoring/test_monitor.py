@@ -18,12 +18,7 @@ from tests.recipes import Recipe
 from tests.same import assert_same
 from tests.trainer import Trainer
 
-CLIPS: list[dict[str, float]] = [
-    {},
-    {"clipnorm": 2.0},
-    {"global_clipnorm": 2.5},
-    {"clipvalue": 1.5},
-]
+CLIPS = [{}, {"clipnorm": 2.0}, {"global_clipnorm": 2.5}, {"clipvalue": 1.5}]
 needs_fit = pytest.mark.needs("fit")
 
 
