@@ -182,8 +182,8 @@ def test_a_factor_of_zero_changes_nothing_to_the_bit(dtype, options):
 def test_exclusions_from_weight_decay_hold(way):
     paths = ["embedding/embeddings", "norm/gamma", "dense/kernel", "dense/bias"]
     patterns = ["bias", "norm", "embedding"]
-    argument = {} if way == "method" else {"exclude_from_weight_decay": patterns}
-    optimizer = SGD(0.5, weight_decay=0.5, **argument)
+    argument: dict[str, Any] = {"exclude_from_weight_decay": patterns}
+    optimizer = SGD(0.5, weight_decay=0.5, **({} if way == "method" else argument))
     if way == "method":
         for _ in range(2):  # as each replica may
             optimizer.exclude_from_weight_decay(var_names=patterns)
