@@ -51,7 +51,6 @@ if BACKEND == "torch":
 # XLA compiles slowly: only the tests that use `MODES` run it in `make test`.
 MODES_IN_TIME = [_long(mode) if mode == "xla" else mode for mode in MODES]
 COMPILED = MODES_IN_TIME[1:] or MODES_IN_TIME
-USUAL = {"tensorflow": "graph", "jax": "jit"}.get(BACKEND, "eager")
 
 
 def few(cases: list, of_these: slice) -> list:

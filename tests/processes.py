@@ -32,10 +32,6 @@ def run(*programs: tuple[str, ...]) -> None:
         run_peers(*programs, logs=Path(logs), limit=TIMEOUT)
 
 
-def _command(program: tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-m", *program]
-
-
 def run_peers(*programs: tuple[str, ...], logs: Path, limit: float = 300) -> None:
     """Run programs that talk to each other; what they say goes to files in `logs`.
 
@@ -65,7 +61,7 @@ def peers_statuses(
     with ExitStack() as open_files:
         peers = [
             subprocess.Popen(
-                _command(program),
+                [sys.executable, "-m", *program],
                 cwd=ROOT,
                 env=os.environ | SETTINGS,
                 stdin=subprocess.DEVNULL,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-
-from tests.backends import numbers
 
 
 def assert_same(
@@ -16,12 +13,3 @@ def assert_same(
     """As many arrays, each with the shape, the dtype and the values of the other."""
     for one, other in zip(given, expected, strict=True):
         np.testing.assert_array_equal(one, other, message, strict=True)
-
-
-def assert_hold_the_same(trained: Any, expected: Any) -> None:
-    """Two models, or what else has variables and an optimizer, hold the same."""
-    assert_same(_held(trained), _held(expected))
-
-
-def _held(trained: Any) -> list[np.ndarray]:
-    return list(map(numbers, [*trained.variables, *trained.optimizer.variables]))

@@ -89,6 +89,7 @@ def test_the_losses_are_those_before_and_after_the_updates():
     split = shipped()
     x, y = (np.float32(each) for each in (split.x_train, split.y_train[:, None]))
     order, start = batches(x, y, 32, 10, seed=3), initial_weights(mlp, 3)
+    assert [weight.shape for weight in start] == [(13, 4), (4,), (4, 1), (1,)]
     trained = train.trainer(keras.optimizers.SGD, momentum=0.98)
     run = trained.train(start, 1e-3, order)
     assert run.train_losses.shape == (10, 12) and run.test_losses.shape == (10,)
@@ -96,11 +97,6 @@ def test_the_losses_are_those_before_and_after_the_updates():
     assert run.train_losses[0, 0] == pytest.approx(loss(start, x[0], y[0]), rel=1e-5)
     last = loss(run.weights, split.x_test, split.y_test[:, None])
     assert run.test_losses[-1] == pytest.approx(last, rel=1e-5)
-
-
-def test_the_network_has_the_shapes_of_the_chapter():
-    shapes = [weight.shape for weight in mlp().get_weights()]
-    assert shapes == [(13, 4), (4,), (4, 1), (1,)]
 
 
 def loss(weights, x, y):

@@ -120,13 +120,7 @@ def test_state_is_float32_and_a_carry_costs_4_bytes_a_parameter(make, slots):
 
 # A step is NaN only where the gradient is not finite.
 
-CLIPS: list[dict[str, float]] = [
-    {},
-    {"clipnorm": 1.0},
-    {"global_clipnorm": 1.0},
-    {"clipvalue": 1.0},
-]
-of_each_clip = pytest.mark.parametrize("clip", CLIPS, ids=str)
+CLIPS = [{}, {"clipnorm": 1.0}, {"global_clipnorm": 1.0}, {"clipvalue": 1.0}]
 of_each_kind = pytest.mark.parametrize(
     "kind", ["dense", *(k for k in ("exact", "lazy") if "rows" in HAS)]
 )

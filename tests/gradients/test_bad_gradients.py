@@ -134,17 +134,6 @@ def test_a_gradient_that_does_not_fit_is_refused(name):
             optimizer.apply(with_bad(BAD[name]), variables)
 
 
-@of_every_recipe
-def test_the_step_after_refusals_is_as_if_they_had_not_been(recipe):
-    (optimizer, variables), (twin, twin_variables) = make(recipe), make(recipe)
-    for bad in BAD.values():
-        with contextlib.suppress(ValueError):
-            optimizer.apply(with_bad(bad), variables)
-    twin.apply(good_gradients(), twin_variables)
-    optimizer.apply(good_gradients(), variables)
-    assert state(optimizer, variables) == state(twin, twin_variables)
-
-
 @pytest.mark.parametrize("name", ["transposed", "int"])
 def test_a_refused_first_step_leaves_the_optimizer_unbuilt(name):
     for recipe in RECIPES:

@@ -36,7 +36,6 @@ LIST = OF_AN_OPTIMIZER | OF_EXCLUSIONS | OF_A_VARIABLE | OF_A_STORE
 METHODS = {
     "add_variable": ["shape", "initializer", "dtype", "aggregation", "layout", "name"],
     "apply": ["grads", "trainable_variables"],
-    "assign_add": ["variable", "value"],
     "build": ["variables"],
     "exclude_from_weight_decay": ["var_list", "var_names"],
     "finalize_variable_values": ["var_list"],

@@ -11,12 +11,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_textbook_opt import SGD, Adam, Momentum
+from keras_textbook_opt import SGD, Momentum
 from tests.backends import BACKEND, HAS, LONG, Sparse, few, few_on_jax, numbers
 from tests.oracle import Oracle
 from tests.recipes import FEW_EXACT as EXACT
 from tests.recipes import FEW_LAZY as LAZY
-from tests.recipes import Recipe
 
 pytestmark = pytest.mark.needs("fit")
 
@@ -101,18 +100,6 @@ def test_the_loop_of_the_chapter_is_right_on_repeated_rows(recipe):
         step(tf.constant(ids), tf.constant(factors))
         oracle.step([Sparse(np.array(ids), factors)])
     np.testing.assert_allclose(table, oracle.variables[0], rtol=2e-5, atol=2e-6)
-
-
-def test_fit_ends_with_averages_and_continues_from_them():
-    recipe = Recipe(Adam, {"use_ema": True, "ema_momentum": 0.75})
-    ours, theirs = model_with(recipe.make()), model_with(recipe.make_keras())
-    fit(ours, epochs=2)
-    fit(theirs, epochs=2)
-    assert_same_weights(ours, theirs)
-    fit(ours, epochs=1)  # on JAX, the built-in fails here
-    if BACKEND != "jax":
-        fit(theirs, epochs=1)
-        assert_same_weights(ours, theirs)
 
 
 # Loss scales.
@@ -203,14 +190,6 @@ def test_a_learning_rate_scheduler_sets_the_rate_of_each_epoch():
         history = fit(model, callbacks=[scheduler]).history
         assert history["learning_rate"] == rates
     assert_same_weights(ours, theirs)
-
-
-def test_the_rate_is_reduced_on_a_plateau():
-    model, nothing_is_better = model_with(SGD(0.5)), {"min_delta": 1e9, "patience": 1}
-    plateau = keras.callbacks.ReduceLROnPlateau("loss", 0.5, **nothing_is_better)
-    history = fit(model, epochs=3, callbacks=[plateau]).history
-    assert [float(rate) for rate in history["learning_rate"]] == [0.5, 0.5, 0.25]
-    assert float(numbers(model.optimizer.learning_rate)) == 0.125
 
 
 @on_tensorflow

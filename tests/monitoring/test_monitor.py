@@ -13,24 +13,12 @@ import pytest
 
 from keras_textbook_opt import SGD, Adam, Momentum, OptimizerMonitor
 from tests import reference
-from tests.backends import (
-    BACKEND,
-    HAS,
-    MODES_IN_TIME,
-    Sparse,
-    few,
-    gradient,
-    numbers,
-    step_in,
-)
+from tests.backends import BACKEND, HAS, MODES_IN_TIME, Sparse, few, numbers
+from tests.recipes import Recipe
 from tests.same import assert_same
+from tests.trainer import Trainer
 
-CLIPS: list[dict[str, float]] = [
-    {},
-    {"clipnorm": 2.0},
-    {"global_clipnorm": 2.5},
-    {"clipvalue": 1.5},
-]
+CLIPS = [{}, {"clipnorm": 2.0}, {"global_clipnorm": 2.5}, {"clipvalue": 1.5}]
 needs_fit = pytest.mark.needs("fit")
 
 
@@ -65,7 +53,8 @@ def assert_shows(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 # A custom loop.
 
-SHAPES = [(5, 2), (3,)]
+SPECS = (((5, 2), "float32"), ((3,), "float32"))
+TABLES = (0,)
 ROWS = np.array([3, 0, 3, 1])
 
 
@@ -80,23 +69,14 @@ def drawn(seed: int, count: int) -> list[list]:
 
 def dense(step: list) -> list[np.ndarray]:
     rows: Sparse = step[0]
-    return [reference.densify(*rows, SHAPES[0]), step[1]]
+    return [reference.densify(*rows, (5, 2)), step[1]]
 
 
-class Loop:
-    def __init__(self, optimizer: Any, mode: str = "eager"):
-        self.variables = [
-            keras.Variable(np.ones(s, "float32"), name=f"v{k}")
-            for k, s in enumerate(SHAPES)
-        ]
-        self.optimizer = optimizer
-        optimizer.build(self.variables)
-        self._step = step_in(mode, optimizer, self.variables)
-
-    def take(self, *steps: list) -> dict[str, float]:
-        for step in steps:
-            self._step([gradient(g, s, "float32") for g, s in zip(step, SHAPES)])
-        return self.optimizer.statistics.result()
+def shown(loop: Trainer, *steps: list) -> dict[str, float]:
+    """The statistics after some more steps."""
+    for step in steps:
+        loop.step(step)
+    return loop.optimizer.statistics.result()
 
 
 @pytest.mark.parametrize("mode", MODES_IN_TIME)
@@ -105,7 +85,8 @@ class Loop:
 def test_statistics_are_those_of_numpy_since_the_last_reset(clip, count, mode):
     """With accumulation they count updates, and the norm is that of the mean."""
     more = {"gradient_accumulation_steps": count} if count > 1 else {}
-    loop = Loop(Adam(0.125, monitor=True, **clip, **more), mode)
+    recipe = Recipe(Adam, {"monitor": True, **clip, **more})
+    loop = Trainer(recipe, mode, SPECS, TABLES)
     steps = drawn(0, 5 * count)
     means = [
         [np.mean(column, axis=0) for column in zip(*map(dense, steps[k : k + count]))]
@@ -116,19 +97,20 @@ def test_statistics_are_those_of_numpy_since_the_last_reset(clip, count, mode):
         (steps[2 * count :], means[2:]),
     ):
         loop.optimizer.statistics.reset()
-        assert_shows(loop.take(*taken), expected_of(expected, clip, 0.125))
+        assert_shows(shown(loop, *taken), expected_of(expected, clip, 0.1))
 
 
 @pytest.mark.parametrize("mode", MODES_IN_TIME)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nonfinite_steps_are_counted_and_spoil_no_mean(bad, mode):
-    loop, (good, broken) = Loop(SGD(1e-9, monitor=True), mode), drawn(2, 2)
+    loop = Trainer(Recipe(SGD, {"monitor": True}), mode, SPECS, TABLES)
+    good, broken = drawn(2, 2)
     broken[1][1] = bad
-    found = loop.take(good, broken, good, broken)
-    expected = expected_of([dense(good)], {}, 1e-9) | {"nonfinite_steps": 2}
+    found = shown(loop, good, broken, good, broken)
+    expected = expected_of([dense(good)], {}, 0.1) | {"nonfinite_steps": 2}
     assert_shows(found, expected)
     loop.optimizer.statistics.reset()
-    assert math.isnan(loop.take(broken)["grad_norm"])
+    assert math.isnan(shown(loop, broken)["grad_norm"])
 
 
 def test_an_optimizer_without_a_monitor_has_no_statistics():
@@ -136,12 +118,12 @@ def test_an_optimizer_without_a_monitor_has_no_statistics():
 
 
 def test_statistics_are_not_saved(tmp_path):
-    optimizers = [Adam(0.1, monitor=on) for on in (True, False)]
-    loops = [Loop(optimizer) for optimizer in optimizers]
+    recipes = [Recipe(Adam, {"monitor": on}) for on in (True, False)]
+    loops = [Trainer(recipe, "eager", SPECS) for recipe in recipes]
     stores: list[dict] = []
     for loop in loops:
         for step in drawn(3, 2):
-            loop._step([gradient(g, s, "float32") for g, s in zip(step, SHAPES)])
+            loop.step(step)
         stores.append({})
         loop.optimizer.save_own_variables(stores[-1])
         if BACKEND == "tensorflow":
@@ -154,11 +136,9 @@ def test_statistics_are_not_saved(tmp_path):
     for key in stores[0]:
         one, other = (np.asarray(store[key]) for store in stores)
         np.testing.assert_array_equal(one, other)
-    for copied in (
-        pickle.loads(pickle.dumps(optimizers[0])),
-        copy.deepcopy(optimizers[0]),
-    ):
-        copied.build([keras.Variable(np.ones(s)) for s in SHAPES])
+    optimizer = loops[0].optimizer
+    for copied in (pickle.loads(pickle.dumps(optimizer)), copy.deepcopy(optimizer)):
+        copied.build([keras.Variable(np.ones(s)) for s, _ in SPECS])
         assert copied.statistics is not None
         assert copied.statistics.result()["nonfinite_steps"] == 0
 

@@ -110,16 +110,9 @@ def test_wheel_trains_the_example_with_one_backend(backend, others, wheel, tmp_p
     """This test downloads from the package index."""
     run(sys.executable, "-m", "venv", "bare", cwd=tmp_path)
     python = tmp_path / "bare" / "bin" / "python"
-    pip: list[str | Path] = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-cache-dir",
-    ]
-    constraints: list[str | Path] = ["--constraint", ROOT / "constraints.txt"]
-    run(*pip, *constraints, f"{wheel}[{backend}]", cwd=tmp_path)
+    install = ["-m", "pip", "install", "--quiet", "--no-cache-dir", "--constraint"]
+    constraints = ROOT / "constraints.txt"
+    run(python, *install, constraints, f"{wheel}[{backend}]", cwd=tmp_path)
     example = tmp_path / "example.py"
     example.write_text(str(blocks(ROOT / "README.md")[0].parsed))
     loss = run(python, example, cwd=tmp_path, KERAS_BACKEND=backend)

@@ -47,17 +47,19 @@ def test_an_optimizer_without_get_config_has_its_config():
     assert numbers(θ[0]).tolist() == numbers(θ[1]).tolist() == [0.5, 2.5]
 
 
+class Base(TextbookOptimizer):
+    def apply_dense(self, g, θ, η):
+        return θ - η * g
+
+
 def test_settings_of_a_users_class_are_checked_at_every_assignment():
-    class Own(TextbookOptimizer):
+    class Own(Base):
         real = Real(above=0, at_most=2)
         integer = Integer(at_least=1)
         boolean = Boolean(fixed=True)
         choice = Choice("a", "b")
         text = Text()
         optional = Optional(Real(below=0))
-
-        def apply_dense(self, g, θ, η):
-            return θ - η * g
 
     optimizer = Own(0.1)
     good_and_bad = {
@@ -77,11 +79,6 @@ def test_settings_of_a_users_class_are_checked_at_every_assignment():
     optimizer.build([keras.Variable(1.0)])
     with pytest.raises(ValueError, match="`boolean` cannot change after"):
         optimizer.boolean = False
-
-
-class Base(TextbookOptimizer):
-    def apply_dense(self, g, θ, η):
-        return θ - η * g
 
 
 class LosesAnArgument(Base):

@@ -54,22 +54,6 @@ def test_a_state_is_visible_and_saved_again_before_the_first_use(rate, make, way
     assert_same([given[name] for name in expected], [*expected.values()])
 
 
-class Counts(Momentum):  # type: ignore[misc]
-    """It creates a variable of its own in `build`."""
-
-    def build(self, variables):
-        super().build(variables)
-        self.count = self.add_variable((), "zeros", name="count")
-
-
-def test_a_variable_that_build_creates_is_saved_again_before_the_first_use():
-    before = built(Counts(0.1))
-    before.count.assign(7.0)
-    optimizer = loaded(Counts(0.1), saved(loaded(Counts(0.1), saved(before))))
-    step(optimizer, variables(), 1)
-    assert numbers(optimizer.count) == 7.0
-
-
 @on_every_way
 @of_both
 def test_the_rate_that_the_user_sets_afterwards_wins(make, way: str):

@@ -208,10 +208,12 @@ def test_the_factor_of_a_variable_follows_its_weights_under_the_same_patterns():
 @before_or_after_build
 @pytest.mark.parametrize("counts_in", ["__init__", "build"])
 def test_a_variable_of_the_optimizer_itself_is_restored(counts_in: str, build: bool):
+    """Also from a file that an optimizer wrote which had loaded it before `build`."""
     before = trained(Own(0.1, counts_in))
     before.counter.assign(7)
-    optimizer, θ = Own(0.1, counts_in), variables()
-    assert load(optimizer, saved(before), θ, build) == []
+    (between, optimizer), θ = (Own(0.1, counts_in) for _ in range(2)), variables()
+    between.load_own_variables(saved(before))
+    assert load(optimizer, saved(between), θ, build) == []
     assert numbers(optimizer.counter) == 7
     np.testing.assert_array_equal(numbers(optimizer.get_slot(θ[1], "m")), START + 2.0)
 

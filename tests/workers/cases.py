@@ -78,7 +78,7 @@ CASES = {
         "float16", weight_decay=0.3, clipnorm=0.2, **TWICE, **OVERWRITTEN, **LAZY
     ),
 }
-FEW = ["global clipnorm", "everything"]
+SETS = {"few": {k: CASES[k] for k in ("global clipnorm", "everything")}, "all": CASES}
 # Keras's own optimizer clips each worker's gradient: the cases can tell.
 BUILT_IN = Case("SGD", 0.5, {"clipnorm": 0.2}, package="keras.optimizers")
 

@@ -11,14 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests import processes
-from tests.workers.cases import CASES, FEW
+from tests.workers.cases import CASES, SETS
 from tests.workers.results import TOLERANCE, Results, identical
 
 pytestmark = [pytest.mark.needs("tensorflow"), pytest.mark.xdist_group("workers")]
 PROGRAM = "tests.workers.programs.tensorflow_workers"
-
-
-Trained = tuple[list[str], Results]
+Trained = tuple[dict, Results]
 
 
 @pytest.fixture(
@@ -37,7 +35,7 @@ def trained(request, tmp_path_factory) -> Trained:
     processes.run_peers(
         *((*program, str(k), *ports) for k in range(count)), logs=folder / "logs"
     )
-    return FEW if name == "few" else [*CASES], Results(folder, count)
+    return SETS[name], Results(folder, count)
 
 
 def test_workers_take_the_steps_of_one_process(trained: Trained):
@@ -54,17 +52,12 @@ def test_workers_hold_the_same_variables(trained: Trained):
         assert all(identical(first, other) for other in others), case
 
 
-def test_the_cases_can_tell_a_clip_before_the_sum(trained: Trained):
-    """Keras's own optimizer clips each worker's gradient."""
-    assert trained[1].distance("built-in", "workers") > 1e-2
-
-
 @pytest.mark.workers
 def test_consecutive_steps_on_parameter_servers_are_those_of_one_process(
     tmp_path: Path,
 ):
     """To the bit: one worker takes each step on a whole batch."""
-    program = (PROGRAM, "servers", str(tmp_path), "ours")
+    program = (PROGRAM, "servers", str(tmp_path), "all")
     processes.run_peers(program, logs=tmp_path / "logs")
     results = Results(tmp_path, 1)
     for case in CASES:

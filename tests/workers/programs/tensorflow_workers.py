@@ -18,14 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from tests import processes
-from tests.workers.cases import BUILT_IN, CASES, FEW, IDS, STEPS, TARGETS, Case
+from tests.workers.cases import IDS, SETS, STEPS, TARGETS, Case
 from tests.workers.programs import tensorflow_cluster as cluster
 
-SETS: dict[str, dict[str, Case]] = {
-    "few": {name: CASES[name] for name in FEW} | {"built-in": BUILT_IN},
-    "all": CASES | {"built-in": BUILT_IN},
-    "ours": CASES,
-}
 Values = dict[str, np.ndarray]
 
 
