@@ -81,7 +81,7 @@ thorough: $(TORCH_STAMP) ## Run all tests with many more drawn examples, for hou
 
 .PHONY: crash
 crash: $(STAMP) ## Kill runs and damage files at random moments and offsets: minutes
-	$(BIN)/python -m pytest -m crash -rA tests/state/test_crashes.py $(ARGS)
+	$(BIN)/python -m pytest -m crash -rA tests/state $(ARGS)
 
 .PHONY: workers
 workers: $(WORKERS_STAMP) ## Train on many processes and on one, and kill some: ten minutes
