@@ -22,6 +22,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from keras_textbook_opt.testing import backend as backend_of_keras
 from keras_textbook_opt.testing import conformance, registry, report
 from keras_textbook_opt.testing.subject import Subject
 from keras_textbook_opt.testing.verdicts import telling_line
@@ -111,6 +112,7 @@ def check(
         file = report.Written(as_json, optimizer) if as_json else None
     except (ValueError, OSError) as error:
         _stop(console, str(error))
+    backend_of_keras.leave_tensorflow_out()
     results = _results(console, checks, reasons, file, stop)
     report.show(console, results, verbose)
     report.show_summary(console, optimizer, results)

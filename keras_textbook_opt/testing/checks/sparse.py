@@ -226,7 +226,7 @@ def _sizes_of_tensors(subject: Subject) -> list[str]:
         run.optimizer.apply([rows], run.variables)
 
     graph = (
-        tf.function(step)
+        tf.function(step, autograph=False)
         .get_concrete_function(
             tf.TensorSpec([None], "int32"), tf.TensorSpec([None, 2], "float32")
         )

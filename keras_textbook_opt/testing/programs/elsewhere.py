@@ -81,7 +81,9 @@ def together(
         )
         run.optimizer.apply(gradients, run.variables)
 
-    step = tf.function(lambda *tensors: strategy.run(on_replica, tensors))
+    step = tf.function(
+        lambda *tensors: strategy.run(on_replica, tensors), autograph=False
+    )
     for pair in steps:
         step(*_stacked(pair))
     return run.numbers
