@@ -77,7 +77,7 @@ def model_of(optimizer: Any) -> keras.Model:
 def train(model: keras.Model, steps: list[list]) -> None:
     """Take these steps with the model's optimizer."""
     variables = model.trainable_variables
-    step = backend.branching(model.optimizer, variables)
+    step = backend.cheapest(model.optimizer, variables)
     for gradients in steps:
         step(
             [backend.gradient(g, v) for g, v in zip(gradients, variables, strict=True)]

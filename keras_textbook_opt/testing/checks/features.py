@@ -76,7 +76,7 @@ def _halves(steps: list) -> list[list]:
 
 def _accumulating(subject: Subject, **clip: float) -> Run:
     optimizer = subject.make(gradient_accumulation_steps=2, **clip)
-    return Run(optimizer, mode=backend.branching).build()
+    return Run(optimizer, mode=backend.cheapest).build()
 
 
 @promise

@@ -163,7 +163,7 @@ def _assert_twin_resumes(
 
 
 def _run(optimizer: Any, values: list | None = None) -> Run:
-    return Run(optimizer, values, mode=backend.branching)
+    return Run(optimizer, values, mode=backend.cheapest)
 
 
 @promise
