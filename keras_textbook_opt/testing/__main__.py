@@ -22,8 +22,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from keras_textbook_opt.testing import backend as backend_of_keras
 from keras_textbook_opt.testing import conformance, registry, report
+from keras_textbook_opt.testing.backend import leave_tensorflow_out
 from keras_textbook_opt.testing.subject import Subject
 from keras_textbook_opt.testing.verdicts import telling_line
 
@@ -109,11 +109,11 @@ def check(
                 baseline=[_made_from(console, name) for name in baseline or []],
             )
         )
+        leave_tensorflow_out()
         file = report.Written(as_json, optimizer) if as_json else None
+        results = _results(console, checks, reasons, file, stop)
     except (ValueError, OSError) as error:
         _stop(console, str(error))
-    backend_of_keras.leave_tensorflow_out()
-    results = _results(console, checks, reasons, file, stop)
     report.show(console, results, verbose)
     report.show_summary(console, optimizer, results)
     raise typer.Exit(_exit_code(console, results))
@@ -168,7 +168,7 @@ def _made_from(console: Console, name: str) -> Any:
     try:
         Subject.of(factory)
     except NotImplementedError as error:
-        _stop(console, f"{name} is abstract: {_described(error, factory)}")
+        _stop(console, f"{name} is abstract: a step raises {_described(error)}")
     except Exception:  # the first check reports it
         return factory
     return factory
