@@ -86,6 +86,12 @@ def gradient(g: Any, variable: Any) -> Any:
     return keras.ops.convert_to_tensor(np.asarray(g), dtype)
 
 
+def tensors(gradients: list, variables: list) -> list:
+    """A gradient of the backend for each variable."""
+    pairs = zip(gradients, variables, strict=True)
+    return [gradient(g, variable) for g, variable in pairs]
+
+
 Step = Callable[[list], None]
 
 

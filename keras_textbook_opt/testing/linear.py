@@ -79,9 +79,12 @@ def train(model: keras.Model, steps: list[list]) -> None:
     variables = model.trainable_variables
     step = backend.cheapest(model.optimizer, variables)
     for gradients in steps:
-        step(
-            [backend.gradient(g, v) for g, v in zip(gradients, variables, strict=True)]
-        )
+        step(backend.tensors(gradients, variables))
+
+
+def rebuilt(optimizer: Any) -> Any:
+    """A new optimizer with the same config."""
+    return type(optimizer).from_config(optimizer.get_config())
 
 
 def serializable(optimizer: Any) -> Any:

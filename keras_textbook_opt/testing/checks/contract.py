@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_textbook_opt.testing import backend, problem
 from keras_textbook_opt.testing.comparing import (
+    assert_finite,
     assert_same,
     differ,
     distance,
@@ -44,12 +45,8 @@ def check_learning_rate_moves_variables(subject: Subject) -> None:
 
     Fix: Give every other argument a default; multiply the step by the learning rate.
     """
-    after = subject.plain
-    if not all(np.isfinite(values).all() for values in after):
-        raise CheckFailed(
-            f"Expected finite variables after {len(subject.steps)} steps with a rate "
-            f"of {subject.rate}; got {after}"
-        )
+    what = f"{len(subject.steps)} steps with a rate of {subject.rate}"
+    assert_finite(subject.plain, what)
 
 
 @promise
@@ -210,9 +207,9 @@ def check_variable_order(subject: Subject) -> None:
     run.follow(subject.steps)
     for t, gradients in enumerate(subject.steps):
         order = np.roll(range(len(START)), t)
-        pairs = [(turned.variables[k], gradients[k]) for k in order]
+        tensors = turned.tensors(gradients)
         turned.optimizer.apply(
-            [backend.gradient(g, v) for v, g in pairs], [v for v, _ in pairs]
+            [tensors[k] for k in order], [turned.variables[k] for k in order]
         )
     what = "variables in another order vs. in the order of `build`"
     subject.assert_close(turned.numbers, run.numbers, what)
@@ -241,8 +238,7 @@ def check_none_gradient(subject: Subject) -> None:
             distance(partial.numbers, before),
         )
     run.optimizer.apply(
-        [backend.gradient(g, v) for g, v in zip((kernel, table), run.variables[::2])],
-        run.variables[::2],
+        backend.tensors([kernel, table], run.variables[::2]), run.variables[::2]
     )
     subject.assert_close(
         partial.follow(subject.steps[2:]).numbers,
@@ -307,12 +303,7 @@ def check_zero_gradients(subject: Subject) -> None:
     """
     zeros = [np.zeros_like(g) for g in subject.steps[0]]
     run = subject.run().follow([zeros, zeros, *subject.steps[:2], zeros])
-    for name, values in zip(problem.NAMES, run.numbers):
-        if not np.isfinite(values).all():
-            raise CheckFailed(
-                "Expected finite variables after steps with zero gradients; "
-                f"`{name}` is {values.tolist()}."
-            )
+    assert_finite(run.numbers, "steps with zero gradients")
 
 
 @promise
@@ -326,12 +317,8 @@ def check_large_gradients(subject: Subject) -> None:
     """
     run = subject.run().follow(problem.scaled(subject.steps, 1e4))
     names = [*problem.NAMES, *(v.path for v in run.optimizer.variables)]
-    for name, values in zip(names, [*run.numbers, *run.state]):
-        if not np.isfinite(values).all():
-            raise CheckFailed(
-                f"Expected finite values after {len(subject.steps)} steps with "
-                f"gradients of size 1e4; `{name}` is {values.ravel()[:4].tolist()}…"
-            )
+    what = f"{len(subject.steps)} steps with gradients of size 1e4"
+    assert_finite([*run.numbers, *run.state], what, names)
 
 
 @promise
@@ -451,9 +438,7 @@ def check_apply_without_variables(subject: Subject) -> None:
     """
     run, alone = subject.run().build(), subject.run().build()
     for gradients in subject.steps:
-        alone.optimizer.apply(
-            [backend.gradient(g, v) for g, v in zip(gradients, alone.variables)]
-        )
+        alone.optimizer.apply(alone.tensors(gradients))
     expected = run.follow(subject.steps).numbers
     what = "`apply` of the gradients only vs. with the variables"
     assert_same(alone.numbers, expected, what)
@@ -469,8 +454,8 @@ def check_apply_gradients(subject: Subject) -> None:
     """
     pairs = subject.run()
     for gradients in subject.steps:
-        converted = [backend.gradient(g, v) for g, v in zip(gradients, pairs.variables)]
-        pairs.optimizer.apply_gradients(zip(converted, pairs.variables))
+        tensors = pairs.tensors(gradients)
+        pairs.optimizer.apply_gradients(zip(tensors, pairs.variables))
     expected = subject.plain
     assert_same(pairs.numbers, expected, "`apply_gradients` vs. `apply`")
 

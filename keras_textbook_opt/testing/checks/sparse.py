@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_textbook_opt.testing import backend, by_hand, problem
-from keras_textbook_opt.testing.comparing import differ, distance
+from keras_textbook_opt.testing.comparing import assert_finite, differ, distance
 from keras_textbook_opt.testing.problem import SHAPES, TABLE, Rows
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
@@ -255,11 +255,7 @@ def check_sparse_empty_gradient(subject: Subject) -> None:
     run, zeros = subject.run().build(), subject.run().build()
     run.follow(steps)
     zeros.follow(problem.densified(steps))
-    if not all(np.isfinite(values).all() for values in run.numbers):
-        raise CheckFailed(
-            "Expected finite variables after a step without rows; got "
-            f"{run.numbers[TABLE].tolist()}."
-        )
+    assert_finite(run.numbers, "a step without rows")
     subject.assert_close(
         run.numbers[:TABLE],
         zeros.numbers[:TABLE],
