@@ -40,7 +40,6 @@ Words = list[str] | None
 
 @app.command()
 def check(
-    context: typer.Context,
     optimizer: Annotated[
         str | None, typer.Argument(help="For example `mypackage.optimizers:MyLion`.")
     ] = None,
@@ -92,7 +91,7 @@ def check(
         report.show_list(console)
         raise typer.Exit(PASSED)
     if backend is not None and backend != keras.backend.backend():
-        raise typer.Exit(_on_backend(console, backend, context))
+        raise typer.Exit(_on_backend(console, backend))
     logging.disable(logging.WARNING)
     if optimizer is None:
         _stop(console, "Name an optimizer, for example mypackage.optimizers:MyLion.")
@@ -124,7 +123,7 @@ def _stop(console: Console, said: str) -> NoReturn:
     raise typer.Exit(COULD_NOT_RUN)
 
 
-def _on_backend(console: Console, backend: str, context: typer.Context) -> int:
+def _on_backend(console: Console, backend: str) -> int:
     """The exit status of the same command on another backend."""
     if backend not in BACKENDS or importlib.util.find_spec(backend) is None:
         _stop(
@@ -132,23 +131,9 @@ def _on_backend(console: Console, backend: str, context: typer.Context) -> int:
             f"backend {backend!r} is not installed, or not one of "
             f"{', '.join(BACKENDS)}.",
         )
-    command = [sys.executable, "-m", "keras_textbook_opt.testing", *_words(context)]
+    command = [sys.executable, "-m", "keras_textbook_opt.testing", *sys.argv[1:]]
     environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.run(command, env=os.environ | environment).returncode
-
-
-def _words(context: typer.Context) -> list[str]:
-    """The arguments of this command, to call it again."""
-    words: list[str] = []
-    for parameter in context.command.params:
-        value = context.params.get(parameter.name or "")
-        option = parameter.opts[:1] if parameter.param_type_name == "option" else []
-        if value is True:
-            words += option
-        elif value not in (None, False):
-            many = value if isinstance(value, (list, tuple)) else [value]
-            words += [word for each in many for word in [*option, str(each)]]
-    return words
 
 
 def _made_from(console: Console, name: str) -> Any:

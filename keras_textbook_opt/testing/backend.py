@@ -143,25 +143,25 @@ def xla(optimizer: Any, variables: list) -> Step:
 
 
 def _graph(optimizer: Any, variables: list, **options: Any) -> Step:
-    """A `tf.function`, without AutoGraph, as in `Model.fit`.
-
-    Rows know the shape of their table, as those of an embedding do.
-    """
-    tf = tensorflow()
+    """A `tf.function`, without AutoGraph, as in `Model.fit`."""
     optimizer.build(variables)
     take = eager(optimizer, variables)
 
     def step(gradients: list) -> None:
-        take(
-            [
-                tf.IndexedSlices(g.values, g.indices, tf.constant(tuple(v.shape)))
-                if isinstance(g, tf.IndexedSlices)
-                else g
-                for g, v in zip(gradients, variables)
-            ]
-        )
+        take(of_known_shapes(gradients, variables))
 
-    return tf.function(step, autograph=False, **options)
+    return tensorflow().function(step, autograph=False, **options)
+
+
+def of_known_shapes(gradients: list, variables: list) -> list:
+    """In a graph, rows know the shape of their table, as those of an embedding do."""
+    tf = tensorflow()
+    return [
+        tf.IndexedSlices(g.values, g.indices, tf.constant(tuple(v.shape)))
+        if isinstance(g, tf.IndexedSlices)
+        else g
+        for g, v in zip(gradients, variables)
+    ]
 
 
 def _jitted(optimizer: Any, variables: list) -> Step:

@@ -58,8 +58,8 @@ def not_passed(factory, status, **arguments):
 )
 @pytest.mark.needs("pairs")
 def test_optimizers_on_the_base_of_keras_have_only_its_faults(factory):
-    # On PyTorch, Keras multiplies matrices of float64 in float32. It checks no shapes,
-    # and without a graph a product of matrices then fails after the step on other variables.
+    # On PyTorch, Keras multiplies matrices of float64 in float32. It checks no shapes:
+    # without a graph, a product of matrices fails after steps on other variables.
     unfit = ["check_float64"]
     unfit += ["check_gradient_shape_mismatch"] if BACKEND in ("torch", "numpy") else []
     deselect = unfit if factory is right.Whitening else None

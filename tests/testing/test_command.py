@@ -184,11 +184,12 @@ def test_results_can_be_read_if_the_run_is_killed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_command_runs_on_another_backend(backend, tmp_path):
+def test_command_runs_on_another_backend(backend, tmp_path, monkeypatch):
     pytest.importorskip(backend)
     path = tmp_path / "results.json"
-    words = ["--select", RATE, "--backend", backend, "--json", path]
-    assert run(SGD, *words).exit_code == 1
+    words = [SGD, "--select", RATE, "--backend", backend, "--json", str(path)]
+    monkeypatch.setattr(sys, "argv", ["the command", *words])
+    assert run(*words).exit_code == 1
     written = json.loads(path.read_text())
     assert written["backend"] == backend
     assert [result["status"] for result in written["results"]] == ["failed"]

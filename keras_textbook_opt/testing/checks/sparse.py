@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_textbook_opt.testing import backend, by_hand, problem
+from keras_textbook_opt.testing.checks.features import assert_averages
 from keras_textbook_opt.testing.comparing import assert_finite, differ, distance
 from keras_textbook_opt.testing.problem import SHAPES, TABLE, Rows
 from keras_textbook_opt.testing.registry import promise
@@ -378,17 +379,4 @@ def check_sparse_ema(subject: Subject) -> None:
     Fix: Average the variable, not the rows of the gradient.
     """
     subject.want_rows()
-    options = {"use_ema": True, "ema_momentum": 0.5}
-    plain, averaging = subject.run(), subject.run(**options)
-    averages: list | None = None
-    for step in REPEATED:
-        plain.step(step)
-        averaging.step(step)
-        averages = by_hand.average(averages, plain.numbers, 0.5)
-    averaging.optimizer.finalize_variable_values(averaging.variables)
-    _assert_close(
-        subject,
-        averaging.numbers,
-        averages or [],
-        "the weights after training on sparse gradients vs. averages computed by hand",
-    )
+    assert_averages(subject, REPEATED, " on sparse gradients")
