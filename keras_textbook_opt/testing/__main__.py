@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from keras_textbook_opt.testing import conformance, registry, report
+from keras_textbook_opt.testing.backend import leave_tensorflow_out
 from keras_textbook_opt.testing.subject import Subject
 from keras_textbook_opt.testing.verdicts import telling_line
 
@@ -39,7 +40,6 @@ Words = list[str] | None
 
 @app.command()
 def check(
-    context: typer.Context,
     optimizer: Annotated[
         str | None, typer.Argument(help="For example `mypackage.optimizers:MyLion`.")
     ] = None,
@@ -91,7 +91,7 @@ def check(
         report.show_list(console)
         raise typer.Exit(PASSED)
     if backend is not None and backend != keras.backend.backend():
-        raise typer.Exit(_on_backend(console, backend, context))
+        raise typer.Exit(_on_backend(console, backend))
     logging.disable(logging.WARNING)
     if optimizer is None:
         _stop(console, "Name an optimizer, for example mypackage.optimizers:MyLion.")
@@ -108,10 +108,11 @@ def check(
                 baseline=[_made_from(console, name) for name in baseline or []],
             )
         )
+        leave_tensorflow_out()
         file = report.Written(as_json, optimizer) if as_json else None
+        results = _results(console, checks, reasons, file, stop)
     except (ValueError, OSError) as error:
         _stop(console, str(error))
-    results = _results(console, checks, reasons, file, stop)
     report.show(console, results, verbose)
     report.show_summary(console, optimizer, results)
     raise typer.Exit(_exit_code(console, results))
@@ -122,7 +123,7 @@ def _stop(console: Console, said: str) -> NoReturn:
     raise typer.Exit(COULD_NOT_RUN)
 
 
-def _on_backend(console: Console, backend: str, context: typer.Context) -> int:
+def _on_backend(console: Console, backend: str) -> int:
     """The exit status of the same command on another backend."""
     if backend not in BACKENDS or importlib.util.find_spec(backend) is None:
         _stop(
@@ -130,23 +131,9 @@ def _on_backend(console: Console, backend: str, context: typer.Context) -> int:
             f"backend {backend!r} is not installed, or not one of "
             f"{', '.join(BACKENDS)}.",
         )
-    command = [sys.executable, "-m", "keras_textbook_opt.testing", *_words(context)]
+    command = [sys.executable, "-m", "keras_textbook_opt.testing", *sys.argv[1:]]
     environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.run(command, env=os.environ | environment).returncode
-
-
-def _words(context: typer.Context) -> list[str]:
-    """The arguments of this command, to call it again."""
-    words: list[str] = []
-    for parameter in context.command.params:
-        value = context.params.get(parameter.name or "")
-        option = parameter.opts[:1] if parameter.param_type_name == "option" else []
-        if value is True:
-            words += option
-        elif value not in (None, False):
-            many = value if isinstance(value, (list, tuple)) else [value]
-            words += [word for each in many for word in [*option, str(each)]]
-    return words
 
 
 def _made_from(console: Console, name: str) -> Any:
@@ -166,7 +153,7 @@ def _made_from(console: Console, name: str) -> Any:
     try:
         Subject.of(factory)
     except NotImplementedError as error:
-        _stop(console, f"{name} is abstract: {_described(error, factory)}")
+        _stop(console, f"{name} is abstract: a step raises {_described(error)}")
     except Exception:  # the first check reports it
         return factory
     return factory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,16 @@ def tensorflow() -> Any:
     return importlib.import_module("tensorflow")
 
 
+def leave_tensorflow_out() -> None:
+    """On another backend, do not let Keras import TensorFlow to save a model.
+
+    That takes seconds and prints log lines. Call this in a process of the checker only,
+    after the optimizer's module has been imported.
+    """
+    if NAME != "tensorflow":
+        sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
+
+
 def numbers(x: Any) -> np.ndarray:
     """A copy of the values of a variable or a tensor."""
     if hasattr(x, "value") and not callable(x.value):
@@ -75,6 +86,12 @@ def gradient(g: Any, variable: Any) -> Any:
     return keras.ops.convert_to_tensor(np.asarray(g), dtype)
 
 
+def tensors(gradients: list, variables: list) -> list:
+    """A gradient of the backend for each variable."""
+    pairs = zip(gradients, variables, strict=True)
+    return [gradient(g, variable) for g, variable in pairs]
+
+
 Step = Callable[[list], None]
 
 
@@ -93,8 +110,7 @@ def compiled(optimizer: Any, variables: list) -> Step:
     want("graph")
     if NAME == "jax":
         return _jitted(optimizer, variables)
-    optimizer.build(variables)
-    return tensorflow().function(_of_known_shapes(optimizer, variables))
+    return _graph(optimizer, variables)
 
 
 def fastest(optimizer: Any, variables: list) -> Step:
@@ -115,50 +131,67 @@ def fastest(optimizer: Any, variables: list) -> Step:
     return step
 
 
-def branching(optimizer: Any, variables: list) -> Step:
-    """For an optimizer with branches, which JAX traces anew in each eager step."""
+def cheapest(optimizer: Any, variables: list) -> Step:
+    """Eager, except on JAX, which compiles each operation for each shape."""
     return (fastest if NAME == "jax" else eager)(optimizer, variables)
 
 
 def xla(optimizer: Any, variables: list) -> Step:
     """The same, compiled by XLA."""
     want("xla")
+    return _graph(optimizer, variables, jit_compile=True)
+
+
+def _graph(optimizer: Any, variables: list, **options: Any) -> Step:
+    """A `tf.function`, without AutoGraph, as in `Model.fit`."""
     optimizer.build(variables)
-    step = _of_known_shapes(optimizer, variables)
-    return tensorflow().function(step, jit_compile=True)
-
-
-def _of_known_shapes(optimizer: Any, variables: list) -> Step:
-    """In a graph, rows know the shape of their table, as those of an embedding do."""
-    tf = tensorflow()
     take = eager(optimizer, variables)
 
     def step(gradients: list) -> None:
-        take(
-            [
-                tf.IndexedSlices(g.values, g.indices, tf.constant(tuple(v.shape)))
-                if isinstance(g, tf.IndexedSlices)
-                else g
-                for g, v in zip(gradients, variables)
-            ]
-        )
+        take(of_known_shapes(gradients, variables))
 
-    return step
+    return tensorflow().function(step, autograph=False, **options)
+
+
+def of_known_shapes(gradients: list, variables: list) -> list:
+    """In a graph, rows know the shape of their table, as those of an embedding do."""
+    tf = tensorflow()
+    return [
+        tf.IndexedSlices(g.values, g.indices, tf.constant(tuple(v.shape)))
+        if isinstance(g, tf.IndexedSlices)
+        else g
+        for g, v in zip(gradients, variables)
+    ]
 
 
 def _jitted(optimizer: Any, variables: list) -> Step:
     jax = importlib.import_module("jax")
     optimizer.build(variables)
-    program = jax.jit(optimizer.stateless_apply)
+    programs: list[Callable] = []
 
     def step(gradients: list) -> None:
         places = [*optimizer.variables, *variables]
-        state, θ = program(
+        given = (
             [v.value for v in optimizer.variables],
             gradients,
             [v.value for v in variables],
-        )[::-1]
+        )
+        if not programs:
+            lowered = jax.jit(optimizer.stateless_apply).lower(*given)
+            programs.append(_compiled_once(lowered))
+        θ, state = programs[0](*given)
         for place, value in zip(places, [*state, *θ]):
             place.assign(value)
 
     return step
+
+
+_PROGRAMS: dict[tuple[str, str], Callable] = {}
+
+
+def _compiled_once(lowered: Any) -> Callable:
+    """A program of JAX; the original and its copy, which are alike, share one."""
+    key = str(lowered.in_tree), lowered.as_text()
+    if key not in _PROGRAMS:
+        _PROGRAMS[key] = lowered.compile()
+    return _PROGRAMS[key]

@@ -30,8 +30,8 @@ def clipped(step: list, clip: dict[str, float]) -> list:
     return [g * (c / max(norm, c)) for g, norm in zip(wide, norms)]
 
 
-def average(averages: list | None, values: list, momentum: float) -> list:
+def average(averages: list, values: list, momentum: float) -> list:
     """Moving averages after one more step; they start at the values of the first."""
-    if averages is None:
+    if not averages:
         return [np.asarray(value, "float64") for value in values]
     return [momentum * a + (1 - momentum) * v for a, v in zip(averages, values)]

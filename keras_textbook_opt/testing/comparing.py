@@ -69,6 +69,18 @@ def assert_same(
     _assert_within(0.0, explained, found, expected, movement, what, names)
 
 
+def assert_finite(
+    arrays: list[np.ndarray], after: str, names: list[str] = NAMES
+) -> None:
+    """No element is NaN or infinite."""
+    for name, array in zip(names, arrays):
+        if not np.isfinite(array).all():
+            raise CheckFailed(
+                f"Expected finite values after {after}; `{name}` is "
+                f"{array.ravel()[:4].tolist()}…"
+            )
+
+
 def differ(some: list[np.ndarray], others: list[np.ndarray]) -> bool:
     """Whether an option changes these steps at all."""
     return any(not np.array_equal(a, b) for a, b in zip(some, others))

@@ -77,11 +77,14 @@ def model_of(optimizer: Any) -> keras.Model:
 def train(model: keras.Model, steps: list[list]) -> None:
     """Take these steps with the model's optimizer."""
     variables = model.trainable_variables
-    step = backend.branching(model.optimizer, variables)
+    step = backend.cheapest(model.optimizer, variables)
     for gradients in steps:
-        step(
-            [backend.gradient(g, v) for g, v in zip(gradients, variables, strict=True)]
-        )
+        step(backend.tensors(gradients, variables))
+
+
+def rebuilt(optimizer: Any) -> Any:
+    """A new optimizer with the same config."""
+    return type(optimizer).from_config(optimizer.get_config())
 
 
 def serializable(optimizer: Any) -> Any:

@@ -31,10 +31,16 @@ STYLES = {
 
 
 class Written:
-    """The file of `--json`, which is complete after each check."""
+    """The file of `--json`, which can be read after each check.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
 
     def __init__(self, path: Path, optimizer: str):
         self._path = path
+        if path.exists() and not path.is_file():
+            raise OSError(f"Expected a regular file. Received: {path}")
         self._content: dict[str, Any] = {
             "optimizer": optimizer,
             "backend": keras.backend.backend(),
@@ -57,7 +63,10 @@ class Written:
         self._write()
 
     def _write(self) -> None:
-        self._path.write_text(json.dumps(self._content, indent=1), encoding="utf-8")
+        # A run that is killed here leaves the file of the check before.
+        new = self._path.with_name(f"{self._path.name}.new")
+        new.write_text(json.dumps(self._content, indent=1), encoding="utf-8")
+        new.replace(self._path)
 
 
 def versions() -> dict[str, str]:

@@ -46,8 +46,11 @@ class Run:
         """Take one step with these arrays, one for each variable."""
         if self._step is None:
             self._step = self._mode(self.optimizer, self.variables)
-        pairs = zip(gradients, self.variables, strict=True)
-        self._step([backend.gradient(g, variable) for g, variable in pairs])
+        self._step(self.tensors(gradients))
+
+    def tensors(self, gradients: list) -> list:
+        """These arrays as the backend passes them to the optimizer."""
+        return backend.tensors(gradients, self.variables)
 
     def follow(self, steps: list[list]) -> Run:
         """Take a step for each list of gradients."""

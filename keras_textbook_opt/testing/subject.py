@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
-from keras_textbook_opt.testing import backend, problem
+from keras_textbook_opt.testing import backend, by_hand, problem
 from keras_textbook_opt.testing.comparing import (
     assert_close,
     distance,
@@ -94,10 +94,9 @@ class Subject:
         except (TypeError, ValueError) as error:
             if not options and learning_rate is None:
                 raise
-            given = options or {"learning_rate": learning_rate}
-            written = ", ".join(f"{name}={value!r}" for name, value in given.items())
+            given = by_hand.written(options or {"learning_rate": learning_rate})
             raise CheckSkipped(
-                f"the constructor does not take {written}: {telling_line(error)}"
+                f"the constructor does not take {given}: {telling_line(error)}"
             ) from error
 
     def takes(self, options: dict[str, Any]) -> bool:

@@ -105,7 +105,7 @@ def whole_line(error: BaseException) -> str:
     if after != plain:  # the rest of that line comes first, then the message
         lines = lines[1:] or lines
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
-    return named[-1] if named else f"{kind}: {lines[0] if lines else 'no message'}"
+    return named[-1] if named else ": ".join([kind, *lines[:1]])
 
 
 def frames(error: BaseException) -> list[tuple[str, int, str]]:

@@ -168,6 +168,24 @@ class SharesSlotsOfANameAndShape(Plain):
         return self.m[k], self.v[k]
 
 
+@caught_by("check_slots_are_separate")
+class SharesSlotsOfTransposedShapes(Plain):
+    """Variables of one shape have separate slots."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        slots = [*self.slots_of(variable)]
+        for other in self._trainable_variables:
+            if other.shape != variable.shape and other.shape == variable.shape[::-1]:
+                shared = self.slots_of(other)
+                for slot, value in zip(slots, shared):
+                    slot.assign(ops.reshape(value, slot.shape))
+                super().update_step(gradient, variable, learning_rate)
+                for slot, place in zip(slots, shared):
+                    place.assign(ops.reshape(slot, place.shape))
+                return
+        super().update_step(gradient, variable, learning_rate)
+
+
 @caught_by("check_variable_order")
 class UsesTheOrderOfTheCall(Plain):
     """Each variable has half of the rate of the one before it in the call."""

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 from typer.testing import CliRunner
 
-from keras_textbook_opt.testing import CHECKS
+from keras_textbook_opt.testing import CHECKS, check_optimizer, report
 from keras_textbook_opt.testing.__main__ import app
 
 pytestmark = pytest.mark.once
@@ -133,6 +134,7 @@ def test_failure_names_the_line_that_raises(module):
         (["keras:__version__"], "is not a class or a function"),
         (["keras.layers:Dense", "--select", "group:clips"], "keras.layers:Dense"),
         (["keras_textbook_opt:TextbookOptimizer"], "abstract"),
+        (["keras.optimizers:Optimizer"], "abstract: a step raises NotImplementedError"),
         (["mine:Never"], "no optimizer today (at mine.py:10, in __init__)"),
         (["mine:Broken", "--select", "group:clips"], "No check ran"),
         (["wrong:Adam"], "wrong.py, line 1"),
@@ -142,6 +144,7 @@ def test_failure_names_the_line_that_raises(module):
         ([SGD, "--expect", "nothing"], "Expected names of checks"),
         ([SGD, "--backend", "theano"], "'theano' is not installed"),
         ([SGD, "--json", "no/such/folder.json"], "no/such/folder.json"),
+        ([SGD, "--json", os.devnull], "Expected a regular file"),
     ],
 )
 def test_command_exits_2_if_it_cannot_run(module, arguments, said):
@@ -162,12 +165,31 @@ def test_results_are_written_as_json(tmp_path):
     assert "Reproduce:" in result["exception"]
 
 
+def test_results_can_be_read_if_the_run_is_killed(tmp_path, monkeypatch):
+    path, write = tmp_path / "results.json", Path.write_text
+
+    def killed(self, text, **how):
+        write(self, text[: len(text) // 2], **how)
+        raise KeyboardInterrupt
+
+    file = report.Written(path, SGD)
+    [result] = check_optimizer(keras.optimizers.SGD, select=COUNTING)
+    file.add(result)
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        file.add(result)
+    written = json.loads(path.read_text())
+    assert [each["check_name"] for each in written["results"]] == [COUNTING]
+    assert not written["finished"]
+
+
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_command_runs_on_another_backend(backend, tmp_path):
+def test_command_runs_on_another_backend(backend, tmp_path, monkeypatch):
     pytest.importorskip(backend)
     path = tmp_path / "results.json"
-    words = ["--select", RATE, "--backend", backend, "--json", path]
-    assert run(SGD, *words).exit_code == 1
+    words = [SGD, "--select", RATE, "--backend", backend, "--json", str(path)]
+    monkeypatch.setattr(sys, "argv", ["the command", *words])
+    assert run(*words).exit_code == 1
     written = json.loads(path.read_text())
     assert written["backend"] == backend
     assert [result["status"] for result in written["results"]] == ["failed"]
@@ -199,8 +221,10 @@ def started(*arguments, **environment):
     )
 
 
-def test_command_prints_no_log_lines():
-    ended = started("--select", "check_h5_file_resumes", KERAS_BACKEND="tensorflow")
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_command_prints_no_log_lines(backend):
+    pytest.importorskip(backend)
+    ended = started("--select", "check_h5_file_resumes", KERAS_BACKEND=backend)
     assert ended.returncode == 1
     assert ended.stderr == ""
 

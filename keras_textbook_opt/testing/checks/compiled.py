@@ -178,7 +178,7 @@ def check_stateless_apply(subject: Subject) -> None:
     before = [*run.numbers, *run.state]
     θ, state = run.optimizer.stateless_apply(
         [v.value for v in run.optimizer.variables],
-        [backend.gradient(g, v) for g, v in zip(STEPS[2], run.variables)],
+        run.tensors(STEPS[2]),
         [v.value for v in run.variables],
     )
     if differ([*run.numbers, *run.state], before):
@@ -247,12 +247,12 @@ def check_fit_ema(subject: Subject) -> None:
     """
     loop = LinearModel()
     run = Run(subject.make(), loop.values)
-    averages: list | None = None
+    averages: list = []
     for _ in range(2):
         for batch in loop.batches:
             run.step(loop.gradients(run.numbers, batch))
             averages = by_hand.average(averages, run.numbers, 0.5)
-        run.assign(averages or [])
+        run.assign(averages)
     _assert_two_fits(subject, AVERAGING, run.numbers, "fit with use_ema vs. a loop")
 
 
@@ -297,11 +297,10 @@ def check_fit_ema_frozen_layer(subject: Subject) -> None:
     model.freeze_the_first()
     model.fit(optimizer)
     loop = Run(subject.make(), model.values)
-    averages: list | None = None
+    averages: list = []
     for batch in model.batches:
         loop.step(model.gradients(loop.numbers, batch))
         averages = by_hand.average(averages, loop.numbers, 0.5)
-    assert averages is not None
     loop.assign(averages)
     for batch in model.batches:
         gradients = model.gradients(loop.numbers, batch)

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_textbook_opt.testing import backend, problem
 from keras_textbook_opt.testing.comparing import assert_same, differ
-from keras_textbook_opt.testing.linear import serializable
+from keras_textbook_opt.testing.linear import rebuilt, serializable
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.subject import Subject
@@ -49,7 +49,7 @@ def check_from_config(subject: Subject) -> None:
 
     Fix: Return every argument of `__init__` from `get_config`.
     """
-    found = Run(_rebuilt(subject.make())).follow(STEPS).numbers
+    found = Run(rebuilt(subject.make())).follow(STEPS).numbers
     what = "made from the config vs. by the constructor"
     assert_same(found, subject.after(STEPS), what)
 
@@ -111,7 +111,7 @@ def check_config_restores_arguments(subject: Subject) -> None:
     Fix: Return each argument from `get_config` as it was given.
     """
     for name, options, steps, dtype, after in _effects(subject):
-        twin = Run(_rebuilt(subject.make(**options)), dtype=dtype).follow(steps)
+        twin = Run(rebuilt(subject.make(**options)), dtype=dtype).follow(steps)
         given = f"{name}={options[name]!r} ({dtype})"
         what = f"made from the config with {given} vs. the original"
         assert_same(twin.numbers, after, what)
@@ -173,9 +173,14 @@ class Effect(NamedTuple):
 @functools.lru_cache(maxsize=4)
 def _effects(subject: Subject) -> list[Effect]:
     """One effect of each argument that has any."""
-    after = functools.cache(
-        lambda given, k: _after(subject, dict(given), _situations()[k])
-    )
+    known: dict[tuple[str, int], list | None] = {}
+
+    def after(options: dict[str, Any], k: int) -> list | None:
+        key = repr(options), k
+        if key not in known:
+            known[key] = _after(subject, options, _situations()[k])
+        return known[key]
+
     found = []
     # A constructor may hide Keras's settings, and a config may lack them.
     arguments = {**dict.fromkeys(VALUES), **subject.defaults()}
@@ -195,20 +200,9 @@ def _effective(
     """The situations in which the option changes the result, and the result."""
     without = {key: value for key, value in options.items() if key != name}
     for k in range(len(_situations())):
-        one, other = (after(_key(given), k) for given in (options, without))
+        one, other = (after(given, k) for given in (options, without))
         if one is not None and other is not None and differ(one, other):
             yield k, one
-
-
-def _key(options: dict[str, Any]) -> Any:
-    return _Options(options.items())
-
-
-class _Options(tuple):
-    """Options as a key: two are one if they are written alike."""
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
 
 
 def _after(subject: Subject, options: dict, situation: Situation) -> list | None:
@@ -300,10 +294,6 @@ def _choices(subject: Subject, name: str) -> tuple:
     return typing.get_args(hint)
 
 
-def _rebuilt(optimizer: Any) -> Any:
-    return type(optimizer).from_config(optimizer.get_config())
-
-
 @promise
 def check_config_restores_schedule(subject: Subject) -> None:
     """A learning rate schedule is a schedule in the restored optimizer.
@@ -315,7 +305,7 @@ def check_config_restores_schedule(subject: Subject) -> None:
     """
     schedule = keras.optimizers.schedules.ExponentialDecay(subject.rate, 2, 0.5)
     optimizer = subject.make(learning_rate=schedule)
-    found = Run(_rebuilt(optimizer)).follow(STEPS).numbers
+    found = Run(rebuilt(optimizer)).follow(STEPS).numbers
     what = "made from the config of an optimizer with a schedule vs. that optimizer"
     assert_same(found, Run(optimizer).follow(STEPS).numbers, what)
 

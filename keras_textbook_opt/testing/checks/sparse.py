@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_textbook_opt.testing import backend, by_hand, problem
-from keras_textbook_opt.testing.comparing import differ, distance
+from keras_textbook_opt.testing.checks.features import assert_averages
+from keras_textbook_opt.testing.comparing import assert_finite, differ, distance
 from keras_textbook_opt.testing.problem import SHAPES, TABLE, Rows
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
@@ -226,7 +227,7 @@ def _sizes_of_tensors(subject: Subject) -> list[str]:
         run.optimizer.apply([rows], run.variables)
 
     graph = (
-        tf.function(step)
+        tf.function(step, autograph=False)
         .get_concrete_function(
             tf.TensorSpec([None], "int32"), tf.TensorSpec([None, 2], "float32")
         )
@@ -255,11 +256,7 @@ def check_sparse_empty_gradient(subject: Subject) -> None:
     run, zeros = subject.run().build(), subject.run().build()
     run.follow(steps)
     zeros.follow(problem.densified(steps))
-    if not all(np.isfinite(values).all() for values in run.numbers):
-        raise CheckFailed(
-            "Expected finite variables after a step without rows; got "
-            f"{run.numbers[TABLE].tolist()}."
-        )
+    assert_finite(run.numbers, "a step without rows")
     subject.assert_close(
         run.numbers[:TABLE],
         zeros.numbers[:TABLE],
@@ -382,17 +379,4 @@ def check_sparse_ema(subject: Subject) -> None:
     Fix: Average the variable, not the rows of the gradient.
     """
     subject.want_rows()
-    options = {"use_ema": True, "ema_momentum": 0.5}
-    plain, averaging = subject.run(), subject.run(**options)
-    averages: list | None = None
-    for step in REPEATED:
-        plain.step(step)
-        averaging.step(step)
-        averages = by_hand.average(averages, plain.numbers, 0.5)
-    averaging.optimizer.finalize_variable_values(averaging.variables)
-    _assert_close(
-        subject,
-        averaging.numbers,
-        averages or [],
-        "the weights after training on sparse gradients vs. averages computed by hand",
-    )
+    assert_averages(subject, REPEATED, " on sparse gradients")

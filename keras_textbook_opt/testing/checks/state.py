@@ -19,6 +19,7 @@ from keras_textbook_opt.testing.linear import (
     LAYERS,
     SQUARED,
     model_of,
+    rebuilt,
     serializable,
     train,
 )
@@ -135,7 +136,7 @@ def check_weights_file_resumes_unbuilt(subject: Subject) -> None:
 
 
 def _twin_of(model: keras.Model) -> keras.Model:
-    return model_of(_twin_optimizer(model.optimizer))
+    return model_of(rebuilt(model.optimizer))
 
 
 def _through_weights(
@@ -163,7 +164,7 @@ def _assert_twin_resumes(
 
 
 def _run(optimizer: Any, values: list | None = None) -> Run:
-    return Run(optimizer, values, mode=backend.branching)
+    return Run(optimizer, values, mode=backend.cheapest)
 
 
 @promise
@@ -207,17 +208,13 @@ def check_own_variables_resume(subject: Subject) -> None:
     """
 
     def loaded(run: Run) -> Run:
-        twin = _run(_twin_optimizer(run.optimizer), run.numbers).build()
+        twin = _run(rebuilt(run.optimizer), run.numbers).build()
         store: dict[str, Any] = {}
         run.optimizer.save_own_variables(store)
         twin.optimizer.load_own_variables(store)
         return twin
 
     _assert_twin_resumes(subject, loaded, "an optimizer that loads own variables")
-
-
-def _twin_optimizer(optimizer: Any) -> Any:
-    return type(optimizer).from_config(optimizer.get_config())
 
 
 @promise
@@ -232,7 +229,7 @@ def check_tf_checkpoint_resumes(subject: Subject) -> None:
     tf = backend.tensorflow()
 
     def restored(run: Run) -> Run:
-        twin = _run(_twin_optimizer(run.optimizer)).build()
+        twin = _run(rebuilt(run.optimizer)).build()
         with tempfile.TemporaryDirectory() as folder:
             path = _checkpoint(tf, run).save(f"{folder}/checkpoint")
             status = _checkpoint(tf, twin).restore(path)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_textbook_opt.testing import backend, problem
+from keras_textbook_opt.testing import backend, by_hand, problem
 from keras_textbook_opt.testing.comparing import differ, distance, failure, percent
 from keras_textbook_opt.testing.registry import promise
 from keras_textbook_opt.testing.run import Run
@@ -40,8 +40,8 @@ def _assert_refused(subject: Subject, candidates: list[dict[str, Any]]) -> None:
             optimizer = subject.factory(**{"learning_rate": subject.rate, **options})
         except Exception:
             continue
-        written = ", ".join(f"{name}={value!r}" for name, value in options.items())
-        accepted[written] = _consequence(subject, optimizer, expected)
+        given = by_hand.written(options)
+        accepted[given] = _consequence(subject, optimizer, expected)
     if accepted:
         said = "; ".join(f"{given} ({then})" for given, then in accepted.items())
         raise CheckFailed(
@@ -152,7 +152,7 @@ def check_missing_gradients(subject: Subject) -> None:
     Fix: Compare the two lengths in `apply`.
     """
     run = subject.run().build()
-    gradients = [backend.gradient(g, v) for g, v in zip(STEPS[0][:2], run.variables)]
+    gradients = backend.tensors(STEPS[0][:2], run.variables[:2])
     what = "two gradients for three variables"
     _assert_apply_refused(subject, [run], gradients, run.variables, what)
 
@@ -166,8 +166,7 @@ def check_unknown_variables(subject: Subject) -> None:
     Fix: Leave the check to `Optimizer.apply`.
     """
     run, stranger = subject.run().build(), Run(subject.make())
-    pairs = zip(STEPS[0], stranger.variables)
-    gradients = [backend.gradient(g, v) for g, v in pairs]
+    gradients = stranger.tensors(STEPS[0])
     what = "variables that are not those of `build`"
     _assert_apply_refused(subject, [run, stranger], gradients, stranger.variables, what)
 

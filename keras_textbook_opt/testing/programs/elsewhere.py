@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_textbook_opt.testing import backend, by_hand, children, problem
 from keras_textbook_opt.testing.linear import LAYERS, train
-from keras_textbook_opt.testing.problem import TABLE, Rows
+from keras_textbook_opt.testing.problem import Rows
 from keras_textbook_opt.testing.run import Run
 from keras_textbook_opt.testing.verdicts import whole_line
 
@@ -68,34 +68,17 @@ def together(
     with strategy.scope():
         run = Run(factory(learning_rate=rate, **options)).build()
 
-    def on_replica(*tensors: Any) -> None:
+    def on_replica(gradients: list[list]) -> None:
         context = tf.distribute.get_replica_context()
-        here = [each[context.replica_id_in_sync_group] for each in tensors]
-        gradients = here[:TABLE]
-        gradients.append(
-            tf.IndexedSlices(
-                here[TABLE], here[-1], tf.constant(problem.SHAPES["table"])
-            )
-            if len(here) > len(run.variables)
-            else here[TABLE]
-        )
-        run.optimizer.apply(gradients, run.variables)
+        own = gradients[int(tf.get_static_value(context.replica_id_in_sync_group))]
+        run.optimizer.apply(backend.of_known_shapes(own, run.variables), run.variables)
 
-    step = tf.function(lambda *tensors: strategy.run(on_replica, tensors))
+    step = tf.function(
+        lambda gradients: strategy.run(on_replica, [gradients]), autograph=False
+    )
     for pair in steps:
-        step(*_stacked(pair))
+        step([run.tensors(gradients) for gradients in pair])
     return run.numbers
-
-
-def _stacked(pair: list[list]) -> list[Any]:
-    """Each gradient of both replicas in one tensor; last, the indices of the rows."""
-    tf = backend.tensorflow()
-    stacked = [
-        tf.stack([g.values if isinstance(g, Rows) else g for g in both])
-        for both in zip(*pair)
-    ]
-    rows = [step[TABLE] for step in pair if isinstance(step[TABLE], Rows)]
-    return stacked + ([tf.stack([g.indices for g in rows])] if rows else [])
 
 
 def trained_on(file: bytes, kind: type) -> list[np.ndarray]:
