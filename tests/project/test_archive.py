@@ -92,11 +92,12 @@ def test_source_archive_has_all_that_a_developer_needs(source_archive):
     assert {name for name in names if name.startswith((".venv", "build"))} == set()
 
 
-def test_wheel_has_only_the_package(wheel):
+def test_wheel_has_only_the_package_and_its_command(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     package = {name for name in names if name.startswith("keras_textbook_opt/")}
     about = {name for name in names if ".dist-info/" in name}
-    assert set(names) == package | about
+    assert set(names) == package | about | {"check_keras_optimizer.py"}
+    assert any(name.endswith("/entry_points.txt") for name in about)
     here = (ROOT / "keras_textbook_opt").rglob("*.py")
     files = {file.relative_to(ROOT).as_posix() for file in here}
     assert package == files | {"keras_textbook_opt/py.typed"}
