@@ -76,7 +76,7 @@ def layerwise_decay(model: keras.Model, decay: float) -> dict[str, float]:
 
 def _levels(model: keras.Model) -> list[list[Any]]:
     """The weights of each layer, from the first to the last; each weight once."""
-    levels = []
+    levels: list[list[Any]] = []
     for layer in model.layers:
         is_model = isinstance(layer, keras.Model)
         levels += _levels(layer) if is_model else [layer.weights]
