@@ -332,6 +332,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     # The step.
 
+    @backends.active.as_written
     def apply(self, grads, trainable_variables=None) -> None:
         """Take one step: update each variable with its gradient.
 
