@@ -52,8 +52,10 @@ def _measure(
     data = task.inputs, task.targets
     first_batch = keras.tree.map_structure(lambda array: array[: task.batch], data)
     for subject, optimizer in optimizers.items():
-        model = task.make()
-        model.compile(optimizer, task.loss)
+        # What a process does once for such a model is no part of a first step.
+        twin = type(optimizer).from_config(optimizer.get_config())
+        _compiled(task, twin).train_on_batch(*first_batch)
+        model = _compiled(task, optimizer)
         steps[subject] = partial(model.train_on_batch, *first_batch)
         settings = {"batch_size": task.batch, "shuffle": False, "verbose": 0}
         epochs[subject] = partial(model.fit, *data, **settings)
@@ -68,6 +70,12 @@ def _measure(
     for what, each in samples.items():
         for subject in optimizers.keys() - {BUILTIN}:
             yield compare(each, subject, BUILTIN, what=what, **names)
+
+
+def _compiled(task: Task, optimizer: Any) -> Any:
+    model = task.make()
+    model.compile(optimizer, task.loss)
+    return model
 
 
 def chapter() -> Task:

@@ -64,13 +64,15 @@ def write(found: pd.DataFrame, folder: Path) -> list[str]:
 def _panels(found: pd.DataFrame, known: Iterable[str], title: str) -> Any:
     """Draw a panel for each case, a line for each size, a dot for each contender."""
     measured = rows.find(found, other=BUILTIN)
-    sizes = [each for each in known if each in set(measured["size"])]
     cases = [each for each in PANELS if each in set(measured["case"])]
-    height = 1.3 + len(cases) * (0.5 + 0.25 * len(sizes))
+    its_rows = [rows.find(measured, case=case) for case in cases]
+    sizes = [[each for each in known if each in set(r["size"])] for r in its_rows]
+    heights = [0.5 + 0.25 * len(each) for each in sizes]
     shared: dict[str, Any] = {"sharex": True, "squeeze": False}
-    figure, grid = plt.subplots(len(cases), figsize=(WIDTH, height), **shared)
-    for axes, case in zip(grid.flat, cases):
-        _dots(axes, rows.find(measured, case=case), sizes)
+    shared |= {"height_ratios": heights, "figsize": (WIDTH, 1.3 + sum(heights))}
+    figure, grid = plt.subplots(len(cases), **shared)
+    for axes, case, *panel in zip(grid.flat, cases, its_rows, sizes):
+        _dots(axes, *panel)
         axes.set_title(case.replace(CLIPPED, " with clipnorm"))
     is_narrow = measured["ratio"].max() < 4 * measured["ratio"].min()
     axes.xaxis.set_major_locator(FixedLocator(FINE_TICKS if is_narrow else TICKS))

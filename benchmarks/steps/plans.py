@@ -51,7 +51,8 @@ class Plan:
     @property
     def of_fit(self) -> Repeats:
         """How often an epoch of `fit` or an eager step is timed."""
-        return replace(self.repeats, at_least=3, warm_up=1, twice=False)
+        at_least = 2 * self.repeats.at_least
+        return replace(self.repeats, at_least=at_least, warm_up=1, twice=False)
 
 
 IN_FULL = Plan(
