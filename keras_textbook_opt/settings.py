@@ -260,9 +260,9 @@ class Clip(Optional):
         given = [n for n in others if vars(optimizer).get(n) is not None]
         if value is not None and given:
             raise ValueError(
-                f"Only one clip can be set. Received: {self.name}={value!r}, and the "
-                f"optimizer has {given[0]}={getattr(optimizer, given[0])!r}. Set "
-                f"`{given[0]}` to None first."
+                "Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. "
+                f"Received: {self.name}={value!r}, and the optimizer has {given[0]}="
+                f"{getattr(optimizer, given[0])!r}. Set `{given[0]}` to None first."
             )
         super().__set__(optimizer, value)
 

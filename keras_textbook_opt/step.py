@@ -49,7 +49,8 @@ def overwritten(
         else:
             is_last = ops.equal((count + 1) % n, 0)
             largest = ops.maximum(g.values, state.accumulator)
-            state.variable.assign(ops.where(is_last, largest, state.variable))
+            old = ops.convert_to_tensor(state.variable)
+            state.variable.assign(ops.where(is_last, largest, old))
             state.accumulator.assign(ops.where(is_last, 0.0, largest))
     return [g for g, _ in others], [state for _, state in others]
 

@@ -145,6 +145,19 @@ def test_a_variable_that_is_overwritten_with_its_gradient_takes_no_step(recipe, 
     assert not any("scale" in v.path for v in optimizer.variables)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_with_accumulation_it_becomes_the_largest_of_its_gradients(mode):
+    scale, θ = keras.Variable(0.5), keras.Variable([1.0])
+    scale.overwrite_with_gradient = True
+    optimizer = SGD(0.1, gradient_accumulation_steps=2)
+    optimizer.build([scale, θ])
+    step_on = step_in(mode, optimizer, [scale, θ])
+    for g, expected in [(1, 0.5), (3, 3), (2, 3), (1, 2)]:
+        step_on([np.float32(g), np.ones(1, "float32")])
+        assert numbers(scale) == expected
+    np.testing.assert_allclose(numbers(θ), [0.8], rtol=1e-6)
+
+
 @pytest.mark.parametrize("missing", [0, 1])
 @of_every_recipe_in_both_modes
 def test_a_missing_gradient_leaves_its_variable_and_slots(recipe, mode, missing):
