@@ -56,6 +56,32 @@ def fit(model, epochs: int = 3, **arguments):
     return model.fit(IDS, TARGETS, epochs=epochs, **arguments)
 
 
+SETTINGS = [
+    {"use_ema": True},
+    {"use_ema": True, "ema_overwrite_frequency": 2, "weight_decay": 0.1},
+    {"gradient_accumulation_steps": 2, "clipnorm": 0.1},
+    {"monitor": True, "learning_rate_multipliers": {"kernel": 0.5}},
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_a_model_that_fit_builds_trains_as_one_that_was_built(settings, dtype):
+    """On TensorFlow, its variables have no values when the optimizer is built."""
+
+    def trained(is_built: bool) -> list:
+        layer = keras.layers.Dense(1, kernel_initializer="ones", dtype=dtype)
+        model = keras.Sequential([layer])
+        if is_built:
+            model.build(IDS.shape)
+        model.compile(Momentum(0.01, **settings), "mse")
+        fit(model)
+        return [numbers(weight).astype("float32") for weight in model.weights]
+
+    for late, early in zip(trained(False), trained(True), strict=True):
+        np.testing.assert_array_equal(late, early)
+
+
 def assert_same_weights(model, other) -> None:
     # 12 steps of a few float32 roundings each, on weights of about 1. The built-in Adam
     # has 1 − β₂ᵗ from float32 powers, which are up to 3e-5 off.
