@@ -128,6 +128,10 @@ class TensorFlow(Backend):
         with strategy.scope(), strategy.extended.colocate_vars_with(native):
             return super().new_variable(name, like, initializer, dtype)
 
+    def is_initialized(self, variable):
+        """Not in a model that `fit` builds while it traces the first step."""
+        return bool(_native(variable).is_initialized())
+
     def outside_the_step(self, assign):
         """An assignment outside of the replicas reaches all of them."""
 

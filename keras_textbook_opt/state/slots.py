@@ -222,17 +222,13 @@ class States:
         return states
 
     def create(self, averages: bool, carries: bool, accumulators: bool) -> None:
-        """Create what is missing beside the slots.
-
-        An average starts in the first update, or here if the others have seen one. (A
-        variable of a model that `fit` builds on TensorFlow has no value yet.)
-        """
+        """Create what is missing beside the slots."""
         self.forget_list()
         for state in self:
             steps = not state.is_overwritten
             if averages and steps and state.average is None:
                 state.average = state.add(AVERAGE)
-                if self.has_averages():
+                if backends.active.is_initialized(state.variable):
                     state.start_average()
             if carries and steps and state.carry is None and state.is_narrow:
                 state.carry = state.add(CARRY)
