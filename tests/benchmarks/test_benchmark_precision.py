@@ -34,13 +34,10 @@ def test_a_task_has_a_loss_for_each_variant(task, monkeypatch):
 @pytest.mark.parametrize(
     ("losses", "near"),
     [
-        ([1.049] * 3, True),
-        ([0.951] * 3, True),
         ([1.051] * 3, False),
         ([0.949] * 3, False),
         ([9.0, 1.04, 0.9], True),
         ([math.nan, 1.0, 1.0], False),
-        ([math.inf] * 3, False),
     ],
     ids=str,
 )

@@ -56,17 +56,9 @@ def fit(model, epochs: int = 3, **arguments):
     return model.fit(IDS, TARGETS, epochs=epochs, **arguments)
 
 
-SETTINGS = [
-    {"use_ema": True},
-    {"use_ema": True, "ema_overwrite_frequency": 2, "weight_decay": 0.1},
-    {"gradient_accumulation_steps": 2, "clipnorm": 0.1},
-    {"monitor": True, "learning_rate_multipliers": {"kernel": 0.5}},
-]
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_a_model_that_fit_builds_trains_as_one_that_was_built(settings, dtype):
+@pytest.mark.parametrize("every", [None, 2])
+def test_a_model_that_fit_builds_trains_as_one_that_was_built(every, dtype):
     """On TensorFlow, its variables have no values when the optimizer is built."""
 
     def trained(is_built: bool) -> list:
@@ -74,6 +66,8 @@ def test_a_model_that_fit_builds_trains_as_one_that_was_built(settings, dtype):
         model = keras.Sequential([layer])
         if is_built:
             model.build(IDS.shape)
+        settings = {"clipnorm": 0.1, "weight_decay": 0.1, "monitor": True}
+        settings |= {"use_ema": True, "ema_overwrite_frequency": every}
         model.compile(Momentum(0.01, **settings), "mse")
         fit(model)
         return [numbers(weight).astype("float32") for weight in model.weights]

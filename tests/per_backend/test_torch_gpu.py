@@ -74,9 +74,8 @@ def test_a_step_does_not_wait_and_equals_that_of_a_cpu(recipe, dtype, rate):
     _, expected = trained(recipe, dtype, "cpu", rate=rate)
     optimizer, variables = trained(recipe, dtype, "cuda", rate=rate)
     assert all(v.value.is_cuda for v in variables)
-    assert int(optimizer.iterations) == 7 // (
-        optimizer.gradient_accumulation_steps or 1
-    )
+    n = optimizer.gradient_accumulation_steps or 1
+    assert int(optimizer.iterations) == 7 // n
     for on_gpu, on_cpu in zip(variables, expected):
         there, here = (backends.numbers(v).astype(np.float64) for v in (on_gpu, on_cpu))
         np.testing.assert_allclose(there, here, rtol=0, atol=UNIT[dtype])

@@ -16,11 +16,8 @@ from keras_textbook_opt.testing.__main__ import app
 pytestmark = pytest.mark.once
 
 SGD = "keras.optimizers:SGD"
-COUNTING, RATE, REFERENCE = (
-    "check_iterations",
-    "check_invalid_learning_rate",
-    "check_reference",
-)
+COUNTING, RATE = "check_iterations", "check_invalid_learning_rate"
+REFERENCE = "check_reference"
 
 
 def run(*arguments):
