@@ -25,7 +25,7 @@ LISTS = {
     CHAPTER: CHAPTER,
 }
 TICKS = [0.25, 0.5, 1, 2, 4, 8, 16]
-FINE_TICKS = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2]
+FINE_TICKS = [0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 3]
 PANELS = (*MAIN, f"Adam{CLIPPED}")
 LINES: dict[str, dict[str, Any]] = {
     BUILTIN: {"color": figures.GREY, "label": "keras.optimizers.Adam"},
@@ -71,8 +71,8 @@ def _panels(found: pd.DataFrame, known: Iterable[str], title: str) -> Any:
     shared: dict[str, Any] = {"sharex": True, "squeeze": False}
     shared |= {"height_ratios": heights, "figsize": (WIDTH, 1.3 + sum(heights))}
     figure, grid = plt.subplots(len(cases), **shared)
-    for axes, case, *panel in zip(grid.flat, cases, its_rows, sizes):
-        _dots(axes, *panel)
+    for axes, case, of_case, its_sizes in zip(grid.flat, cases, its_rows, sizes):
+        _dots(axes, of_case, its_sizes)
         axes.set_title(case.replace(CLIPPED, " with clipnorm"))
     is_narrow = measured["ratio"].max() < 4 * measured["ratio"].min()
     axes.xaxis.set_major_locator(FixedLocator(FINE_TICKS if is_narrow else TICKS))

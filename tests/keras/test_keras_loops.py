@@ -66,9 +66,9 @@ def test_a_model_that_fit_builds_trains_as_one_that_was_built(every, dtype):
         model = keras.Sequential([layer])
         if is_built:
             model.build(IDS.shape)
-        settings = {"clipnorm": 0.1, "weight_decay": 0.1, "monitor": True}
-        settings |= {"use_ema": True, "ema_overwrite_frequency": every}
-        model.compile(Momentum(0.01, **settings), "mse")
+        averaged = Momentum(0.01, use_ema=True, ema_overwrite_frequency=every)
+        averaged.clipnorm = averaged.weight_decay = 0.1
+        model.compile(averaged, "mse")
         fit(model)
         return [numbers(weight).astype("float32") for weight in model.weights]
 
