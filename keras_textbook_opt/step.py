@@ -21,7 +21,7 @@ def number(count: Any) -> int:
 def check_compiled(changed_at: int | None, count: Any) -> None:
     """Raise a `ValueError` if steps were taken that did not follow a change.
 
-    `changed_at` is the count of steps when something changed that none has traced.
+    `changed_at` is the count of steps at a change, if no step was traced since.
     """
     if changed_at is not None and number(count) > changed_at:
         raise ValueError(

@@ -31,20 +31,15 @@ def test_a_task_has_a_loss_for_each_variant(task, monkeypatch):
     assert abs(distance) < variants.TOLERANCE
 
 
-@pytest.mark.parametrize(
-    ("losses", "near"),
-    [
-        ([1.051] * 3, False),
-        ([0.949] * 3, False),
-        ([9.0, 1.04, 0.9], True),
-        ([math.nan, 1.0, 1.0], False),
-    ],
-    ids=str,
-)
-def test_the_verdict_is_on_the_medians_and_on_both_sides(losses, near):
+NEAR = [[1.049] * 3, [0.951] * 3, [9.0, 1.04, 0.9]]
+FAR = [[1.051] * 3, [0.949] * 3, [math.nan, 1.0, 1.0], [math.inf] * 3]
+
+
+@pytest.mark.parametrize("losses", [*NEAR, *FAR], ids=str)
+def test_the_verdict_is_on_the_medians_and_on_both_sides(losses):
     names = {"part": "boston", "subject": "Adam, bfloat16"}
     found = rows.frame([command.distance(losses, [1.0] * 3, **names)])
-    assert pages.verdict(found).startswith("Yes." if near else "**No**")
+    assert pages.verdict(found).startswith("Yes." if losses in NEAR else "**No**")
 
 
 def test_a_loss_that_is_not_finite_is_shown_and_drawn(tmp_path):

@@ -58,7 +58,8 @@ def fit(model, epochs: int = 3, **arguments):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("every", [None, 2])
-def test_a_model_that_fit_builds_trains_as_one_that_was_built(every, dtype):
+@pytest.mark.parametrize("n", [None, 2])
+def test_a_model_that_fit_builds_trains_as_one_that_was_built(n, every, dtype):
     """On TensorFlow, its variables have no values when the optimizer is built."""
 
     def trained(is_built: bool) -> list:
@@ -66,7 +67,8 @@ def test_a_model_that_fit_builds_trains_as_one_that_was_built(every, dtype):
         model = keras.Sequential([layer])
         if is_built:
             model.build(IDS.shape)
-        averaged = Momentum(0.01, use_ema=True, ema_overwrite_frequency=every)
+        settings = {"ema_overwrite_frequency": every, "gradient_accumulation_steps": n}
+        averaged = Momentum(0.01, use_ema=True, monitor=True, **settings)
         averaged.clipnorm = averaged.weight_decay = 0.1
         model.compile(averaged, "mse")
         fit(model)
