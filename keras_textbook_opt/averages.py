@@ -14,16 +14,12 @@ from keras_textbook_opt import backends
 from keras_textbook_opt.state.slots import States, VariableState
 
 
-def update(states: list[VariableState], count: Any, μ: float) -> None:
-    """`average ← μ·average + (1 − μ)·θ`, and `average ← θ` in the first update.
-
-    `count` is a variable: the number of updates so far.
-    """
+def update(states: list[VariableState], is_first: Any, μ: float) -> None:
+    """`average ← μ·average + (1 − μ)·θ`, and `average ← θ` in the first update."""
     # average ← average + (1 − μ)·(θ − average)
-    rest = ops.where(ops.equal(count, 0), 1.0, 1 - μ)
+    rest = ops.where(is_first, 1.0, 1 - μ)
     averaged = [state for state in states if state.average is not None]
     backends.active.average(averaged, rest)
-    count.assign_add(1)
 
 
 def overwrite(states: list[VariableState]) -> None:
@@ -33,7 +29,7 @@ def overwrite(states: list[VariableState]) -> None:
             state.write(state.variable, ops.copy(state.average))
 
 
-def swappable(states: States) -> list:
+def swappable(states: States, have_begun: bool) -> list:
     """The averages, for Keras's callback, which swaps them with the variables.
 
     Raises:
@@ -47,7 +43,7 @@ def swappable(states: States) -> list:
             f"Variables were frozen, and the optimizer still averages them: {frozen}. "
             "Call `optimizer.set_variables(model.trainable_variables)`."
         )
-    if not states.has_averages():
+    if not have_begun:
         for state in states:
             state.start_average()
     return [state.average for state in states]

@@ -147,13 +147,6 @@ def warn_of_lazy(sparse_update: str) -> None:
         )
 
 
-def structured(gradient: Any) -> Dense | Rows:
-    """A tensor or `tf.IndexedSlices` as `Dense` or `Rows`."""
-    if _is_sparse(gradient):
-        return Rows.of(gradient)
-    return Dense(ops.convert_to_tensor(gradient))
-
-
 def _is_sparse(gradient: Any) -> bool:
     return keras.backend.backend() == "tensorflow" and isinstance(
         gradient, tf.IndexedSlices

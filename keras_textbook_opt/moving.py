@@ -57,9 +57,6 @@ def from_keras(cls: Any, optimizer: Any) -> Any:
     if source.built:
         optimizer.build(variables)
     _copy(source.variables, _in_order_of_keras(optimizer))
-    if optimizer.use_ema:
-        # Keras takes an average for started after the first step.
-        optimizer._states.average_count.assign(ops.copy(source.iterations))
     return optimizer
 
 

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import abc
-import functools
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -81,6 +80,11 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        if "update_step" in vars(cls):
+            raise TypeError(
+                f"`{cls.__name__}` must override `apply_dense` instead of "
+                "`update_step`, which this class does not call."
+            )
         cls.__signature__ = s.signature(cls)
 
     def __init__(
@@ -100,13 +104,6 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._retired_rate: keras.Variable | None = None  # replaced by a schedule
         self._learning_rate = rates.kept(self, rate)
         self.statistics: Any = Statistics() if self.monitor else None
-        self._add_average_count()
-
-    def _add_average_count(self) -> None:
-        if self.use_ema and self._states.average_count is None:
-            self._states.average_count = self.add_variable(
-                (), "zeros", "int32", "only_first_replica", name="average_count"
-            )
 
     # The hooks. Each reads its arguments and assigns nothing.
 
@@ -169,14 +166,11 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
         """Exclude variables, or those with a pattern in their path, from weight decay.
 
-        Call this before `build`. Variables are kept in the state, and in no config.
+        Call this before `build`.
         """
-        variables = gradients.check_variables(var_list or ())
-        listed = {self._var_key(variable): variable for variable in variables}
-        if self.built and listed.keys() != self._states.listed.keys():
-            raise ValueError(s.FIXED.format("exclude_from_weight_decay"))
-        self.undecayed_patterns = var_names or None
-        self._states.listed = listed
+        found = gradients.check_variables(var_list or ())
+        names = patterns.Patterns().checked("var_names", var_names) or []
+        self.undecayed_patterns = [*map(patterns.of, found), *names] or None
 
     def _setting_changes(self, setting: s.Setting) -> None:
         """Raise a `ValueError` if `setting` cannot change any more."""
@@ -226,7 +220,6 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _follow(self, variables) -> None:
         """Have the state of these variables: what is there, and else a fresh one."""
         found = {self._var_key(v): v for v in gradients.check_variables(variables)}
-        self._add_average_count()
         old = self._states
         self._states = states = old.following(found)
         try:
@@ -294,7 +287,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._resolve()
         now = archive.saved_of(*self._facts(), self._states)
         if not self.built:
-            now = self._loaded.to_write(now, bool(self._states.listed))
+            now = self._loaded.to_write(now)
         archive.write(now, store)
 
     def load_own_variables(self, store) -> None:
@@ -386,28 +379,22 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             is_due = ops.equal((self._iterations + 1) % n, 0)
             self._branch(is_due, lambda: self._update_with_means(n, states))
 
-    def _update_with_means(self, n: int, received: list[VariableState]) -> None:
-        """Update each variable that received a gradient in one of `n` micro-batches."""
-        states = [state for state in self._states if not state.is_overwritten]
+    def _update_with_means(self, n: int, states: list[VariableState]) -> None:
+        """Update the variables of the last of `n` micro-batches."""
         grads = [state.mean(n, self.sparse_update == "lazy") for state in states]
-        self._update(grads, states, uncertain=set(states) - set(received))
+        self._update(grads, states)
         for state in states:
             state.clear_accumulator()
 
-    def _update(self, grads: list, states: list, uncertain: Any = frozenset()) -> None:
+    def _update(self, grads: list, states: list[VariableState]) -> None:
         with backends.active.on_the_host():
             η = self.learning_rate
         clips = clip.Clips(self.clipnorm, self.global_clipnorm, self.clipvalue)
         grads = clip.clipped(grads, clips, self.statistics, η)
         if backends.active.has_rows:
             grads = list(map(self._in_form, grads, states))
-        for g, group in steps.grouped(grads, states, uncertain):
-            run = functools.partial(self._run, g, group, steps.rate(η, group[0]))
-            if group[0] in uncertain:
-                has_arrived = ops.any(ops.not_equal(group[0].accumulator, 0))
-                self._branch(has_arrived, run)
-            else:
-                run()
+        for g, group in steps.grouped(grads, states):
+            self._run(g, group, steps.rate(η, group[0]))
         if self.use_ema:
             self._average()
 
@@ -435,10 +422,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         `η` is the learning rate times the factor of the group.
         """
         group = Group(grads, states, *self._scalars(η, states[0]))
-        if type(self).update_step is not TextbookOptimizer.update_step:
-            backends.active.run(None, {}, group, self._take_by_update_step)
-        else:
-            backends.active.run(type(self).apply_dense, vars(self), group, self._take)
+        backends.active.run(type(self).apply_dense, vars(self), group, self._take)
 
     def _take(self, update: Update) -> None:
         """One variable's update in plain `keras.ops`."""
@@ -453,15 +437,6 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         new = self.apply_dense(g.values, old[0], η, *old[1:])
         return tuple(g.with_values(value) for value in steps.as_tuple(new, len(old)))
 
-    def update_step(self, gradient, variable, learning_rate) -> None:
-        """Keras's hook: decay and update `variable`, with `η` times its factor."""
-        state, g = self._state_of(variable), gradients.structured(gradient)
-        scalars = self._scalars(ops.cast(learning_rate, state.dtype), state)
-        self._take(Update(variable, self._in_form(g, state), state, *scalars))
-
-    def _take_by_update_step(self, update: Update) -> None:
-        self.update_step(update.g.merged().assignable(), update.θ, update.rate)
-
     def _branch(self, condition: Any, then: Callable[[], None]) -> None:
         places = [*self._states.variables, *self._everything()]
         backends.active.branch(condition, then, places)
@@ -470,7 +445,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _average(self) -> None:
         states, n = list(self._states), self.ema_overwrite_frequency
-        averages.update(states, self._states.average_count, self.ema_momentum)
+        averages.update(states, ops.equal(self.iterations, 0), self.ema_momentum)
         if n is not None:
             is_due = ops.equal((self.iterations + 1) % n, 0)
             self._branch(is_due, lambda: averages.overwrite(states))
@@ -482,14 +457,19 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             return  # `fit` has failed on JAX
         steps.check_compiled(self._changed_at, self._iterations)
         states = self._states_of(variables) if self.built else []
-        if self._states.has_averages():
+        self._resolve()
+        if self._has_averages():
             averages.overwrite(states)
+
+    def _has_averages(self) -> bool:
+        """Whether the averages have seen an update."""
+        return self.use_ema and steps.number(self.iterations) > 0
 
     @property
     def _model_variables_moving_average(self) -> list:
         """The averages, which `keras.callbacks.SwapEMAWeights` swaps with variables."""
         self._resolve()
-        return averages.swappable(self._states)
+        return averages.swappable(self._states, self._has_averages())
 
 
 TextbookOptimizer.__signature__ = s.signature(TextbookOptimizer)

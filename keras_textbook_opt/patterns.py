@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, final
 
 from keras_textbook_opt.settings import Real, Setting, message
+from keras_textbook_opt.variables import path_of
 
 OF_REGULAR_EXPRESSIONS = set("\\|()[]{}+?")
 
@@ -24,6 +25,11 @@ def found(pattern: str, path: str) -> bool:
     return fnmatch.fnmatchcase(
         path, f"{start}{pattern.removeprefix('^').removesuffix('$')}{end}"
     )
+
+
+def of(variable: Any) -> str:
+    """The pattern of the path of `variable`."""
+    return f"^{path_of(variable)}$"
 
 
 def checked(name: str, pattern: Any) -> str:

@@ -101,7 +101,7 @@ class Backend:
 
     def run(
         self,
-        equation: Callable[..., Any] | None,
+        equation: Callable[..., Any],
         hyperparameters: Mapping[str, Any],
         group: Group,
         take: Take,
@@ -110,7 +110,7 @@ class Backend:
 
         Args:
             equation: The `apply_dense` of the optimizer, for which a backend may have a
-                kernel; `None` if only `take` is right.
+                kernel.
             hyperparameters: The optimizer's attributes.
             group: The variables.
             take: Updates one variable, in plain `keras.ops`.

@@ -60,7 +60,7 @@ class TensorFlow(Backend):
 
     def run(self, equation, hyperparameters, group, take):
         """On all replicas: a variable is updated where its copies are."""
-        name = equation and name_of(equation)
+        name = name_of(equation)
 
         def run_here(updates):
             for update in updates:

@@ -25,7 +25,7 @@ class Torch(Backend):
     """What PyTorch does in its own way."""
 
     def run(self, equation, hyperparameters, group, take):
-        kernel = lists.KERNELS.get(name_of(equation)) if equation else None
+        kernel = lists.KERNELS.get(name_of(equation))
         # Within a `keras.StatelessScope`, no variable must be touched.
         is_pure = self.is_traced() or _is_stateless(group.states[0].variable)
         if kernel is None or is_pure or not _run(kernel, hyperparameters, group):

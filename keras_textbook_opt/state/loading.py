@@ -145,15 +145,8 @@ class LoadedState:
             self.drop()
         self.loader_built_nothing = False
 
-    def to_write(self, now: Saved, lists_variables: bool) -> Saved:
+    def to_write(self, now: Saved) -> Saved:
         """What to save while the variables are not known: the same entries again."""
-        if lists_variables:
-            warnings.warn(
-                "Variables that `exclude_from_weight_decay(var_list=…)` lists are "
-                "saved with the state, which is not built: call `build(variables)` "
-                "first, or exclude them with patterns.",
-                stacklevel=4,
-            )
         if self.saved is not None:
             now.class_name, now.variables = self.saved.class_name, self.saved.variables
             now.own = self._left | now.own

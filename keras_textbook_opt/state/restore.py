@@ -116,7 +116,7 @@ def assign(
         done[state] = place, False
         if saved.patterns == rules:
             state.factor = source.factor
-            state.decays = source.decays and not state.is_listed
+            state.decays = source.decays
     return [state.path for state in states if done[state][1]]
 
 
@@ -202,8 +202,6 @@ def plan_own(
         value = _own_value(saved, name)
         if value is not None and value.shape == tuple(variable.shape):
             assignments.append(partial(put, variable, value))
-        elif name == AVERAGE_COUNT:
-            assignments.append(partial(variable.assign, 0))
         elif not saved.is_foreign:
             missing.append(name)
     return assignments, _problems(saved, own, missing)
@@ -239,7 +237,7 @@ def _problems(saved: Saved, own: dict[str, Any], missing: list[str]) -> list[str
     return problems
 
 
-COUNT, RATE, AVERAGE_COUNT = "iteration", "learning_rate", "average_count"
+COUNT, RATE = "iteration", "learning_rate"
 NO_STATE = (
     "The file has no state for the optimizer, which keeps its own. Save the model with "
     "its optimizer to resume training."

@@ -32,7 +32,6 @@ class VariableState:
         carry: What a variable of 16 bits has no bits for (Kahan 1965).
         factor: What the learning rate is multiplied by.
         decays: Whether weight decay acts on the variable.
-        is_listed: Whether the variable itself was excluded from it, not by a pattern.
         is_sparse: Whether a gradient of the variable has been sparse.
     """
 
@@ -44,7 +43,6 @@ class VariableState:
     carry: keras.Variable | None = None
     factor: float = 1.0
     decays: bool = True
-    is_listed: bool = False
     is_sparse: bool = False
 
     def __post_init__(self) -> None:
@@ -158,17 +156,12 @@ class States:
 
     Attributes:
         variables: The variables, in this order.
-        average_count: The number of updates that the averages have seen, with
-            `use_ema`: while it is 0, an average is its variable.
-        listed: The variables that were excluded from weight decay themselves, by key.
     """
 
     def __init__(self) -> None:
         self._of: dict[Any, VariableState] = {}
         self.variables: list = []
         self._kept: list[keras.Variable] | None = None
-        self.average_count: keras.Variable | None = None
-        self.listed: dict[Any, Any] = {}
 
     def __iter__(self) -> Iterator[VariableState]:
         return iter(self._of.values())
@@ -213,7 +206,6 @@ class States:
     def following(self, variables: dict[Any, Any]) -> States:
         """The states of these variables: known ones stay, the others are new."""
         states = States()
-        states.average_count, states.listed = self.average_count, self.listed
         states._of = {
             key: self._of.get(key) or VariableState(variable)
             for key, variable in variables.items()
@@ -235,15 +227,8 @@ class States:
             if accumulators and state.accumulator is None:
                 state.accumulator = state.add(ACCUMULATOR)
 
-    def has_averages(self) -> bool:
-        """Whether the averages have seen an update."""
-        count = self.average_count
-        return count is not None and int(ops.convert_to_numpy(count)) > 0
-
     def reset(self) -> None:
         """Everything as it was created, with averages that start at the variables."""
-        if self.average_count is not None:
-            self.average_count.assign(0)
         for state in self:
             state.reset()
 
@@ -253,8 +238,7 @@ class States:
         """Set the factor of each variable, and whether it decays."""
         factors = dict(learning_rate_multipliers or {})
         patterns.warn_if_unused(factors, self.paths())
-        for key, state in self._of.items():
+        for state in self:
             state.factor = patterns.factor_of(state.path, factors)
-            state.is_listed = key in self.listed
-            is_found = patterns.is_excluded(state.path, exclude_from_weight_decay)
-            state.decays = not (state.is_listed or is_found)
+            is_excluded = patterns.is_excluded(state.path, exclude_from_weight_decay)
+            state.decays = not is_excluded
