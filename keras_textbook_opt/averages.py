@@ -1,10 +1,8 @@
 """Moving averages of the variables (`use_ema`).
 
-An average starts at its variable's value: in the first update that it sees, it becomes
-the variable, and before that it replaces nothing.
+An average starts at its variable's value: when it is created, and again in the first
+update of all, since weights may be loaded in between. Before that, it replaces nothing.
 """
-
-from __future__ import annotations
 
 from typing import Any
 

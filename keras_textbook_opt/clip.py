@@ -4,8 +4,6 @@ Each keeps the form of a gradient: `Rows` stay `Rows`. A clip by norm multiplies
 scalar. Where `Σg²` overflows (`‖g‖₂` above 1.8e19 in float32), that scalar is zero.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -61,7 +59,6 @@ def fraction(grads: list, squares: list, clips: Clips) -> Any:
         total = backends.active.total(squares)
         return ops.cast(total > clips.global_norm**2, "float32")
     if clips.value is not None:
-        largest = [ops.max(ops.abs(g.values), initial=0.0) for g in grads]
-        parts = [ops.cast(x > clips.value, "float32") for x in largest]
-        return ops.max(ops.stack(parts))
+        are_cut = [ops.any(ops.abs(g.values) > clips.value) for g in grads]
+        return ops.cast(ops.any(ops.stack(are_cut)), "float32")
     return None

@@ -1,7 +1,5 @@
 """A rate for each layer, by its depth, for `learning_rate_multipliers`."""
 
-from __future__ import annotations
-
 import posixpath
 from typing import Any
 

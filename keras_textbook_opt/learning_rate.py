@@ -1,7 +1,5 @@
 """The learning rate: a number, a schedule, or a callable."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """Gradient norms, and how often the clip acts, in Keras's logs."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, final
 

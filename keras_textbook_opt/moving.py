@@ -3,8 +3,6 @@
 A counterpart has the same equation and keeps the same variables in the same order.
 """
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 
@@ -34,19 +32,19 @@ def from_keras(cls: Any, optimizer: Any) -> Any:
         ValueError: It is of another class, or a hyperparameter has no counterpart.
     """
     source: Any = optimizer
-    target: Any = cls
-    counterparts = _counterparts(target)
+    counterparts = _counterparts(cls)
     is_of_keras = type(source).__module__.split(".")[0] == "keras"
     kinds = [c for c in reversed(counterparts) if isinstance(source, c)]
     if not (is_of_keras and kinds):
         names = " or ".join(f"keras.optimizers.{c.__name__}" for c in counterparts)
         raise ValueError(
-            f"`{target.__name__}.from_keras` takes an instance of "
+            f"`{cls.__name__}.from_keras` takes an instance of "
             f"{names or 'a counterpart, and this class has none'}. Received: {source!r}"
         )
-    optimizer = target(**_arguments(source, kinds[0], target))
+    optimizer = cls(**_arguments(source, kinds[0], cls))
     variables = source._trainable_variables
-    if _excludes(source):
+    excluded = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
+    if any(getattr(source, name, None) for name in excluded):
         if not source.built:
             raise ValueError(
                 "Build the optimizer first: variables are excluded from its weight "
@@ -77,8 +75,11 @@ def to_keras(self: Any) -> Any:
             f"with learning_rate_multipliers={source.learning_rate_multipliers}"
         )
     states = list(source._states)
-    if source._loaded.saved is not None and not source.built:
-        raise ValueError("Call `build` first: the optimizer has loaded a state.")
+    if (source._loaded.saved or source.undecayed_patterns) and not source.built:
+        raise ValueError(
+            "Call `build` first: the optimizer has loaded a state, or excludes "
+            "variables from weight decay."
+        )
     if any(state.carry is not None for state in states):
         raise ValueError(
             "Keras has no place for the carries of 16-bit variables. Make the "
@@ -87,11 +88,7 @@ def to_keras(self: Any) -> Any:
     kind = counterparts[0]
     optimizer = kind(**_arguments(source, type(source), kind))
     undecayed = [state.variable for state in states if not state.decays]
-    if undecayed or source.undecayed_patterns:
-        if not source.built:
-            raise ValueError(
-                "Build the optimizer first: it excludes from weight decay."
-            )
+    if undecayed:
         optimizer.exclude_from_weight_decay(undecayed)
     if source.built:
         optimizer.build([state.variable for state in states])
@@ -101,11 +98,6 @@ def to_keras(self: Any) -> Any:
 
 def _counterparts(optimizer: type) -> tuple[type, ...]:
     return COUNTERPARTS.get(keras.saving.get_registered_name(optimizer), ())
-
-
-def _excludes(source: Any) -> bool:
-    names = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
-    return any(getattr(source, name, None) for name in names)
 
 
 def _decays(source: Any, variable: Any) -> bool:

@@ -28,7 +28,7 @@ from keras_textbook_opt.settings import LearningRate, Settings
 from keras_textbook_opt.state import archive
 from keras_textbook_opt.state.loading import Facts, LoadedState, written_list
 from keras_textbook_opt.state.slots import States, VariableState
-from keras_textbook_opt.variables import has_value
+from keras_textbook_opt.variables import has_value, path_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -168,9 +168,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
         Call this before `build`.
         """
-        found = gradients.check_variables(var_list or ())
+        paths = [f"^{path_of(v)}$" for v in gradients.check_variables(var_list or ())]
         names = patterns.Patterns().checked("var_names", var_names) or []
-        self.undecayed_patterns = [*map(patterns.of, found), *names] or None
+        self.undecayed_patterns = [*paths, *names] or None
 
     def _setting_changes(self, setting: s.Setting) -> None:
         """Raise a `ValueError` if `setting` cannot change any more."""
@@ -239,7 +239,6 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def add_slot(self, variable, name: str, initializer="zeros"):
         """Create the slot `name` of `variable`, with its shape and compute dtype."""
-        self._states.forget_list()
         return self._state_of(variable).add_slot(name, initializer)
 
     def get_slot(self, variable, name: str):
@@ -278,7 +277,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """Set the count of steps to 0, and every slot to its initial value."""
         self._loaded = LoadedState()
         self._iterations.assign(0)
-        self._states.reset()
+        for state in self._states:
+            state.reset()
 
     # Saving and loading.
 
@@ -393,20 +393,24 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         grads = clip.clipped(grads, clips, self.statistics, η)
         if backends.active.has_rows:
             grads = list(map(self._in_form, grads, states))
-        for g, group in steps.grouped(grads, states):
-            self._run(g, group, steps.rate(η, group[0]))
+        for g, of_group in steps.grouped(grads, states):
+            group = Group(g, of_group, *self._scalars(η, of_group[0]))
+            # The backend may have a kernel of this equation.
+            backends.active.run(type(self).apply_dense, vars(self), group, self._take)
         if self.use_ema:
             self._average()
 
-    def _scalars(self, rate: Any, state: VariableState) -> tuple:
-        """`η`, `η·λ` and the step size, for the group of `state`."""
+    def _scalars(self, η: Any, state: VariableState) -> tuple:
+        """`η·λ` and the step size, for the group of `state`, with its factor."""
         with backends.active.on_the_host():
+            η = ops.cast(η, state.dtype)
+            η = η if state.factor == 1 else η * state.factor
             λ = self.weight_decay if state.decays else None
-            decay = rate * λ if λ else None
+            decay = η * λ if λ else None
             if type(self).step_size is TextbookOptimizer.step_size:
-                return rate, decay, rate
+                return decay, η
             t = ops.cast(ops.convert_to_tensor(self.iterations) + 1, state.dtype)
-            return rate, decay, self.step_size(rate, t)
+            return decay, self.step_size(η, t)
 
     def _in_form(self, g: Dense | Rows, state: VariableState) -> Dense | Rows:
         """Rows as a dense gradient, if that is all that `apply_sparse` would make."""
@@ -415,14 +419,6 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if type(self).apply_sparse is not TextbookOptimizer.apply_sparse:
             return g
         return Dense(g.to_dense(state.variable.shape))
-
-    def _run(self, grads: list, states: list[VariableState], η: Any) -> None:
-        """Update a group, with a kernel of the backend if it has one of this equation.
-
-        `η` is the learning rate times the factor of the group.
-        """
-        group = Group(grads, states, *self._scalars(η, states[0]))
-        backends.active.run(type(self).apply_dense, vars(self), group, self._take)
 
     def _take(self, update: Update) -> None:
         """One variable's update in plain `keras.ops`."""
@@ -438,7 +434,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         return tuple(g.with_values(value) for value in steps.as_tuple(new, len(old)))
 
     def _branch(self, condition: Any, then: Callable[[], None]) -> None:
-        places = [*self._states.variables, *self._everything()]
+        def places() -> list:
+            return [*self._states.variables, *self._everything()]
+
         backends.active.branch(condition, then, places)
 
     # Averages.

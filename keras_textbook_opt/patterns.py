@@ -5,15 +5,12 @@ A pattern is text that is found anywhere in a path such as `encoder/dense_1/kern
 no regular expression: those of a file could make a load hang.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, final
 
 from keras_textbook_opt.settings import Real, Setting, message
-from keras_textbook_opt.variables import path_of
 
 OF_REGULAR_EXPRESSIONS = set("\\|()[]{}+?")
 
@@ -25,11 +22,6 @@ def found(pattern: str, path: str) -> bool:
     return fnmatch.fnmatchcase(
         path, f"{start}{pattern.removeprefix('^').removesuffix('$')}{end}"
     )
-
-
-def of(variable: Any) -> str:
-    """The pattern of the path of `variable`."""
-    return f"^{path_of(variable)}$"
 
 
 def checked(name: str, pattern: Any) -> str:

@@ -9,8 +9,6 @@ and `self.beta_1 = beta_1` in its constructor then raises a `ValueError` for a v
 that does not fit, as does `optimizer.beta_1 = 2` later.
 """
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import math
@@ -21,7 +19,6 @@ from typing import Any, Literal, SupportsFloat, TypedDict, final, get_type_hints
 import numpy as np
 
 LearningRate = SupportsFloat | Callable[[], Any] | Callable[[Any], Any]
-SparseUpdate = Literal["exact", "lazy"]
 Factors = Mapping[str, float] | Sequence[Sequence[Any]]
 
 
@@ -50,7 +47,8 @@ class Settings(TypedDict, total=False):
         gradient_accumulation_steps: An integer `n` >= 2 or `None`. Variables are
             updated once in `n` micro-batches, with the mean of their gradients: as with
             one batch `n` times as large. Schedules count micro-batches. Those left over
-            at the end of an epoch count for the first update of the next.
+            at the end of an epoch count for the first update of the next, as does the
+            sum of a variable without a gradient in the last of them.
         learning_rate_multipliers: A dict of patterns, each with a factor of `η` >= 0,
             or a list of its pairs. The first pattern found in a variable's path counts;
             1 if none is. The weight decay is scaled as well. A factor of 0 leaves the
@@ -78,7 +76,7 @@ class Settings(TypedDict, total=False):
     loss_scale_factor: float | None
     gradient_accumulation_steps: int | None
     learning_rate_multipliers: Factors | None
-    sparse_update: SparseUpdate
+    sparse_update: Literal["exact", "lazy"]
     compensate: bool
     monitor: bool
     name: str | None

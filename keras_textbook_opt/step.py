@@ -1,7 +1,5 @@
 """Parts of a step that need no optimizer: data in, data out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -75,13 +73,6 @@ def grouped(
         of_group[0].append(g)
         of_group[1].append(state)
     return [group for group in groups.values() if group[1][0].factor]
-
-
-def rate(η: Any, state: VariableState) -> Any:
-    """`η` times the factor of a variable, in its compute dtype."""
-    with backends.active.on_the_host():
-        rate = ops.cast(η, state.dtype)
-        return rate if state.factor == 1 else rate * state.factor
 
 
 def take(update: Update, apply_dense: Callable) -> None:

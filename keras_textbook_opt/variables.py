@@ -1,7 +1,5 @@
 """The dtypes and paths of variables."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

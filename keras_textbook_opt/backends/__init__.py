@@ -3,8 +3,6 @@
 `active` is the backend that Keras runs on; `plain.py` says what it is asked.
 """
 
-from __future__ import annotations
-
 import keras
 
 from keras_textbook_opt.backends.plain import Backend, Group, Update

@@ -1,7 +1,5 @@
 """JAX: a step becomes one program, in which a branch computes and cannot assign."""
 
-from __future__ import annotations
-
 from typing import final
 
 import jax
@@ -16,12 +14,13 @@ class Jax(Backend):
 
     trains_on_values = True
 
-    def branch(self, condition, assign, variables):
+    def branch(self, condition, assign, places):
         """The branch assigns in a scope of its own, and returns what it assigned."""
         if not isinstance(condition, jax.core.Tracer):
             if condition:
                 assign()
             return
+        variables = places()
         old = [variable.value for variable in variables]
 
         def assigned(old):

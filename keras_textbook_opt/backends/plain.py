@@ -4,9 +4,7 @@ NumPy has no others, and the other backends fall back on them. A backend takes d
 never calls the optimizer.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -18,44 +16,27 @@ from keras_textbook_opt.variables import compute_dtype, path_of
 
 
 class Update(NamedTuple):
-    """One variable's part of a step.
+    """One variable's part of a step."""
 
-    Args:
-        θ: The variable.
-        g: Its gradient, `Dense` or `Rows`, clipped.
-        state: Its slots and its carry, a `VariableState`.
-        rate: `η` times the variable's factor.
-        decay: `η·λ`, what the weight decay takes off; `None` for none.
-        step_size: What `step_size` made of the rate.
-    """
-
-    θ: Any
-    g: Any
-    state: Any
-    rate: Any
-    decay: Any
-    step_size: Any
+    θ: Any  # the variable
+    g: Any  # its gradient, `Dense` or `Rows`, clipped
+    state: Any  # its slots and its carry, a `VariableState`
+    decay: Any  # `η·λ`, what the weight decay takes off; `None` for none
+    step_size: Any  # what `step_size` made of `η`
 
 
 class Group(NamedTuple):
-    """Variables of a step that share their scalars.
-
-    Args:
-        grads: Of each variable; at least one.
-        states: Of each variable.
-        rate, decay, step_size: See `Update`.
-    """
+    """Variables of a step, one at least, that share their scalars."""
 
     grads: list
     states: list
-    rate: Any
     decay: Any
     step_size: Any
 
     def updates(self) -> list[Update]:
         """One for each variable."""
         return [
-            Update(state.variable, g, state, self.rate, self.decay, self.step_size)
+            Update(state.variable, g, state, self.decay, self.step_size)
             for g, state in zip(self.grads, self.states)
         ]
 
@@ -94,9 +75,9 @@ class Backend:
         step(grads)
 
     def branch(
-        self, condition: Any, assign: Callable[[], None], variables: Sequence[Any]
+        self, condition: Any, assign: Callable[[], None], places: Callable[[], list]
     ) -> None:
-        """Call `assign`, which assigns some of `variables`, if `condition`."""
+        """Call `assign`, which assigns some of `places()`, if `condition`."""
         ops.cond(condition, assign, lambda: None)
 
     def run(

@@ -1,8 +1,5 @@
 """TensorFlow: kernels in place, rows, replicas, graphs, XLA, checkpoints."""
 
-from __future__ import annotations
-
-import functools
 from typing import final
 
 import keras
@@ -301,16 +298,5 @@ def _is_worth_a_program(update) -> bool:
         and "CPU" in update.θ.device
         and not hasattr(update.g, "indices")
         and not (tf.executing_eagerly() or under_xla())
-        and _xla_is_here()
+        and tf.test.is_built_with_xla()
     )
-
-
-@functools.cache
-def _xla_is_here() -> bool:
-    """Whether this TensorFlow compiles for the CPU; it does not on every system."""
-    with tf.init_scope(), tf.device("CPU:0"):
-        try:
-            tf.function(lambda: tf.zeros(()) + 1, jit_compile=True)()
-        except tf.errors.OpError:
-            return False
-    return True

@@ -1,7 +1,5 @@
 """PyTorch: one call for all variables of a step, in place."""
 
-from __future__ import annotations
-
 import math
 from contextlib import nullcontext
 from typing import Any, final
@@ -15,7 +13,6 @@ from keras_textbook_opt.backends import torch_lists as lists
 from keras_textbook_opt.backends.plain import Backend, Group, name_of
 
 HAS_GPU = torch.accelerator.is_available()
-NARROW = {torch.float16, torch.bfloat16}
 # PyTorch's own classes: a tensor of another class may be split over processes.
 PLAIN = {Tensor, Parameter}
 
@@ -106,7 +103,7 @@ def _run(kernel: Any, settings: Any, group: Group) -> bool:
     if not fit or (not is_simple and lists.share_memory(θ, g)):
         return False
     parts = [(θ, g, s, slots)]
-    if θ[0].dtype in NARROW:
+    if states[0].is_narrow:
         carries = _tensors([x.carry for x in states if x.carry is not None])
         parts = lists.in_float32(θ, carries, g, s, slots)
     with torch.no_grad():

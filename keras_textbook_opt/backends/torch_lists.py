@@ -6,8 +6,6 @@ gradient is `s·g`, with a factor `s` of its own: a float, or on a GPU also a te
 which nothing here waits.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Any
 

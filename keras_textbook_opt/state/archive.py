@@ -39,17 +39,11 @@ LARGEST_RATIO = 1100
 
 @final
 class Entry(NamedTuple):
-    """An array, read when it is asked for.
+    """An array, read when it is asked for."""
 
-    Args:
-        name: What an error calls it.
-        stored: Returns the array.
-        checksum: That of the array; `None` if it is not known.
-    """
-
-    name: str
+    name: str  # what an error calls it
     stored: Callable[[], Any]
-    checksum: int | None = None
+    checksum: int | None = None  # `None` if it is not known
 
     def read(self) -> np.ndarray:
         """The array; a `ValueError` if it is not the one that was saved."""
@@ -85,24 +79,15 @@ class SavedVariable:
 @final
 @dataclass
 class Saved:
-    """A saved state.
+    """A saved state."""
 
-    Args:
-        class_name: The registered name of the optimizer's class.
-        own: Entries that belong to no variable, such as the count of steps, by name.
-        patterns: The patterns of the optimizer.
-        variables: The variables, each with its state.
-        numbered: In place of these, the state of all variables in its order, from a
-            format that has nothing but arrays.
-        is_foreign: Whether it is of an optimizer of another class.
-    """
-
-    class_name: str
-    own: dict[str, Entry]
+    class_name: str  # the registered one
+    own: dict[str, Entry]  # what belongs to no variable, such as the count of steps
     patterns: dict[str, Any] = field(default_factory=dict)
     variables: list[SavedVariable] = field(default_factory=list)
+    # In place of these, the arrays in their order, from a format that has no names.
     numbered: list[np.ndarray] | None = None
-    is_foreign: bool = False
+    is_foreign: bool = False  # of an optimizer of another class
 
     def verify(self) -> None:
         """Raise a `ValueError` unless every entry is as it was saved."""

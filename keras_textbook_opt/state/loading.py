@@ -6,8 +6,6 @@ the optimizer's variables, what is known then is assigned; the first step does s
 good, and what was kept is dropped.
 """
 
-from __future__ import annotations
-
 import json
 import warnings
 from typing import Any, NamedTuple, final
@@ -24,31 +22,21 @@ def written_list(states: States) -> str:
 
 
 class Facts(NamedTuple):
-    """What an optimizer tells of itself for a file.
+    """What an optimizer tells of itself for a file."""
 
-    Args:
-        class_name: Its registered name.
-        own: What belongs to no variable, by name.
-        rules: Its patterns.
-    """
-
-    class_name: str
-    own: dict[str, Any]
-    rules: dict[str, Any]
+    class_name: str  # the registered one
+    own: dict[str, Any]  # its variables that belong to no other, by name
+    rules: dict[str, Any]  # its patterns
 
 
 @final
 class LoadedState:
-    """What was loaded and is not assigned for good.
-
-    Attributes:
-        saved: The loaded state, in memory; `None` if there is none.
-        listed: Who the variables were, in a checkpoint of TensorFlow that has restored
-            their states by position.
-    """
+    """What was loaded and is not assigned for good."""
 
     def __init__(self) -> None:
-        self.saved: Saved | None = None
+        self.saved: Saved | None = None  # in memory
+        # Who the variables were, in a checkpoint of TensorFlow, which restores states
+        # by position.
         self.listed: list[SavedVariable] | None = None
         # The loader of `.h5` files calls `build([])`, then `set_weights`: with a
         # `LossScaleOptimizer`, of that one only.
@@ -72,10 +60,7 @@ class LoadedState:
         saved.is_foreign = saved.class_name != facts.class_name
         if saved.is_foreign:
             saved.variables = []
-        found: restore.Match = {}
-        is_certain = False
-        if len(states) and saved.numbered is None:
-            found, is_certain = restore.match(saved, states)
+        found, is_certain = restore.match(saved, states)
         assignments, problems = restore.plan_own(saved, facts.own)
         if is_certain:
             saved.verify()

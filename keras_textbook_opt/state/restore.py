@@ -1,7 +1,5 @@
 """A saved state goes to the variables that received the weights it was saved with."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -32,7 +30,7 @@ def matched(saved: Variables, here: Variables) -> tuple[Match, bool]:
     the result.
     """
     by_contents = _by_contents(saved, here)
-    if len(by_contents) == len(here):
+    if here and len(by_contents) == len(here):
         return by_contents, True
     by_path, by_position = _by_path(saved, here), _by_position(saved, here)
     claimed = set(by_contents.values())

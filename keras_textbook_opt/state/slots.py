@@ -21,29 +21,18 @@ SLOT = "slot."  # in front of the name that the optimizer gave to a slot
 @final
 @dataclass(eq=False)
 class VariableState:
-    """All that an optimizer keeps for one variable, in float32 or wider.
-
-    Args:
-        variable: The variable.
-        slots: By name, in the order in which `apply_dense` receives them.
-        initializers: What each slot starts with.
-        average: The moving average of the variable, with `use_ema`.
-        accumulator: The sum of the gradients since the last update.
-        carry: What a variable of 16 bits has no bits for (Kahan 1965).
-        factor: What the learning rate is multiplied by.
-        decays: Whether weight decay acts on the variable.
-        is_sparse: Whether a gradient of the variable has been sparse.
-    """
+    """All that an optimizer keeps for one variable, in float32 or wider."""
 
     variable: Any
+    # In the order in which `apply_dense` receives them.
     slots: dict[str, keras.Variable] = field(default_factory=dict)
-    initializers: dict[str, Any] = field(default_factory=dict)
-    average: keras.Variable | None = None
-    accumulator: Any = None  # a `keras.Variable`
-    carry: keras.Variable | None = None
-    factor: float = 1.0
-    decays: bool = True
-    is_sparse: bool = False
+    initializers: dict[str, Any] = field(default_factory=dict)  # of the slots
+    average: keras.Variable | None = None  # with `use_ema`
+    accumulator: Any = None  # the sum of the gradients since the last update
+    carry: keras.Variable | None = None  # what 16 bits have no room for (Kahan 1965)
+    factor: float = 1.0  # of the learning rate
+    decays: bool = True  # whether weight decay acts on the variable
+    is_sparse: bool = False  # whether a gradient of it has been sparse
 
     def __post_init__(self) -> None:
         self.path = path_of(self.variable)
@@ -67,9 +56,8 @@ class VariableState:
         }
         return slots | {kind: v for kind, v in others.items() if v is not None}
 
-    def add(self, kind: str, initializer: Any = "zeros") -> keras.Variable:
-        """Create the variable of this kind."""
-        name, initializer = kind.removeprefix(SLOT), keras.initializers.get(initializer)
+    def add(self, name: str, initializer: Any = "zeros") -> keras.Variable:
+        """Create a variable beside this one."""
         return backends.active.new_variable(
             name, self.variable, initializer, self.dtype
         )
@@ -79,7 +67,7 @@ class VariableState:
         if name not in self.slots:
             initializer = keras.initializers.get(initializer)
             self.initializers[SLOT + name] = initializer
-            self.slots[name] = self.add(SLOT + name, initializer)
+            self.slots[name] = self.add(name, initializer)
         return self.slots[name]
 
     def slot(self, name: str) -> keras.Variable:
@@ -152,16 +140,11 @@ def assign(place: Any, value: Any, rows: Any = None) -> None:
 
 @final
 class States:
-    """The states of all variables, in the optimizer's order.
-
-    Attributes:
-        variables: The variables, in this order.
-    """
+    """The states of all variables, in the optimizer's order."""
 
     def __init__(self) -> None:
         self._of: dict[Any, VariableState] = {}
         self.variables: list = []
-        self._kept: list[keras.Variable] | None = None
 
     def __iter__(self) -> Iterator[VariableState]:
         return iter(self._of.values())
@@ -189,16 +172,10 @@ class States:
 
     def kept(self) -> list[keras.Variable]:
         """All variables of all states: kind by kind, in the order of the variables."""
-        if self._kept is None:
-            each = [state.kept() for state in self]
-            slots = [kind for kept in each for kind in kept if kind.startswith(SLOT)]
-            order = [AVERAGE, ACCUMULATOR, *dict.fromkeys(slots), CARRY]
-            self._kept = [kept[kind] for kind in order for kept in each if kind in kept]
-        return self._kept
-
-    def forget_list(self) -> None:
-        """Slots change: list them anew."""
-        self._kept = None
+        each = [state.kept() for state in self]
+        slots = [kind for kept in each for kind in kept if kind.startswith(SLOT)]
+        order = [AVERAGE, ACCUMULATOR, *dict.fromkeys(slots), CARRY]
+        return [kept[kind] for kind in order for kept in each if kind in kept]
 
     def paths(self) -> list[str]:
         return [state.path for state in self]
@@ -215,7 +192,6 @@ class States:
 
     def create(self, averages: bool, carries: bool, accumulators: bool) -> None:
         """Create what is missing beside the slots."""
-        self.forget_list()
         for state in self:
             steps = not state.is_overwritten
             if averages and steps and state.average is None:
@@ -227,11 +203,6 @@ class States:
             if accumulators and state.accumulator is None:
                 state.accumulator = state.add(ACCUMULATOR)
 
-    def reset(self) -> None:
-        """Everything as it was created, with averages that start at the variables."""
-        for state in self:
-            state.reset()
-
     def apply_patterns(
         self, exclude_from_weight_decay: Any, learning_rate_multipliers: Any
     ) -> None:
@@ -240,5 +211,5 @@ class States:
         patterns.warn_if_unused(factors, self.paths())
         for state in self:
             state.factor = patterns.factor_of(state.path, factors)
-            is_excluded = patterns.is_excluded(state.path, exclude_from_weight_decay)
-            state.decays = not is_excluded
+            excluded = patterns.is_excluded(state.path, exclude_from_weight_decay)
+            state.decays = not excluded
