@@ -181,7 +181,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     def _patterns_change(self) -> None:
         """Set the factor of each variable anew, and whether it decays."""
         if self.built:
-            self._states.apply_patterns(**patterns.rules(self))
+            self._states.apply_patterns(self._states, patterns.rules(self))
 
     def _note_change(self) -> None:
         """Remember when something changed that a compiled step does not follow."""
@@ -235,7 +235,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             states.kept(), lambda: written_list(states), self._loaded.read_list
         )
         self.built = True
-        self._patterns_change()
+        states.apply_patterns(set(states) - set(old), patterns.rules(self))
 
     def add_slot(self, variable, name: str, initializer="zeros"):
         """Create the slot `name` of `variable`, with its shape and compute dtype."""

@@ -203,13 +203,11 @@ class States:
             if accumulators and state.accumulator is None:
                 state.accumulator = state.add(ACCUMULATOR)
 
-    def apply_patterns(
-        self, exclude_from_weight_decay: Any, learning_rate_multipliers: Any
-    ) -> None:
-        """Set the factor of each variable, and whether it decays."""
-        factors = dict(learning_rate_multipliers or {})
+    def apply_patterns(self, states: Any, rules: dict[str, Any]) -> None:
+        """Set the factor of the variables of `states`, and whether they decay."""
+        factors = dict(rules["learning_rate_multipliers"] or {})
+        undecayed = rules["exclude_from_weight_decay"]
         patterns.warn_if_unused(factors, self.paths())
-        for state in self:
+        for state in states:
             state.factor = patterns.factor_of(state.path, factors)
-            excluded = patterns.is_excluded(state.path, exclude_from_weight_decay)
-            state.decays = not excluded
+            state.decays = not patterns.is_excluded(state.path, undecayed)

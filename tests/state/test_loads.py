@@ -176,7 +176,8 @@ def test_a_scaled_optimizer_in_a_legacy_file_starts_fresh_and_warns(tmp_path):
 # Patterns, and lists of variables.
 
 
-def test_the_factor_of_a_variable_follows_its_weights_under_the_same_patterns():
+@pytest.mark.parametrize("grows", [False, True])
+def test_the_factor_of_a_variable_follows_its_weights_under_the_same_patterns(grows):
     """And is that of the patterns here if those are others."""
 
     def moved(factors: dict[str, float]) -> float:
@@ -185,7 +186,9 @@ def test_the_factor_of_a_variable_follows_its_weights_under_the_same_patterns():
         θ = [named("c", [2.0]), named("b", [3.0])]
         optimizer = built(SGD(1.0, learning_rate_multipliers=factors), θ)
         optimizer.load_own_variables(store)
-        optimizer.apply([np.ones(1, "float32")] * 2, θ)
+        if grows:
+            optimizer.set_variables(θ := [*θ, named("d", [4.0])])
+        optimizer.apply([np.ones(1, "float32")] * len(θ), θ)
         return float(2 - numbers(θ[0])[0])
 
     with warnings.catch_warnings():
