@@ -249,6 +249,8 @@ def _checked_rows(gradient: Any, variable: Any) -> Rows:
             "(tf.IndexedSlices)"
         )
     values, indices = gradient.values, _indices(gradient.indices, variable)
+    if isinstance(values, (list, tuple, float, int)):
+        values = _array(values, variable)
     _check_dtype(values, variable)
     _check_shape("rows", values.shape, (None, *variable.shape[1:]), variable)
     count = (indices.shape[0], values.shape[0])
@@ -303,7 +305,8 @@ def _check_shape(kind: str, shape: Any, expected: tuple, variable: Any) -> None:
 
 def _indices(indices: Any, variable: Any) -> Any:
     """Indices as a tensor of integers in one dimension."""
-    tensor = tf.convert_to_tensor(indices)
+    is_empty = isinstance(indices, (list, tuple)) and not indices
+    tensor = tf.convert_to_tensor(indices, "int32" if is_empty else None)
     if tensor.dtype not in (tf.int32, tf.int64) or tensor.shape.rank not in (None, 1):
         raise ValueError(
             f"Expected a gradient of shape {tuple(variable.shape)} for "
