@@ -75,7 +75,7 @@ def to_keras(self: Any) -> Any:
             f"with learning_rate_multipliers={source.learning_rate_multipliers}"
         )
     states = list(source._states)
-    if (source._loaded.saved or source.undecayed_patterns) and not source.built:
+    if (source._loaded.saved or source.excluded_from_weight_decay) and not source.built:
         raise ValueError(
             "Call `build` first: the optimizer has loaded a state, or excludes "
             "variables from weight decay."

@@ -66,7 +66,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     global_clipnorm = s.Clip()
     clipvalue = s.Clip()
     weight_decay = s.Optional(s.Real(at_least=0))
-    undecayed_patterns = patterns.Patterns(fixed=True)
+    excluded_from_weight_decay = patterns.Patterns(fixed=True)
     use_ema = s.Boolean(fixed=True)
     ema_momentum = s.Real(at_least=0, at_most=1)
     ema_overwrite_frequency = s.Optional(s.Integer(at_least=1))
@@ -94,7 +94,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         own, of_keras = s.split(type(self), dict(settings))
         with backends.active.on_the_host():
             super().__init__(learning_rate=lambda: 0.0, **of_keras)
-        self.undecayed_patterns = own.pop("exclude_from_weight_decay")
+        self.excluded_from_weight_decay = own.pop("exclude_from_weight_decay")
         for name, value in own.items():
             setattr(self, name, value)
         gradients.warn_of_lazy(self.sparse_update)
@@ -164,13 +164,13 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     lr = learning_rate
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
-        """Exclude variables, or those with a pattern in their path, from weight decay.
+        """Exclude variables from weight decay: by their paths, or by patterns of paths.
 
         Call this before `build`.
         """
         paths = [f"^{path_of(v)}$" for v in gradients.check_variables(var_list or ())]
         names = patterns.Patterns().checked("var_names", var_names) or []
-        self.undecayed_patterns = [*paths, *names] or None
+        self.excluded_from_weight_decay = [*paths, *names] or None
 
     def _setting_changes(self, setting: s.Setting) -> None:
         """Raise a `ValueError` if `setting` cannot change any more."""

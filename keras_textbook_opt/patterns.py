@@ -83,7 +83,7 @@ def rules(optimizer: Any) -> dict[str, Any]:
     """The patterns for a config, as pairs: JSON may sort a dict; the order counts."""
     factors = optimizer.learning_rate_multipliers
     return {
-        "exclude_from_weight_decay": optimizer.undecayed_patterns,
+        "exclude_from_weight_decay": optimizer.excluded_from_weight_decay,
         "learning_rate_multipliers": factors and [*map(list, factors.items())],
     }
 

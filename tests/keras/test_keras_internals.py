@@ -40,7 +40,6 @@ METHODS = {
     "exclude_from_weight_decay": ["var_list", "var_names"],
     "finalize_variable_values": ["var_list"],
     "stateless_apply": ["optimizer_variables", "grads", "trainable_variables"],
-    "update_step": ["gradient", "variable", "learning_rate"],
 }
 PACKAGE = Path(keras_textbook_opt.__file__).parent
 SOURCES = [
