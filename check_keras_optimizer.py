@@ -30,6 +30,9 @@ def main() -> None:
             keras.ops.ones(())  # the first operation looks for devices
     except (ImportError, ValueError) as error:
         print(f"Could not run the checks: {error}")
+        if isinstance(error, ModuleNotFoundError):
+            extras = ",".join(["testing", *([backend] if backend else [])])
+            print(f'Run pip install "keras-textbook-opt[{extras}]"')
         sys.exit(2)
     app()
 

@@ -193,13 +193,13 @@ def test_command_runs_on_another_backend(backend, tmp_path, monkeypatch):
 
 
 ROOT = Path(__file__).parents[2]
-WITHOUT_TENSORFLOW = """
+WITHOUT = """
 import importlib.abc, sys
 
 class Missing(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name == "tensorflow":
-            raise ModuleNotFoundError("No module named 'tensorflow'", name=name)
+        if name == "{0}":
+            raise ModuleNotFoundError("No module named '{0}'", name=name)
 
 sys.meta_path.insert(0, Missing())
 """
@@ -226,10 +226,22 @@ def test_command_prints_no_log_lines(backend):
     assert ended.stderr == ""
 
 
-@pytest.mark.parametrize("arguments, status", [(["--backend", "jax"], 0), ([], 2)])
-def test_command_needs_only_the_named_backend(tmp_path, arguments, status):
+@pytest.mark.parametrize(
+    "missing, arguments, said",
+    [
+        ("tensorflow", ["--backend", "jax"], None),
+        ("tensorflow", [], "tensorflow"),
+        (
+            "typer",
+            ["--backend", "jax"],
+            'pip install "keras-textbook-opt[testing,jax]"',
+        ),
+    ],
+)
+def test_command_needs_only_the_named_backend(tmp_path, missing, arguments, said):
+    """And says how to install what is missing."""
     pytest.importorskip("jax")
-    (tmp_path / "sitecustomize.py").write_text(WITHOUT_TENSORFLOW)
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT.format(missing))
     ended = started("--select", COUNTING, *arguments, PYTHONPATH=str(tmp_path))
-    assert ended.returncode == status, ended.stdout + ended.stderr
-    assert "tensorflow" in ended.stdout or status == 0
+    assert ended.returncode == (2 if said else 0), ended.stdout + ended.stderr
+    assert (said or "") in ended.stdout
