@@ -1,4 +1,4 @@
-"""A learning rate is one number: a float, a schedule, a callable or a variable."""
+"""A learning rate is one number: a float, a schedule or a callable."""
 
 from __future__ import annotations
 
