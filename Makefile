@@ -52,8 +52,8 @@ $(DOCS_STAMP): $(STAMP)
 	    --constraint constraints.txt --no-build-isolation --editable '.[dev,docs]'
 	@touch $@
 
-# The tests on each of some backends; what ARGS selects may be on some of them alone, and
-# pytest ends with 5 where that is nothing.
+# The tests on each of some backends. ARGS may select tests of some backends only: pytest
+# ends with 5 if it selects none.
 define on
 	@selected=5; for backend in $(1); do \
 	    KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \

@@ -69,7 +69,7 @@ def main(folder: str) -> None:
     again.load_weights(os.path.abspath(folder))
     slot = again.optimizer.get_slot(again.layers[0].kernel, "m").value
     print(f"m beside a kernel of {slot.shape}: {slot.addressable_shards[0].data.shape}")
-    print(f"goes on after step {int(again.optimizer.iterations)}")
+    print(f"resumes after step {int(again.optimizer.iterations)}")
     again.fit(x, y, batch_size=256, epochs=2, verbose=2)
 
 

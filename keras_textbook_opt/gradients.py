@@ -154,7 +154,7 @@ def _is_sparse(gradient: Any) -> bool:
 
 
 def present(grads: list, variables: list) -> tuple[list, list]:
-    """Those that are not `None`, with their variables; a warning names the others.
+    """The gradients that are not `None`, and their variables; warn of the others.
 
     Raises:
         ValueError: All are `None`, or there are not as many as variables.
@@ -179,7 +179,7 @@ def present(grads: list, variables: list) -> tuple[list, list]:
     return [grads[k] for k in there], [variables[k] for k in there]
 
 
-# Checks: whatever is known before the step runs.
+# Checks of all that is known before the step runs.
 
 
 def checked(grads: list, variables: list) -> list[Dense | Rows]:

@@ -39,7 +39,7 @@ def checked(rate: Any) -> Any:
 
 
 def scalar(rate: Any) -> Any:
-    """`rate`, of which a schedule or callable may have made a tensor of one element."""
+    """`rate` as a scalar; a schedule may return a tensor of shape `(1,)`."""
     if isinstance(rate, keras.Variable):
         return rate
     if isinstance(rate, (int, float)):
@@ -52,11 +52,11 @@ def scalar(rate: Any) -> Any:
     return rate if shape == () else ops.reshape(rate, ())
 
 
-def kept(optimizer: Any, rate: Any) -> Any:
+def stored(optimizer: Any, rate: Any) -> Any:
     """A schedule or callable as it is, a number in a variable of the optimizer."""
     if callable(rate):
         return rate
-    # 16 bits would take 1e-8 for zero.
+    # In 16 bits, 1e-8 is zero.
     dtype = "float64" if keras.config.floatx() == "float64" else "float32"
     initializer = keras.initializers.Constant(rate)
     with backends.active.on_the_host():

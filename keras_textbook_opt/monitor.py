@@ -21,7 +21,7 @@ FIELDS = (
 
 @final
 class Statistics:
-    """What the steps add up for a monitor, in one small variable of the optimizer."""
+    """The sums over the steps that a monitor shows, in one small variable."""
 
     def __init__(self) -> None:
         self._has_clip = False

@@ -14,7 +14,7 @@ COUNTERPARTS = {
     "keras_textbook_opt>Momentum": (keras.optimizers.SGD,),
     "keras_textbook_opt>Adam": (keras.optimizers.Adam, keras.optimizers.AdamW),
 }
-# They say how a state is kept or shown, and not what a step is: Keras has none of them.
+# Arguments that do not change a step, and that Keras does not have.
 ASIDE = {"compensate", "monitor", "exclude_from_weight_decay", "learning_rate"}
 
 
@@ -110,10 +110,10 @@ def _decays(source: Any, variable: Any) -> bool:
 
 
 def _arguments(source: Any, kind: type, target: type) -> dict[str, Any]:
-    """What to construct a `target` with, so that it means what `source` does.
+    """The arguments of a `target` that takes the steps of `source`.
 
-    A hyperparameter that the target does not have stays among them, for its constructor
-    to refuse, unless it is at its default, where it has no effect.
+    A hyperparameter that the target does not have is left out at its default, where it
+    has no effect. Otherwise, the target's constructor refuses it.
     """
     defaults, known = _defaults(kind), _defaults(target)
     arguments = {
@@ -133,7 +133,7 @@ def _defaults(optimizer: type) -> dict[str, Any]:
 
 
 def _in_order_of_keras(optimizer: Any) -> list:
-    """The state of an optimizer of ours, as its counterpart lists it."""
+    """The state of an optimizer of this package, in the order of its counterpart."""
     states = list(optimizer._states)
     rate = optimizer._learning_rate
     slots = [(n, slot) for state in states for n, slot in state.slots.items()]

@@ -4,7 +4,7 @@
               → accumulate → clip → decay weights → apply_dense | apply_sparse → average
               → constraint → iterations + 1
 
-`apply` is the first line and the last; `_step`, `_update` and `_take` are in between.
+`apply` is the first line and the last; `_step` and `_update` are in between.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from keras_textbook_opt.gradients import Dense, Rows
 from keras_textbook_opt.monitor import Statistics
 from keras_textbook_opt.settings import LearningRate, Settings
 from keras_textbook_opt.state import archive
-from keras_textbook_opt.state.loading import Facts, LoadedState, written_list
+from keras_textbook_opt.state.loading import Facts, LoadedState, identities_of
 from keras_textbook_opt.state.slots import States, VariableState
 from keras_textbook_opt.variables import has_value, path_of
 
@@ -100,9 +100,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         gradients.warn_of_lazy(self.sparse_update)
         self._states = States()
         self._loaded = LoadedState()
-        self._changed_at: int | None = None  # the step of a change that a graph misses
+        self._changed_at: int | None = None  # the step at a change after compilation
         self._retired_rate: keras.Variable | None = None  # replaced by a schedule
-        self._learning_rate = rates.kept(self, rate)
+        self._learning_rate = rates.stored(self, rate)
         self.statistics: Any = Statistics() if self.monitor else None
 
     # The hooks. Each reads its arguments and assigns nothing.
@@ -130,7 +130,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         return self.apply_dense(g.to_dense(θ.shape), old, η, *slots)
 
     def step_size(self, η, t):
-        """What `apply_dense` receives as `η` in step `t = 1, 2, …`; computed once."""
+        """The `η` that `apply_dense` receives in step `t = 1, 2, …`; computed once."""
         return η
 
     def get_config(self) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self.set_variables(variables)
 
     def _follow(self, variables) -> None:
-        """Have the state of these variables: what is there, and else a fresh one."""
+        """Keep the state of known variables, and create that of new ones."""
         found = {self._var_key(v): v for v in gradients.check_variables(variables)}
         old = self._states
         self._states = states = old.following(found)
@@ -229,10 +229,12 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         except BaseException:
             self._states = old
             raise
-        # Past Keras's tracker, which would take the variables for the optimizer's own.
+        # Keras's tracker would add the variables to the optimizer's own.
         self.__dict__["_trainable_variables"] = states.variables
         self._checkpointed = backends.active.checkpointed(
-            states.kept(), lambda: written_list(states), self._loaded.read_list
+            states.all_variables(),
+            lambda: identities_of(states),
+            self._loaded.read_identities,
         )
         self.built = True
         states.apply_patterns(set(states) - set(old), patterns.rules(self))
@@ -256,9 +258,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     @property
     def variables(self) -> list:
-        """The state: what belongs to no variable first, then kind by kind.
+        """The state: the optimizer's own variables first, then kind by kind.
 
-        While a loaded state is not assigned for good, this assigns what is known.
+        Before the first step after a load, this assigns the entries that match by now.
         """
         if not hasattr(self, "_states"):  # Keras's own constructor asks
             return super().variables
@@ -267,10 +269,10 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _everything(self) -> list:
         statistics = [self.statistics.variable] if self.statistics else []
-        return [*self._own(), *self._states.kept(), *statistics]
+        return [*self._own(), *self._states.all_variables(), *statistics]
 
     def _own(self) -> list:
-        """What belongs to no variable, such as the count of steps."""
+        """The optimizer's own variables, such as the count of steps."""
         return [v for v in super().variables if v is not self._retired_rate]
 
     def reset_state(self) -> None:
@@ -287,7 +289,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._resolve()
         now = archive.saved_of(*self._facts(), self._states)
         if not self.built:
-            now = self._loaded.to_write(now)
+            now = self._loaded.to_save(now)
         archive.write(now, store)
 
     def load_own_variables(self, store) -> None:
@@ -308,7 +310,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         return Facts(class_name, own, patterns.rules(self))
 
     def _resolve(self, for_good: bool = False) -> None:
-        """Assign a loaded state as far as the variables tell whose it is."""
+        """Assign the entries of a loaded state that match the variables by now."""
         loaded, states = self._loaded, self._states
         if not (self.built and loaded.is_due(for_good)):
             return
@@ -325,7 +327,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     # The step.
 
-    @backends.active.as_written
+    @backends.active.without_autograph
     def apply(self, grads, trainable_variables=None) -> None:
         """Take one step: update each variable with its gradient.
 
@@ -365,8 +367,8 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """Take a step on values of the variables and of `variables`, in order."""
         if self.built:
             gradients.check_values(list(trainable_variables), self._states.variables)
-        self._loaded.drop()  # whoever has the values has read `variables`
-        # A backend updates in place where a variable has no other value in the scope.
+        self._loaded.drop()  # `optimizer_variables` were read from `variables`
+        # Without a copy, a backend could update these tensors in place.
         own, θ = (map(ops.copy, x) for x in (optimizer_variables, trainable_variables))
         return super().stateless_apply(list(own), grads, list(θ))
 
@@ -392,11 +394,12 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         clips = clip.Clips(self.clipnorm, self.global_clipnorm, self.clipvalue)
         grads = clip.clipped(grads, clips, self.statistics, η)
         if backends.active.has_rows:
-            grads = list(map(self._in_form, grads, states))
+            grads = list(map(self._densified, grads, states))
         for g, of_group in steps.grouped(grads, states):
             group = Group(g, of_group, *self._scalars(η, of_group[0]))
             # The backend may have a kernel of this equation.
-            backends.active.run(type(self).apply_dense, vars(self), group, self._take)
+            equation = type(self).apply_dense
+            backends.active.run(equation, vars(self), group, self._update_one)
         if self.use_ema:
             self._average()
 
@@ -412,20 +415,20 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             t = ops.cast(ops.convert_to_tensor(self.iterations) + 1, state.dtype)
             return decay, self.step_size(η, t)
 
-    def _in_form(self, g: Dense | Rows, state: VariableState) -> Dense | Rows:
-        """Rows as a dense gradient, if that is all that `apply_sparse` would make."""
+    def _densified(self, g: Dense | Rows, state: VariableState) -> Dense | Rows:
+        """Rows as a dense gradient, if `apply_sparse` would only densify them."""
         if isinstance(g, Dense) or self.sparse_update == "lazy":
             return g
         if type(self).apply_sparse is not TextbookOptimizer.apply_sparse:
             return g
         return Dense(g.to_dense(state.variable.shape))
 
-    def _take(self, update: Update) -> None:
+    def _update_one(self, update: Update) -> None:
         """One variable's update in plain `keras.ops`."""
         if isinstance(update.g, Rows):
-            steps.take_rows(update, self.apply_sparse, self.sparse_update == "lazy")
+            steps.update_rows(update, self.apply_sparse, self.sparse_update == "lazy")
         else:
-            steps.take(update, self.apply_dense)
+            steps.update_dense(update, self.apply_dense)
 
     def on_rows(self, g: Rows, θ, η, *slots) -> tuple:
         """The equation on the rows that `g` lists; the others stay unchanged."""

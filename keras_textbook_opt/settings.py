@@ -1,4 +1,4 @@
-"""What a constructor takes: each setting is checked whenever it is set.
+"""The arguments of a constructor, each checked at every assignment.
 
 A class names its settings as attributes, with their types and ranges:
 
@@ -136,7 +136,7 @@ class Setting:
         vars(optimizer)[self.name] = value
 
     def checked(self, name: str, value: Any) -> Any:
-        """`value` as it is kept; a `ValueError` if it does not fit."""
+        """`value`, converted; a `ValueError` if it is not valid."""
         if not self.fits(value):
             raise ValueError(message(name, self.expected, value))
         return value
@@ -282,7 +282,7 @@ def _is_boolean(value: Any) -> bool:
 
 
 def _in_float32(number: float) -> float:
-    """`number` in float32, where kernels take subnormal numbers for zero."""
+    """`number` in float32, where kernels flush subnormal numbers to zero."""
     with np.errstate(over="ignore"):
         rounded = float(np.float32(number))
     return rounded if abs(rounded) >= np.finfo(np.float32).tiny else 0.0

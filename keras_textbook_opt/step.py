@@ -75,7 +75,7 @@ def grouped(
     return [group for group in groups.values() if group[1][0].factor]
 
 
-def take(update: Update, apply_dense: Callable) -> None:
+def update_dense(update: Update, apply_dense: Callable) -> None:
     """The equation on a dense gradient."""
     state = update.state
     old = state.read(update.θ)
@@ -86,7 +86,7 @@ def take(update: Update, apply_dense: Callable) -> None:
     write(update, apply_dense(update.g.values, old, update.step_size, *slots))
 
 
-def take_rows(update: Update, apply_sparse: Callable, is_lazy: bool) -> None:
+def update_rows(update: Update, apply_sparse: Callable, is_lazy: bool) -> None:
     """The equation on a sparse gradient; `is_lazy` if only its rows decay."""
     θ, g, state = update.θ, update.g, update.state
     if update.decay is not None:
@@ -111,7 +111,7 @@ def _values_and_rows(value: Any) -> tuple[Any, Rows | None]:
 
 
 def as_tuple(new: Any, count: int) -> tuple:
-    """What an equation returned, as a tuple of `count` values."""
+    """The values that an equation returned, as a tuple of `count`."""
     values = tuple(new) if isinstance(new, (tuple, list)) else (new,)
     missing = sum(value is None for value in values)
     if len(values) != count or missing:

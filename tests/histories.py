@@ -299,10 +299,8 @@ def can_travel(history: History, route: str) -> bool:
         return "skip_mismatch" in route
     if history.precision == "changed":
         return route in WEIGHTS and history.event == "none"
-    if route == ".h5" and (  # a list is kept in no config
-        history.kind == "subclass"
-        or history.precision == "bfloat16"
-        or history.options == "decay of a list"
+    if route == ".h5" and (
+        history.kind == "subclass" or history.precision == "bfloat16"
     ):
         return False
     # A list of values does not say whose they are: lists of the same order are needed.

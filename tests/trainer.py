@@ -161,7 +161,7 @@ def assert_follows(trainer: Trainer, oracle: Oracle) -> None:
 
 def kept(optimizer: Any, variable: Any) -> dict[str, keras.Variable]:
     """All that `optimizer` keeps for `variable`, by kind: slots, average, carry, …"""
-    found = optimizer._state_of(variable).kept()
+    found = optimizer._state_of(variable).by_kind()
     return {kind.removeprefix("slot."): v for kind, v in found.items()}
 
 

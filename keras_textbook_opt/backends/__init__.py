@@ -1,6 +1,6 @@
 """Everything that differs between backends.
 
-`active` is the backend that Keras runs on; `plain.py` says what it is asked.
+`active` is the backend of Keras; `plain.py` defines the interface.
 """
 
 import keras

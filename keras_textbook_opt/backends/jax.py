@@ -1,4 +1,4 @@
-"""JAX: a step becomes one program, in which a branch computes and cannot assign."""
+"""JAX: within a compiled step, a branch cannot assign to a variable."""
 
 from typing import final
 
@@ -10,12 +10,12 @@ from keras_textbook_opt.backends.plain import Backend
 
 @final
 class Jax(Backend):
-    """What JAX does in its own way."""
+    """The operations of JAX."""
 
     trains_on_values = True
 
     def branch(self, condition, assign, places):
-        """The branch assigns in a scope of its own, and returns what it assigned."""
+        """The branch assigns in its own `StatelessScope`, and returns the values."""
         if not isinstance(condition, jax.core.Tracer):
             if condition:
                 assign()

@@ -1,7 +1,7 @@
-"""What a backend is asked, and the answers of `keras.ops` alone.
+"""The interface of a backend, implemented with `keras.ops` only.
 
-NumPy has no others, and the other backends fall back on them. A backend takes data, and
-never calls the optimizer.
+NumPy uses it as it is, and the other backends fall back on it. A backend receives data,
+and never calls the optimizer.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,12 +21,12 @@ class Update(NamedTuple):
     θ: Any  # the variable
     g: Any  # its gradient, `Dense` or `Rows`, clipped
     state: Any  # its slots and its carry, a `VariableState`
-    decay: Any  # `η·λ`, what the weight decay takes off; `None` for none
-    step_size: Any  # what `step_size` made of `η`
+    decay: Any  # `η·λ`, of the weight decay; `None` without one
+    step_size: Any  # the return value of `step_size`
 
 
 class Group(NamedTuple):
-    """Variables of a step, one at least, that share their scalars."""
+    """At least one variable, its gradient, and the scalars that the variables share."""
 
     grads: list
     states: list
@@ -41,20 +41,20 @@ class Group(NamedTuple):
         ]
 
 
-Take = Callable[[Update], None]
+UpdateOne = Callable[[Update], None]
 
 
 def name_of(equation: Callable[..., Any]) -> str:
-    """The full name of a method `apply_dense`, under which a kernel stands for it."""
+    """The full name of a method `apply_dense`, by which a kernel of it is found."""
     return f"{equation.__module__}.{equation.__qualname__}"
 
 
 class Backend:
-    """What a backend is asked; this one answers with `keras.ops` and nothing else.
+    """The operations that differ between backends, here with `keras.ops` only.
 
     Attributes:
-        has_rows: Whether the gradient of an embedding lists rows.
-        trains_on_values: Whether Keras's `fit` keeps all values to itself in an epoch.
+        has_rows: Whether the gradient of an embedding is sparse.
+        trains_on_values: Whether `fit` updates the variables only after an epoch.
     """
 
     has_rows = False
@@ -62,8 +62,8 @@ class Backend:
 
     # A step.
 
-    def as_written(self, function: Callable) -> Callable:
-        """`function`, whose source nothing rewrites while it is traced."""
+    def without_autograph(self, function: Callable) -> Callable:
+        """`function`, which is traced without rewriting its source."""
         return function
 
     def sum_over_replicas(self, gradients: list) -> list:
@@ -71,7 +71,7 @@ class Backend:
         return gradients
 
     def across_replicas(self, step: Callable[[list], None], grads: list) -> None:
-        """Call `step(grads)` where it may branch."""
+        """Call `step(grads)` in a context in which it can branch."""
         step(grads)
 
     def branch(
@@ -85,7 +85,7 @@ class Backend:
         equation: Callable[..., Any],
         hyperparameters: Mapping[str, Any],
         group: Group,
-        take: Take,
+        fallback: UpdateOne,
     ) -> None:
         """Update the variables of a group.
 
@@ -94,10 +94,10 @@ class Backend:
                 kernel.
             hyperparameters: The optimizer's attributes.
             group: The variables.
-            take: Updates one variable, in plain `keras.ops`.
+            fallback: Updates one variable, in plain `keras.ops`.
         """
         for update in group.updates():
-            take(update)
+            fallback(update)
 
     def add_to(self, totals: list, gradients: list) -> None:
         """`total ← total + g` for each."""
@@ -121,14 +121,14 @@ class Backend:
     # Gradients.
 
     def are_alike(self, gradients: list, variables: list) -> bool:
-        """Whether it is known at once that each gradient is a tensor like its variable.
+        """Whether each gradient is known to be a tensor like its variable.
 
-        If not, they are checked one by one.
+        If not, the gradients are checked one by one.
         """
         return False
 
     def densified(self, x: Any) -> Any:
-        """`x` with all its elements, if it lists only those that are not zero."""
+        """`x` as a dense tensor, if it is sparse."""
         return x
 
     def squares(self, gradients: list) -> list:
@@ -148,7 +148,7 @@ class Backend:
         return [c / ops.sqrt(maximum(s, c * c)) for s in squares]
 
     def rounded(self, x: Any, dtype: str) -> Any:
-        """`x`, of float32, as the narrower `dtype` holds it, again in float32."""
+        """`x`, of float32, rounded to the narrower `dtype`, in float32."""
         return ops.cast(ops.cast(x, dtype), "float32")
 
     # State.
@@ -156,7 +156,7 @@ class Backend:
     def new_variable(
         self, name: str, like: Any, initializer: Any, dtype: str
     ) -> keras.Variable:
-        """A variable of the shape of `like`, where that is, and split as that is."""
+        """A variable of the shape, the devices and the layout of `like`."""
         return keras.Variable(
             initializer,
             shape=tuple(like.shape),
@@ -171,7 +171,7 @@ class Backend:
         return True
 
     def on_the_host(self) -> AbstractContextManager[Any]:
-        """Where scalars are made and computed, so that their numbers are known."""
+        """The context for scalars, so that reading them waits for no device."""
         return nullcontext()
 
     def outside_the_step(self, assign: Callable[[], None]) -> None:
@@ -179,11 +179,11 @@ class Backend:
         assign()
 
     def is_traced(self) -> bool:
-        """Whether a function is traced, in which variables cannot be created."""
+        """Whether a function is being traced, so that no variable can be created."""
         return False
 
     def checkpointed(self, variables: list, write: Any, read: Any) -> Any:
-        """What to keep as an attribute, so that a checkpoint has `variables`.
+        """An attribute for the optimizer, so that a checkpoint contains `variables`.
 
         `write` returns a text to save beside them, and a restore calls `read` with it.
         """

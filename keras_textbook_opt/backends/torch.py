@@ -19,14 +19,14 @@ PLAIN = {Tensor, Parameter}
 
 @final
 class Torch(Backend):
-    """What PyTorch does in its own way."""
+    """The operations of PyTorch."""
 
-    def run(self, equation, hyperparameters, group, take):
+    def run(self, equation, hyperparameters, group, fallback):
         kernel = lists.KERNELS.get(name_of(equation))
-        # Within a `keras.StatelessScope`, no variable must be touched.
+        # Within a `keras.StatelessScope`, no variable may change.
         is_pure = self.is_traced() or _is_stateless(group.states[0].variable)
         if kernel is None or is_pure or not _run(kernel, hyperparameters, group):
-            super().run(equation, hyperparameters, group, take)
+            super().run(equation, hyperparameters, group, fallback)
 
     def add_to(self, totals, gradients):
         places, (g, s) = _tensors(totals), _unscaled(gradients)

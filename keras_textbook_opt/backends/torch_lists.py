@@ -2,8 +2,8 @@
 
 `_foreach_*` updates small tensors in one call, and falls back to a loop by itself where
 they differ in dtype, device or layout. Fused kernels read and write large ones once. A
-gradient is `s·g`, with a factor `s` of its own: a float, or on a GPU also a tensor, for
-which nothing here waits.
+gradient is `s·g`, with its own factor `s`: a float, or on a GPU also a tensor, which is
+never read here.
 """
 
 from itertools import pairwise
@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 from torch.linalg import vector_norm
 
-# With so many elements, a fused kernel is worth waking all threads for.
+# From this size on, a fused kernel is faster, although it starts all threads.
 LARGE = 2**15
-# So many elements are copied at a time. On a CPU, the copy stays in its cache.
+# The number of elements to copy at a time. On a CPU, the copy stays in its cache.
 PIECE = {"cpu": 2**18, "cuda": 2**25}
-# So many squares are summed in float32, with an error below 1e-6, then in float64.
+# The number of squares to sum in float32, with an error below 1e-6, before float64.
 ROW = 1024
 OFF: dict[str, Any] = {"weight_decay": 0.0, "maximize": False}
 SGD_OFF = OFF | {"nesterov": False, "is_first_step": False}
@@ -38,7 +38,7 @@ def momentum(θ, g, s, slots, η, settings, fused) -> None:
     β, (m,) = settings["momentum"], slots
     part = β if settings["nesterov"] else 1.0
     f = times(-η, s)
-    # The kernel takes 0.6 of the time. It receives 1 − f, with few digits of a tiny f.
+    # The kernel takes 0.6 of the time. It receives 1 − f, which loses a tiny f.
     if fused and β and all(isinstance(x, float) and x <= -(2**-28) for x in f):
         one_by_one = (([x], [y], [z], f_) for x, y, z, f_ in zip(θ, g, m, f))
         for *row, f_ in one_by_one if shared(f) is None else [(θ, g, m, f[0])]:
@@ -97,7 +97,7 @@ def _adam_by_formula(θ, g, m, v, *v_max, step: tuple) -> None:
 def _adam_by_kernel(θ, g, m, v, *v_max, step: tuple) -> None:
     η_t, β_1, β_2, ε = step
     lists = θ, g, m, v, v_max[0] if v_max else []
-    # After infinitely many steps, the kernel corrects no bias: ηₜ has done it.
+    # With an infinite count of steps, the kernel corrects no bias: that is part of ηₜ.
     count = [torch.full((), torch.inf, device=θ[0].device)] * len(θ)
     betas = {"beta1": β_1, "beta2": β_2, "amsgrad": bool(v_max)}
     torch._fused_adam_(*lists, count, lr=η_t, eps=ε, **betas, **OFF)
@@ -158,7 +158,7 @@ def operand(f: Any, x: list) -> Any:
 
 def by_size(θ, g, s, slots) -> Any:
     """Small tensors, then those that a fused kernel takes; with `fused` before each."""
-    # One thread wakes no others.
+    # A single thread starts no others.
     least = LARGE if θ[0].is_cpu and torch.get_num_threads() > 1 else 0
     rows = zip(θ, g, *slots) if slots else ()
     are_fused = [row[0].numel() >= least and _has_kernel(row) for row in rows]
@@ -166,7 +166,7 @@ def by_size(θ, g, s, slots) -> Any:
 
 
 def split(which: list[bool], θ, g, s, slots) -> Any:
-    """The lists of those for which `which` is false, then of the others."""
+    """The lists where `which` is false, then those where it is true."""
     if not any(which) or all(which):
         yield any(which), (θ, g, s, slots)
         return
@@ -183,7 +183,7 @@ def _has_kernel(row: tuple) -> bool:
 
 
 def pieces(*row: Tensor) -> Any:
-    """A variable and what goes with it, in vectors of at most `PIECE` elements."""
+    """A variable, its gradient and its slots, in vectors of `PIECE` elements."""
     most = PIECE[row[0].device.type]
     if not all(map(Tensor.is_contiguous, row)):
         return [row]
@@ -200,8 +200,8 @@ def share_memory(θ: list, g: list) -> bool:
 def in_float32(θ, carries, g, s, slots) -> Any:
     """The lists of each variable, or of a piece of it, with `θ + carry` in float32.
 
-    When the next one is asked for, what was assigned to this one is rounded into `θ`,
-    and what is rounded off goes to the carry, if there is one.
+    Before the next one, the values assigned to this one are rounded into `θ`, and the
+    rounding error goes to the carry, if there is one.
     """
     for s_, *row in zip(s, θ, g, *slots, *([carries] if carries else [])):
         for θ_, g_, *others in pieces(*row):
@@ -210,7 +210,7 @@ def in_float32(θ, carries, g, s, slots) -> Any:
             yield [x], [g_.float()], [s_], [[slot] for slot in others]
             θ_.copy_(x)
             if carry is not None:
-                # Nothing is left of an infinity or a NaN.
+                # An infinity or a NaN has no rounding error.
                 torch.sub(x, θ_.float(), out=carry).nan_to_num_(0.0, 0.0, 0.0)
 
 

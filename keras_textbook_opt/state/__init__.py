@@ -1,1 +1,1 @@
-"""What an optimizer keeps: beside which variable, and in which file."""
+"""The state of an optimizer: in memory, in a file, and from one to the other."""

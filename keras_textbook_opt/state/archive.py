@@ -1,16 +1,16 @@
 """The file of an optimizer's state: format 1.
 
-Under `document` is one line of JSON that lists what the file has, and a second line
-with the CRC-32 of the first:
+The entry `document` is one line of JSON, which lists all other entries, and a second
+line with the CRC-32 of the first:
 
     {"format": 1, "class": "keras_textbook_opt>Adam",
      "own": {"iteration": checksum, …}, "patterns": {…},
      "variables": [{"path", "shape", "dtype", "decays", "factor", "checksum",
                     "kinds": {"slot.m": checksum, …}}, …]}
 
-and beside it the arrays, under `own.iteration`, `0.slot.m` and so on. A checksum is the
-CRC-32 of an array's bytes. What a file says is checked before it costs anything: its
-lengths and shapes before an array is read, and the document before it is used.
+The other entries are the arrays `own.iteration`, `0.slot.m` and so on. A checksum is
+the CRC-32 of an array's bytes. A file is not trusted: lengths and shapes are checked
+before an array is read, and the document before it is used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from keras_textbook_opt.variables import dtype_of, path_of
 FORMAT = 1
 DOCUMENT = "document"
 LARGEST_DOCUMENT = 2**26  # bytes
-# HDF5 may compress zeros by about so much; a file that promises more is a trap.
+# HDF5 compresses zeros by about this factor; a file that declares more is malicious.
 LARGEST_RATIO = 1100
 
 
@@ -41,7 +41,7 @@ LARGEST_RATIO = 1100
 class Entry(NamedTuple):
     """An array, read when it is asked for."""
 
-    name: str  # what an error calls it
+    name: str  # in errors
     stored: Callable[[], Any]
     checksum: int | None = None  # `None` if it is not known
 
@@ -52,7 +52,7 @@ class Entry(NamedTuple):
             raise corrupted(self.name)
         return array
 
-    def kept(self) -> Entry:
+    def in_memory(self) -> Entry:
         """The same entry, in memory."""
         return held(self.name, self.read())
 
@@ -65,7 +65,7 @@ def held(name: str, array: np.ndarray) -> Entry:
 @final
 @dataclass
 class SavedVariable:
-    """A variable that was saved: who it was, and its state by kind."""
+    """A saved variable: its identity, and its state by kind."""
 
     path: str
     shape: tuple[int, ...]
@@ -98,7 +98,7 @@ class Saved:
     def keep(self) -> None:
         """Verify every entry, and keep it in memory."""
         for saved in self.variables:
-            saved.entries = {kind: e.kept() for kind, e in saved.entries.items()}
+            saved.entries = {kind: e.in_memory() for kind, e in saved.entries.items()}
 
 
 def checksum(array: np.ndarray) -> int:
@@ -108,7 +108,7 @@ def checksum(array: np.ndarray) -> int:
 
 
 def identity(variable: Any) -> SavedVariable:
-    """Who `variable` is now; reads all of it."""
+    """The identity of `variable` now; reads all its values."""
     try:
         contents = checksum(keras.ops.convert_to_numpy(variable))
     except RuntimeError:  # JAX: some of it is on other machines
@@ -129,7 +129,7 @@ def corrupted(name: str) -> ValueError:
 
 
 def by_name(variables: list) -> dict[str, Any]:
-    """Variables by their names, of which one that is there again gets a number."""
+    """Variables by name; a repeated name gets a number."""
     named: dict[str, Any] = {}
     for k, variable in enumerate(variables):
         is_there = variable.name in named
@@ -145,7 +145,7 @@ def saved_of(
     for state in states:
         saved = identity(state.variable)
         saved.factor, saved.decays = state.factor, state.decays
-        saved.entries = {kind: _of(v) for kind, v in state.kept().items()}
+        saved.entries = {kind: _of(v) for kind, v in state.by_kind().items()}
         variables.append(saved)
     return Saved(class_name, {n: _of(v) for n, v in own.items()}, rules, variables)
 
@@ -191,7 +191,7 @@ def write(saved: Saved, store: Any) -> None:
 
 
 def read(store: Any) -> Saved | None:
-    """What `store` has, of which no array is read yet; `None` if it has no state.
+    """The state in `store`, of which no array is read yet; `None` if it has none.
 
     Raises:
         ValueError: The file is corrupted, or of a newer format.
@@ -238,7 +238,7 @@ def _saved(store: Any, keys: set[str], document: Any) -> Saved:
     ]
     entries = [*own.values(), *(e for v in variables for e in v.entries.values())]
     for key in sorted(keys - {entry.name for entry in entries} - {DOCUMENT}):
-        raise corrupted(key)  # the document has lost it
+        raise corrupted(key)  # the document does not list it
     return Saved(class_name, own, _typed(document["patterns"], dict), variables)
 
 
@@ -282,7 +282,7 @@ def _entry(store: Any, keys: set[str], key: str, shape: Any, crc: Any) -> Entry:
 
 
 def _header(store: Any, key: str) -> Any:
-    """Something with the shape and the dtype of an array, which is not read.
+    """An object with the shape and the dtype of an array, which is not read.
 
     HDF5 has links to other files, arrays in other files, and arrays that are declared
     and not stored. None of these is followed.
@@ -308,7 +308,7 @@ def _header(store: Any, key: str) -> Any:
 def _check_archive(store: Any) -> None:
     """Raise a `ValueError` if the archive `.keras` around the file is damaged.
 
-    Keras goes on reading after a wrong checksum.
+    Keras ignores a wrong checksum.
     """
     archive = getattr(store, "archive", None)
     if archive is None:
@@ -316,7 +316,7 @@ def _check_archive(store: Any) -> None:
     if archive.filename is None:
         damaged = archive.testzip()
     else:
-        # Keras has a member of its own archive open, which a test would continue.
+        # Keras is reading from its own archive, which a test would disturb.
         with zipfile.ZipFile(archive.filename) as opened_again:
             damaged = opened_again.testzip()
     if damaged is not None:

@@ -1,9 +1,8 @@
 """A loaded state, from the load to the first step.
 
-Weights may be loaded after the optimizer, or long before its variables are known to it.
-So a state whose owners are not certain yet is kept in memory. Whenever somebody reads
-the optimizer's variables, what is known then is assigned; the first step does so for
-good, and what was kept is dropped.
+Weights may be loaded after the optimizer, or before `build`. So a state is kept in
+memory until its variables are certain. Each read of the optimizer's variables assigns
+the entries that match by then. The first step does so for good, and drops the entries.
 """
 
 import json
@@ -15,14 +14,14 @@ from keras_textbook_opt.state.archive import Entry, Saved, SavedVariable
 from keras_textbook_opt.state.slots import States
 
 
-def written_list(states: States) -> str:
-    """Who the variables are, as a checkpoint of TensorFlow keeps it."""
+def identities_of(states: States) -> str:
+    """The identities of the variables, as text for a checkpoint of TensorFlow."""
     variables = [archive.identity(variable) for variable in states.variables]
     return json.dumps([[v.path, v.shape, v.dtype, v.checksum] for v in variables])
 
 
 class Facts(NamedTuple):
-    """What an optimizer tells of itself for a file."""
+    """The facts about an optimizer that its file contains."""
 
     class_name: str  # the registered one
     own: dict[str, Any]  # its variables that belong to no other, by name
@@ -31,12 +30,11 @@ class Facts(NamedTuple):
 
 @final
 class LoadedState:
-    """What was loaded and is not assigned for good."""
+    """A loaded state that is not assigned for good."""
 
     def __init__(self) -> None:
         self.saved: Saved | None = None  # in memory
-        # Who the variables were, in a checkpoint of TensorFlow, which restores states
-        # by position.
+        # The identities in a checkpoint of TensorFlow, which restores by position.
         self.listed: list[SavedVariable] | None = None
         # The loader of `.h5` files calls `build([])`, then `set_weights`: with a
         # `LossScaleOptimizer`, of that one only.
@@ -71,9 +69,9 @@ class LoadedState:
         if problems:
             warnings.warn("\n".join(problems), stacklevel=4)
         self.saved, self._fresh, self._done = saved, [], {}
-        # What a subclass creates in its `build`, and so has not created yet.
+        # Entries of variables that a subclass creates in its `build`, later.
         left = {} if len(states) or saved.is_foreign else saved.own
-        self._left = {n: e.kept() for n, e in left.items() if n not in facts.own}
+        self._left = {n: e.in_memory() for n, e in left.items() if n not in facts.own}
         if is_certain:
             self._fresh = restore.assign(saved, states, found, facts.rules)
             self.drop()
@@ -95,7 +93,7 @@ class LoadedState:
         return self.saved is not None or (for_good and self.listed is not None)
 
     def assign(self, states: States, facts: Facts, for_good: bool) -> None:
-        """Assign what the variables tell now; another replica may have done so."""
+        """Assign the entries that match now; another replica may have done so."""
         if self.saved is not None:
             found, _ = restore.match(self.saved, states)
             self._fresh = restore.assign(
@@ -107,15 +105,15 @@ class LoadedState:
             self._fresh = restore.check_positions(self.listed, states)
             self.listed = None
 
-    def read_list(self, text: str) -> None:
-        """A checkpoint was restored: remember who its variables were."""
+    def read_identities(self, text: str) -> None:
+        """Remember the identities of the variables in a restored checkpoint."""
         self.listed = [
             SavedVariable(path, tuple(shape), dtype, contents)
             for path, shape, dtype, contents in json.loads(text)
         ]
 
     def drop(self) -> None:
-        """What is assigned now is so for good. Warn of variables that start fresh."""
+        """Drop the kept entries, and warn of variables that start fresh."""
         had_none = self.saved is not None and not (
             self.saved.variables or self.saved.numbered
         )
@@ -124,14 +122,14 @@ class LoadedState:
         self.saved, self._fresh = None, []
 
     def warn_if_lost(self, states: States) -> None:
-        """Warn if a file had a state that Keras's loader did not hand over."""
+        """Warn if a file had a state that Keras's loader did not pass on."""
         if self.loader_built_nothing:
             self._fresh = states.paths()
             self.drop()
         self.loader_built_nothing = False
 
-    def to_write(self, now: Saved) -> Saved:
-        """What to save while the variables are not known: the same entries again."""
+    def to_save(self, now: Saved) -> Saved:
+        """The state to save before `build`: the loaded entries again."""
         if self.saved is not None:
             now.class_name, now.variables = self.saved.class_name, self.saved.variables
             now.own = self._left | now.own

@@ -19,9 +19,9 @@ Done = dict[VariableState, tuple[int | None, bool]]
 
 
 def matched(saved: Variables, here: Variables) -> tuple[Match, bool]:
-    """For each variable here, the saved one that it is; and whether contents say so.
+    """The saved variable of each variable here; and whether contents identify them all.
 
-    1. A variable that holds what exactly one saved variable held is that variable.
+    1. The one with the same contents, if they are unique among both.
     2. Else the one with the same path, if all paths here are among the saved ones.
     3. Else the one at the same position, if all paths agree in their order except for
        the numbers that Keras generates and a leading model name.
@@ -54,7 +54,7 @@ def _by_contents(saved: Variables, here: Variables) -> Match:
 
 
 def _places(keys: list) -> dict[Any, int]:
-    """The place of each key that is there once."""
+    """The index of each key that occurs once."""
     count = Counter(keys)
     return {key: k for k, key in enumerate(keys) if count[key] == 1}
 
@@ -95,8 +95,8 @@ def assign(
     """Assign the state of each variable; return the paths of those that start fresh.
 
     Every entry was verified. If the patterns (`rules`) are those that were saved, the
-    factor and the exclusion of a variable follow its weights. What was `done` before is
-    not assigned again: what somebody assigned since stays.
+    factor and the exclusion of a variable follow its weights. A state in `done` is not
+    assigned again, so that later assignments by others stay.
     """
     done = {} if done is None else done
     if saved.numbered is not None:
@@ -106,7 +106,7 @@ def assign(
         if state in done and done[state][0] == place:
             continue
         source = None if place is None else saved.variables[place]
-        if source is None or _slots(source.entries) != _slots(state.kept()):
+        if source is None or _slots(source.entries) != _slots(state.by_kind()):
             state.reset()
             done[state] = place, True
             continue
@@ -123,25 +123,25 @@ def _slots(kinds: Any) -> set[str]:
 
 
 def _assign_one(entries: dict[str, Entry], state: VariableState) -> None:
-    """The entries that are there; what is not starts as in a new state."""
-    kept = state.kept()
-    if not kept.keys() <= entries.keys():
+    """Assign the entries; a variable without one starts as in a new state."""
+    by_kind = state.by_kind()
+    if not by_kind.keys() <= entries.keys():
         state.reset()
-    for kind, variable in kept.items():
+    for kind, variable in by_kind.items():
         if kind in entries:
             put(variable, entries[kind].read())
 
 
 def _assign_in_order(values: list[np.ndarray], states: States) -> list[str]:
-    kept = states.kept()
+    variables = states.all_variables()
     # The statistics of a monitor come last, and are not restored.
-    shapes = [value.shape for value in values[: len(kept)]]
-    is_longer = len(values) > len(kept) + 1
-    if is_longer or shapes != [tuple(variable.shape) for variable in kept]:
+    shapes = [value.shape for value in values[: len(variables)]]
+    is_longer = len(values) > len(variables) + 1
+    if is_longer or shapes != [tuple(variable.shape) for variable in variables]:
         for state in states:
             state.reset()
         return [state.path for state in states]
-    for variable, value in zip(kept, values):
+    for variable, value in zip(variables, values):
         put(variable, value)
     return []
 
@@ -164,7 +164,7 @@ def put(variable: Any, value: np.ndarray) -> None:
 
 
 def numbered(values: Sequence[Any], class_name: str, own: dict[str, Any]) -> Saved:
-    """What a format saved that has nothing but arrays, those of no variable first."""
+    """The state in a format without names: the optimizer's own variables come first."""
     arrays = [np.asarray(value) for value in values]
     first = {name: held(name, x) for name, x in zip(own, arrays)}
     return Saved(class_name, first, numbered=arrays[len(own) :])
@@ -190,7 +190,7 @@ def assign_all(variables: Sequence[Any], values: Sequence[Any]) -> None:
 def plan_own(
     saved: Saved, own: dict[str, Any]
 ) -> tuple[list[Callable[[], None]], list[str]]:
-    """What to assign of the state that belongs to no variable, and what to warn of.
+    """The assignments to the optimizer's own variables, and the warnings.
 
     Everything is read here, so that a corrupted file changes nothing.
     """
@@ -206,7 +206,7 @@ def plan_own(
 
 
 def _own_value(saved: Saved, name: str) -> np.ndarray | None:
-    """What the file has under this name, if it may be used."""
+    """The saved value of this name, if it may be restored."""
     if name not in saved.own or (saved.is_foreign and name not in (COUNT, RATE)):
         return None
     value = saved.own[name].read()
@@ -231,7 +231,7 @@ def _problems(saved: Saved, own: dict[str, Any], missing: list[str]) -> list[str
         )
     missing = [name for name in missing if name != RATE]
     if missing:
-        problems.append(f"The file has nothing for {missing}, which stay as they are.")
+        problems.append(f"The file has no {missing}, which stay unchanged.")
     return problems
 
 
@@ -249,7 +249,7 @@ FROM_KERAS = (
 
 
 def fresh_message(paths: Sequence[str]) -> str:
-    """What to say of the variables that start with a fresh state."""
+    """The warning for variables that start with a fresh state."""
     return (
         "The loaded optimizer state has nothing for these variables, which start with "
         f"a fresh state: {', '.join(paths)}. If their weights were to be loaded as "

@@ -1,4 +1,4 @@
-"""The state of an optimizer: what it keeps for each variable."""
+"""The state of an optimizer, variable by variable."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class VariableState:
         """Variables of one group share the scalars of a step."""
         return self.factor, self.decays, self.dtype, self.is_narrow
 
-    def kept(self) -> dict[str, keras.Variable]:
+    def by_kind(self) -> dict[str, keras.Variable]:
         """Each variable of this state by its kind: `slot.m`, `average` and so on."""
         slots = {SLOT + name: slot for name, slot in self.slots.items()}
         others = {
@@ -90,7 +90,7 @@ class VariableState:
 
     def reset(self) -> None:
         """Slots as their initializers make them, the average at `θ`, else zeros."""
-        for kind, variable in self.kept().items():
+        for kind, variable in self.by_kind().items():
             initializer = self.initializers.get(kind, keras.initializers.Zeros())
             value = initializer(tuple(variable.shape), dtype=variable.dtype)
             variable.assign(value)
@@ -101,8 +101,8 @@ class VariableState:
         if self.average is not None:
             self.average.assign(ops.copy(self.read(self.variable)))
 
-    # The variable with what 16 bits have no room for. Below, `θ` is `variable`, or the
-    # copy of it on one replica.
+    # The variable with its carry. Below, `θ` is `variable`, or the copy of it on one
+    # replica.
 
     def read(self, θ: Any, rows: Any = None) -> Any:
         """`θ` in its compute dtype, with its carry; only these rows of it if given.
@@ -122,7 +122,7 @@ class VariableState:
         return ops.where(is_ours, exact, wide)
 
     def write(self, θ: Any, value: Any, rows: Any = None) -> None:
-        """`θ ← value`, and what `θ` has no bits for into its carry."""
+        """`θ ← value`, with the rounding error in the carry."""
         if self.carry is not None:
             held = backends.active.rounded(value, dtype_of(θ))
             rest = ops.where(ops.isfinite(held), value - held, 0.0)
@@ -170,12 +170,12 @@ class States:
         is_as_long = len(variables) == len(self.variables)
         return is_as_long and all(map(operator.is_, variables, self.variables))
 
-    def kept(self) -> list[keras.Variable]:
+    def all_variables(self) -> list[keras.Variable]:
         """All variables of all states: kind by kind, in the order of the variables."""
-        each = [state.kept() for state in self]
-        slots = [kind for kept in each for kind in kept if kind.startswith(SLOT)]
+        each = [state.by_kind() for state in self]
+        slots = [kind for of_one in each for kind in of_one if kind.startswith(SLOT)]
         order = [AVERAGE, ACCUMULATOR, *dict.fromkeys(slots), CARRY]
-        return [kept[kind] for kind in order for kept in each if kind in kept]
+        return [of_one[k] for k in order for of_one in each if k in of_one]
 
     def paths(self) -> list[str]:
         return [state.path for state in self]
@@ -191,7 +191,7 @@ class States:
         return states
 
     def create(self, averages: bool, carries: bool, accumulators: bool) -> None:
-        """Create what is missing beside the slots."""
+        """Create the averages, carries and accumulators that are missing."""
         for state in self:
             steps = not state.is_overwritten
             if averages and steps and state.average is None:

@@ -54,7 +54,7 @@ def test_a_killed_worker_does_not_change_the_weights_at_the_end(tmp_path: Path):
 def test_a_split_model_resumes_from_its_save(tmp_path: Path):
     printed = run("jax_sharded.py", str(tmp_path / "saves"))
     assert "m beside a kernel of (32, 256): (32, 64)" in printed
-    assert "goes on after step 96" in printed
+    assert "resumes after step 96" in printed
     losses = numbers(r"loss: (\S+)", printed)
     assert len(losses) == 5
     assert losses[3] < 1.1 * losses[2]
