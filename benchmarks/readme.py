@@ -1,4 +1,4 @@
-"""What the pages show of the committed results.
+"""The committed results on the pages.
 
 A page marks what is written there, as `<!-- KIND: ARGUMENTS --> … <!-- end -->`:
 `ratio: update; tensorflow; 1 of 20,000,000; Adam` for a speed-up, `inverse:` with the

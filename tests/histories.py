@@ -45,7 +45,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 ENDS_FROZEN = ("frozen", "frozen and set", "refrozen")
 AFTER_THE_LOAD = ("frozen after the load", "unfrozen after the load")
 STARTS_FROZEN = ("unfrozen", "refrozen", "unfrozen after the load")
-# What a test draws from, by the name of the field.
+# The values that a test draws, by the name of the field.
 CHOICES: dict[str, list] = {
     "kind": ["sequential", "functional", "nested", "subclass", "early optimizer"],
     "names": ["auto", "own"],
@@ -378,7 +378,7 @@ def alone(
 
 
 def counts_of(optimizer: Any) -> list[np.ndarray]:
-    """What belongs to no variable: steps, the rate, updates of the averages."""
+    """The optimizer's own state: the steps and the rate."""
     own = itertools.takewhile(lambda v: v.shape == (), optimizer.variables)
     return [keras.ops.convert_to_numpy(v) for v in own]
 

@@ -17,7 +17,7 @@ CROSS_ENTROPY = losses.SparseCategoricalCrossentropy(from_logits=True)
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What to train. All seeds see the same data, in their own order."""
+    """A model and its data. All seeds see the same data, in their own order."""
 
     name: str
     data: Callable[[], tuple[Array, Array]]

@@ -1,4 +1,4 @@
-"""What a task is trained with: an optimizer and the dtype of the whole model."""
+"""The variants of a training: an optimizer and the dtype of the whole model."""
 
 from typing import Any
 

@@ -52,7 +52,7 @@ def _measure(
     data = task.inputs, task.targets
     first_batch = keras.tree.map_structure(lambda array: array[: task.batch], data)
     for subject, optimizer in optimizers.items():
-        # What a process does once for such a model is no part of a first step.
+        # A first step excludes the work that a process does once for such a model.
         twin = type(optimizer).from_config(optimizer.get_config())
         _compiled(task, twin).train_on_batch(*first_batch)
         model = _compiled(task, optimizer)

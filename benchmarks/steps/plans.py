@@ -1,4 +1,4 @@
-"""What a run of the benchmark consists of."""
+"""The parts of a run of the benchmark."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

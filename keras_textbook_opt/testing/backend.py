@@ -1,4 +1,4 @@
-"""What the Keras backend of this process supports, and how it takes a step."""
+"""The features of the Keras backend in this process, and how it takes a step."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ MEANINGS = {
 }
 
 
-def want(trait: str) -> None:
+def require(trait: str) -> None:
     """Skip the check if the backend lacks what it is about."""
     if trait not in TRAITS[NAME]:
         raise CheckSkipped(f"{NAME} does not have {MEANINGS[trait]}")
 
 
 def tensorflow() -> Any:
-    """TensorFlow; call `want` first."""
+    """TensorFlow; call `require` first."""
     return importlib.import_module("tensorflow")
 
 
@@ -106,8 +106,8 @@ def eager(optimizer: Any, variables: list) -> Step:
 
 
 def compiled(optimizer: Any, variables: list) -> Step:
-    """What `Model.fit` runs: a `tf.function`, or `jax.jit` of `stateless_apply`."""
-    want("graph")
+    """The step of `Model.fit`: a `tf.function`, or `jax.jit` of `stateless_apply`."""
+    require("graph")
     if NAME == "jax":
         return _jitted(optimizer, variables)
     return _graph(optimizer, variables)
@@ -138,7 +138,7 @@ def cheapest(optimizer: Any, variables: list) -> Step:
 
 def xla(optimizer: Any, variables: list) -> Step:
     """The same, compiled by XLA."""
-    want("xla")
+    require("xla")
     return _graph(optimizer, variables, jit_compile=True)
 
 

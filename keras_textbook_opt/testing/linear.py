@@ -43,7 +43,7 @@ class LinearModel:
 
     def fit(self, optimizer: Any) -> LinearModel:
         """One epoch."""
-        backend.want("fit")
+        backend.require("fit")
         if not self._is_compiled:
             self.model.compile(optimizer=optimizer, loss=SQUARED)
             self._is_compiled = True

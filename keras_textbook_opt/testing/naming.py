@@ -41,7 +41,7 @@ def _arguments(partial: Any) -> list[str]:
 
 
 def _named(module: str, path: str) -> Any:
-    """What a module has under a name, if anything."""
+    """The attribute of a module with this name, if it has one."""
     found: Any = importlib.import_module(module)
     for part in path.split("."):
         found = getattr(found, part, None)

@@ -95,7 +95,7 @@ def show_list(console: Console) -> None:
 
 
 def show(console: Console, results: Sequence[Result], verbose: bool) -> None:
-    """What did not pass: skipped checks first, failures last."""
+    """The checks that did not pass: skipped ones first, failures last."""
     for status in ("skipped", "inherited", "xfail"):
         of_status = [each for each in results if each["status"] == status]
         dependent = [] if verbose else [each for each in of_status if _depends(each)]

@@ -136,12 +136,12 @@ class Subject:
             names=names,
         )
 
-    def want_rows(self) -> None:
+    def require_rows(self) -> None:
         """Skip the check if there are no sparse gradients, or they raise an error.
 
         One check reports that error.
         """
-        backend.want("rows")
+        backend.require("rows")
         try:
             self.after(problem.with_rows(problem.EVERY)[:1])
         except Exception as error:
@@ -149,7 +149,7 @@ class Subject:
                 f"`check_sparse_gradients` does not pass: {telling_line(error)}"
             ) from error
 
-    def want_local(self) -> None:
+    def require_local(self) -> None:
         """Skip the check if the step on a variable depends on the other variables."""
         if not self._is_local:
             raise CheckSkipped(

@@ -239,7 +239,7 @@ def test_gradients_whose_shape_is_known_only_at_run_time_are_accepted(recipe):
         step(np.ones(5, "float32"), rows.values, rows.indices)
 
 
-# What is accepted.
+# Gradients that are accepted.
 
 FORMS = {
     "array": numbers,

@@ -1,1 +1,1 @@
-"""What the tests run in fresh processes."""
+"""Programs that the tests run in fresh processes."""

@@ -102,7 +102,7 @@ def fit(model: keras.Model, first_epoch: int, *callbacks) -> None:
 def run(
     resume: Callable, folder: Path, epochs: int, kill_after: int | None = None
 ) -> list[dict]:
-    """What a child says; it is killed a moment after so many messages, if at all."""
+    """The messages of a child; it is killed soon after one of them, if at all."""
     receiver, sender = FORK.Pipe(duplex=False)
     child = FORK.Process(target=resume, args=(folder, Tell(sender.send, epochs)))
     child.start()

@@ -1,1 +1,1 @@
-"""What the project says of itself is so: its pages, types, archives and tests."""
+"""The pages, types, archives and tests of the project are as it says."""

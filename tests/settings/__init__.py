@@ -1,1 +1,1 @@
-"""What an optimizer is told is what it does; what makes no sense is refused."""
+"""Settings have their effect, and invalid ones are refused."""

@@ -260,7 +260,7 @@ def test_lr_is_another_name_for_learning_rate(cls):
         cls(0.25, lr=0.5)
 
 
-# What an optimizer shows, and its hooks.
+# The representation of an optimizer, and its hooks.
 
 
 def test_the_base_class_is_abstract():

@@ -76,7 +76,7 @@ def assert_close(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
 
 
 def assert_moves(move: Any, optimizer: Any, θ: list) -> Any:
-    """What an optimizer becomes takes its next steps, and shares no array with it."""
+    """A moved optimizer takes the next steps, and shares no array with the other."""
     point, state = values(θ), values(optimizer.variables)
     moved = move(optimizer)
     ends = []
@@ -148,7 +148,7 @@ def test_a_compiled_fit_leaves_the_arrays_of_the_original(move, make):
     assert_same(values(original.variables), before)
 
 
-# What has no counterpart.
+# Settings without a counterpart.
 
 
 @pytest.mark.parametrize(

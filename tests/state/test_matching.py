@@ -79,7 +79,7 @@ def test_exact_paths_decide_in_any_order_among_more(names, data, build):
     assert matched([*names, *more], list(here), build) == expected
 
 
-# What was saved, what is here, and the places from 1: as `path=contents`.
+# The saved variables, those here, and the expected places from 1: `path=contents`.
 TABLE: dict[str, tuple[str, str, list[int]]] = {
     "generated numbers and model names are ignored by position": (
         "sequential/dense/kernel sequential/dense_1/kernel",

@@ -1,1 +1,1 @@
-"""What the type checkers read, and nobody runs."""
+"""Code that the type checkers read, and that never runs."""

@@ -1,4 +1,4 @@
-"""What many processes and one process train. This module needs no backend.
+"""The cases that processes train. This module needs no backend.
 
 Rows repeat within a share of a batch and across shares, and some are absent from a
 batch and come in another; three shares have different sizes.

@@ -1,4 +1,4 @@
-"""What programs left in a folder: arrays, by `{case}/{where}/{variable}`."""
+"""The arrays that programs left in a folder, by `{case}/{where}/{variable}`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Results:
 
 
 def by_place(variables: list, optimizer: Any, read: Callable) -> dict[str, Any]:
-    """What `read` returns for the variables of a model and of its optimizer, by place.
+    """The result of `read` for the variables of a model and its optimizer, by place.
 
     A path has a number that counts the models of a process.
     """

@@ -17,7 +17,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def run(name: str, *arguments: str) -> str:
-    """What the example printed."""
+    """The output of the example."""
     program = [sys.executable, str(EXAMPLES / name), *arguments]
     settings = os.environ | {"PYTHONPATH": str(ROOT)}
     del settings["KERAS_BACKEND"]

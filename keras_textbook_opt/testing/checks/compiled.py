@@ -84,7 +84,7 @@ def check_compiled_sparse_gradients(subject: Subject) -> None:
 
     Fix: Use `tf.unique` and segment sums, which work in graphs.
     """
-    subject.want_rows()
+    subject.require_rows()
     _assert_compiled_is_eager(
         subject, backend.compiled, problem.with_rows(problem.REPEATED)
     )
@@ -171,7 +171,7 @@ def check_stateless_apply(subject: Subject) -> None:
 
     Fix: Read and write state only through the optimizer's variables.
     """
-    backend.want("stateless")
+    backend.require("stateless")
     run, twin = subject.run().build(), subject.run().build()
     twin.follow(STEPS[:2])
     run.follow(STEPS[:2])
@@ -289,7 +289,7 @@ def check_fit_ema_frozen_layer(subject: Subject) -> None:
 
     Fix: Find an average by its variable, not by its position.
     """
-    backend.want("freezing")
+    backend.require("freezing")
     model = LinearModel()
     optimizer = subject.make(**AVERAGING)
     model.fit(optimizer)

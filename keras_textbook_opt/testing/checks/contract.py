@@ -177,7 +177,7 @@ def check_slots_are_separate(subject: Subject) -> None:
 
     Fix: Find a slot by its variable: `self._get_variable_index(variable)`.
     """
-    subject.want_local()
+    subject.require_local()
     shapes: dict[str, tuple] = {"a": (4, 3), "b": (4, 3), "c": (3, 4), "d": (4, 3)}
     names = ["kernel", "kernel", "kernel", "other"]
     values = problem.values(shapes)
@@ -287,7 +287,7 @@ def check_empty_variable(subject: Subject) -> None:
         raise CheckSkipped(
             "TensorFlow's oneDNN kernels cannot add a number to an empty tensor"
         ) from error
-    subject.want_local()
+    subject.require_local()
     what = "next to a variable of the shape (0, 3) vs. without it"
     subject.assert_close(found[:3], subject.plain, what)
 

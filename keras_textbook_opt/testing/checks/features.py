@@ -253,7 +253,7 @@ def check_exclude_from_weight_decay(subject: Subject) -> None:
 
     Fix: Ask `self._use_weight_decay(variable)` if the equation has its own decay.
     """
-    subject.want_local()
+    subject.require_local()
     λ = DECAY / subject.rate
     kept = subject.after(subject.steps, weight_decay=0.0)
     decayed = subject.after(subject.steps, weight_decay=λ)
@@ -310,7 +310,7 @@ def check_overwrite_with_gradient(subject: Subject) -> None:
             f"Expected `bias`, which is overwritten with its gradient, to be "
             f"{steps[1][1].tolist()}; got {run.numbers[1].tolist()}."
         )
-    subject.want_local()
+    subject.require_local()
     subject.assert_close(
         run.numbers[::2],
         subject.after(steps)[::2],

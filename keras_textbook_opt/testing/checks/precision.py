@@ -42,7 +42,7 @@ def check_float64(subject: Subject) -> None:
 
     Fix: Cast to the variable's dtype, not to float32.
     """
-    backend.want("float64")
+    backend.require("float64")
     _assert_precise(subject, "float64", 2.0**-30)
     start = [v.astype("float64") for v in problem.values()]
     wide = Run(subject.make(), start, "float64")

@@ -121,7 +121,7 @@ def _raised(who: str, error: str) -> CheckFailed:
 
 
 def _assert_replicas_are_one_device(subject: Subject, case: str) -> None:
-    backend.want("replicas")
+    backend.require("replicas")
     one, two = f"{case}, one device", f"{case}, two replicas"
     arrays, errors = _answer(subject)
     if one in errors:

@@ -46,7 +46,7 @@ def check_sparse_gradients(subject: Subject) -> None:
     Fix: Convert with `tf.convert_to_tensor`, or index the slots with
     `gradient.indices`.
     """
-    backend.want("rows")
+    backend.require("rows")
     try:
         subject.run().follow(EVERY[:1])
     except (NotImplementedError, ValueError) as error:
@@ -71,7 +71,7 @@ def check_sparse_repeated_rows(subject: Subject) -> None:
     Fix: Merge repeated rows before any nonlinear use: `tf.unique` on the indices,
     then `tf.math.unsorted_segment_sum` on the values.
     """
-    subject.want_rows()
+    subject.require_rows()
     _assert_close(
         subject,
         subject.after(REPEATED),
@@ -88,7 +88,7 @@ def check_sparse_row_order(subject: Subject) -> None:
 
     Fix: Keep each value with its index; do not sort only one of the two.
     """
-    subject.want_rows()
+    subject.require_rows()
     turned = problem.each_rows(
         DISTINCT, lambda g: Rows(g.indices[::-1], g.values[::-1])
     )
@@ -108,7 +108,7 @@ def check_sparse_int64_indices(subject: Subject) -> None:
 
     Fix: Cast indices to one dtype before combining them.
     """
-    subject.want_rows()
+    subject.require_rows()
     wide = problem.each_rows(
         DISTINCT, lambda g: Rows(g.indices.astype("int64"), g.values)
     )
@@ -130,11 +130,11 @@ def check_sparse_absent_rows(subject: Subject) -> None:
     Fix: Run the equation on the dense gradient, or read and write only the rows that
     are present, of the variable and of every slot.
     """
-    subject.want_rows()
+    subject.require_rows()
     found = subject.after(DISTINCT)
     exact = subject.after(problem.densified(DISTINCT))
     lazy = _lazily(subject)
-    nearest = min((exact, lazy), key=lambda road: distance(found, road))
+    nearest = min((exact, lazy), key=lambda values: distance(found, values))
     meaning = "zero (exact)" if nearest is exact else "not touched (lazy)"
     _assert_close(
         subject,
@@ -169,25 +169,27 @@ def check_sparse_weight_decay(subject: Subject) -> None:
     Fix: Leave the decay to `keras.optimizers.Optimizer`, which decays the variable; a
     lazy class on `TextbookOptimizer` has `sparse_update = "lazy"`, and then decays so.
     """
-    subject.want_rows()
+    subject.require_rows()
     options = {"weight_decay": 0.1 / subject.rate}
     found, dense = subject.after(DISTINCT, **options), problem.densified(DISTINCT)
     if not differ(found, subject.after(DISTINCT)):
         raise CheckSkipped("weight_decay does not change the steps")
     kept = subject.after(DISTINCT)
-    roads = [
+    candidates = [
         (subject.after(dense), subject.after(dense, **options)),
         (_lazily(subject), _lazily(subject, **options)),
     ]
-    nearest = min(distance(kept, road) for road, _ in roads)
+    nearest = min(distance(kept, values) for values, _ in candidates)
     near = 1e-3 * distance(kept, START)
     meanings = [
-        decayed for road, decayed in roads if distance(kept, road) <= nearest + near
+        decayed
+        for values, decayed in candidates
+        if distance(kept, values) <= nearest + near
     ]
     _assert_close(
         subject,
         found,
-        min(meanings, key=lambda road: distance(found, road)),
+        min(meanings, key=lambda values: distance(found, values)),
         f"a sparse gradient with weight_decay={options['weight_decay']:.4g} vs. the "
         "dense gradient with absent rows treated as without decay",
     )
@@ -202,7 +204,7 @@ def check_sparse_lazy_cost(subject: Subject) -> None:
     Fix: `tf.gather` the rows of the variable and the slots, and write them with
     `scatter_update`.
     """
-    subject.want_rows()
+    subject.require_rows()
     exact = subject.after(problem.densified(DISTINCT))
     sizes = _sizes_of_tensors(subject)
     if distance(subject.after(DISTINCT), exact) <= 1e-3 * distance(exact, START):
@@ -249,8 +251,8 @@ def check_sparse_empty_gradient(subject: Subject) -> None:
 
     Fix: Look at what divides by the number of rows.
     """
-    subject.want_rows()
-    subject.want_local()
+    subject.require_rows()
+    subject.require_local()
     none = Rows(np.zeros(0, "int32"), np.zeros((0, SHAPES["table"][1]), "float32"))
     steps = [DISTINCT[0], [*DISTINCT[1][:TABLE], none], DISTINCT[2]]
     run, zeros = subject.run().build(), subject.run().build()
@@ -268,7 +270,7 @@ def check_sparse_empty_gradient(subject: Subject) -> None:
 
 def _assert_clips_rows(subject: Subject, clip: dict[str, Any]) -> None:
     """Clipped by the optimizer vs. rows merged and clipped by hand."""
-    subject.want_rows()
+    subject.require_rows()
     by_rows = []
     for step in _merged(REPEATED):
         arrays = [g.values if isinstance(g, Rows) else g for g in step]
@@ -328,7 +330,7 @@ def check_sparse_loss_scale(subject: Subject) -> None:
 
     Fix: Divide the values of `tf.IndexedSlices`: the object itself has no division.
     """
-    subject.want_rows()
+    subject.require_rows()
     scaled = problem.scaled(REPEATED, SCALE)
     _assert_close(
         subject,
@@ -346,7 +348,7 @@ def check_sparse_gradient_accumulation(subject: Subject) -> None:
 
     Fix: Add rows to a dense accumulator, or keep the rows of both.
     """
-    subject.want_rows()
+    subject.require_rows()
     run = subject.run(gradient_accumulation_steps=2).build()
     run.follow(REPEATED[:4])
     dense = problem.densified(REPEATED)
@@ -360,8 +362,8 @@ def check_sparse_gradient_accumulation(subject: Subject) -> None:
         [*mean[:TABLE], Rows(rows.astype("int32"), mean[TABLE][rows])]
         for mean, rows in zip(means, touched)
     ]
-    roads = [exact, subject.after(by_rows)]
-    nearest = min(roads, key=lambda road: distance(run.numbers, road))
+    candidates = [exact, subject.after(by_rows)]
+    nearest = min(candidates, key=lambda values: distance(run.numbers, values))
     _assert_close(
         subject,
         run.numbers,
@@ -378,5 +380,5 @@ def check_sparse_ema(subject: Subject) -> None:
 
     Fix: Average the variable, not the rows of the gradient.
     """
-    subject.want_rows()
+    subject.require_rows()
     assert_averages(subject, REPEATED, " on sparse gradients")

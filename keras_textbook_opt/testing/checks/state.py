@@ -225,7 +225,7 @@ def check_tf_checkpoint_resumes(subject: Subject) -> None:
 
     Fix: Keep variables as attributes of the optimizer, in lists or dicts.
     """
-    backend.want("checkpoint")
+    backend.require("checkpoint")
     tf = backend.tensorflow()
 
     def restored(run: Run) -> Run:

@@ -1,1 +1,1 @@
-"""What the checks run in processes of their own."""
+"""Programs that the checks run in their own processes."""

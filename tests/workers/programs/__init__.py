@@ -1,1 +1,1 @@
-"""What each of many processes runs."""
+"""The programs of the processes."""

@@ -53,7 +53,7 @@ DISTRIBUTIONS: dict[str, Callable[[], keras.distribution.Distribution]] = {
 
 
 def part(array: np.ndarray, distribution: str) -> np.ndarray:
-    """What this process feeds of the batches: its rows, or all of them."""
+    """The rows of the batches that this process feeds: its own, or all."""
     if distribution == "model across":
         return np.concatenate(array)
     index, count = jax.process_index(), jax.process_count()
@@ -75,7 +75,7 @@ def shards(model: keras.Model, when: str) -> dict[str, np.ndarray]:
 
 
 class Shards(keras.callbacks.Callback):
-    """What is there when an epoch ends, and its save is made.
+    """The values at the end of an epoch, when its save is made.
 
     When `fit` ends, averages replace the variables.
     """

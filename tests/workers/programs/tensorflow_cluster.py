@@ -78,7 +78,7 @@ def batches(strategy: tf.distribute.Strategy, steps: range) -> list[tuple]:
 
 
 def make_step(model: keras.Model, optimizer: Any) -> Any:
-    """What trains the model on one replica's share of a batch."""
+    """The function that trains on one replica's share of a batch."""
 
     def step(ids: Any, targets: Any) -> None:
         with tf.GradientTape() as tape:
