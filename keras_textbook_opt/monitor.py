@@ -9,14 +9,7 @@ from keras import ops
 
 from keras_textbook_opt import backends
 
-FIELDS = (
-    "finite_steps",
-    "nonfinite_steps",
-    "norm_sum",
-    "norm_max",
-    "clipped_sum",
-    "learning_rate",
-)
+SUMS = 6  # see `Statistics.record`
 
 
 @final
@@ -26,7 +19,7 @@ class Statistics:
     def __init__(self) -> None:
         self._has_clip = False
         self.variable = keras.Variable(
-            np.zeros(len(FIELDS)),
+            np.zeros(SUMS),
             dtype="float32",
             trainable=False,
             aggregation="only_first_replica",
@@ -43,8 +36,8 @@ class Statistics:
         old = ops.convert_to_tensor(self.variable)
         one = ops.cast(finite, "float32")
         new = [
-            old[0] + one,
-            old[1] + 1 - one,
+            old[0] + one,  # finite steps
+            old[1] + 1 - one,  # other steps
             old[2] + norm,
             ops.maximum(old[3], norm),
             old[4] + clipped,
@@ -55,22 +48,21 @@ class Statistics:
 
     def result(self) -> dict[str, float]:
         """The numbers of the steps since the last reset: see `OptimizerMonitor`."""
-        values = dict(zip(FIELDS, ops.convert_to_numpy(self.variable).tolist()))
-        finite = values["finite_steps"]
+        sums = ops.convert_to_numpy(self.variable).tolist()
+        finite, nonfinite, norms, largest, clipped, rate = sums
         result = {
-            "grad_norm": values["norm_sum"] / finite if finite else math.nan,
-            "grad_norm_max": values["norm_max"] if finite else math.nan,
-            "learning_rate": values["learning_rate"],
-            "nonfinite_steps": values["nonfinite_steps"],
+            "grad_norm": norms / finite if finite else math.nan,
+            "grad_norm_max": largest if finite else math.nan,
+            "learning_rate": rate,
+            "nonfinite_steps": nonfinite,
         }
         if self._has_clip:
-            clipped = values["clipped_sum"]
             result["clip_fraction"] = clipped / finite if finite else math.nan
         return result
 
     def reset(self) -> None:
         """Start anew."""
-        self.variable.assign(np.zeros(len(FIELDS)))
+        self.variable.assign(np.zeros(SUMS))
 
 
 @final

@@ -101,6 +101,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._states = States()
         self._loaded = LoadedState()
         self._changed_at: int | None = None  # the step at a change after compilation
+        self._lists_variables = False  # among the exclusions from weight decay
         self._retired_rate: keras.Variable | None = None  # replaced by a schedule
         self._learning_rate = rates.stored(self, rate)
         self.statistics: Any = Statistics() if self.monitor else None
@@ -171,6 +172,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         paths = [f"^{path_of(v)}$" for v in gradients.check_variables(var_list or ())]
         names = patterns.Patterns().checked("var_names", var_names) or []
         self.excluded_from_weight_decay = [*paths, *names] or None
+        self._lists_variables = bool(paths)
 
     def _setting_changes(self, setting: s.Setting) -> None:
         """Raise a `ValueError` if `setting` cannot change any more."""
@@ -289,7 +291,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self._resolve()
         now = archive.saved_of(*self._facts(), self._states)
         if not self.built:
-            now = self._loaded.to_save(now)
+            now = self._loaded.to_save(now, self._lists_variables)
         archive.write(now, store)
 
     def load_own_variables(self, store) -> None:

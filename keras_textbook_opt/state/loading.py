@@ -124,12 +124,19 @@ class LoadedState:
     def warn_if_lost(self, states: States) -> None:
         """Warn if a file had a state that Keras's loader did not pass on."""
         if self.loader_built_nothing:
-            self._fresh = states.paths()
+            self._fresh = [state.path for state in states]
             self.drop()
         self.loader_built_nothing = False
 
-    def to_save(self, now: Saved) -> Saved:
+    def to_save(self, now: Saved, lists_variables: bool) -> Saved:
         """The state to save before `build`: the loaded entries again."""
+        if lists_variables:
+            warnings.warn(
+                "The variables in `exclude_from_weight_decay(var_list=…)` are saved by "
+                "their paths, which Keras may change: call `build(variables)` first, "
+                "or exclude them with patterns.",
+                stacklevel=4,
+            )
         if self.saved is not None:
             now.class_name, now.variables = self.saved.class_name, self.saved.variables
             now.own = self._left | now.own

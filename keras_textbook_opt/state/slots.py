@@ -177,9 +177,6 @@ class States:
         order = [AVERAGE, ACCUMULATOR, *dict.fromkeys(slots), CARRY]
         return [of_one[k] for k in order for of_one in each if k in of_one]
 
-    def paths(self) -> list[str]:
-        return [state.path for state in self]
-
     def following(self, variables: dict[Any, Any]) -> States:
         """The states of these variables: known ones stay, the others are new."""
         states = States()
@@ -207,7 +204,7 @@ class States:
         """Set the factor of the variables of `states`, and whether they decay."""
         factors = dict(rules["learning_rate_multipliers"] or {})
         undecayed = rules["exclude_from_weight_decay"]
-        patterns.warn_if_unused(factors, self.paths())
+        patterns.warn_if_unused(factors, [state.path for state in self])
         for state in states:
             state.factor = patterns.factor_of(state.path, factors)
             state.decays = not patterns.is_excluded(state.path, undecayed)

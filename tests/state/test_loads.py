@@ -176,6 +176,17 @@ def test_a_scaled_optimizer_in_a_legacy_file_starts_fresh_and_warns(tmp_path):
 # Patterns, and lists of variables.
 
 
+@pytest.mark.needs("fit")
+def test_a_list_of_excluded_variables_saved_before_build_warns(tmp_path):
+    """Keras may give a variable another path, and the file has no state to match."""
+    first, optimizer = model(None), Adam(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[x.bias for x in first.layers])
+    first.compile(optimizer, keras.losses.MeanSquaredError(), run_eagerly=True)
+    with pytest.warns(UserWarning, match="var_list"):
+        first.save(tmp_path / "model.keras")
+    fit(keras.saving.load_model(tmp_path / "model.keras"))
+
+
 @pytest.mark.parametrize("grows", [False, True])
 def test_the_factor_of_a_variable_follows_its_weights_under_the_same_patterns(grows):
     """And is that of the patterns here if those are others."""
