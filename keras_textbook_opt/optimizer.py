@@ -234,7 +234,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         # Keras's tracker would add the variables to the optimizer's own.
         self.__dict__["_trainable_variables"] = states.variables
         self._checkpointed = backends.active.checkpointed(
-            states.all_variables(),
+            states.all_variables,
             lambda: identities_of(states),
             self._loaded.read_identities,
         )
@@ -243,6 +243,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def add_slot(self, variable, name: str, initializer="zeros"):
         """Create the slot `name` of `variable`, with its shape and compute dtype."""
+        vars(self._states).pop("all_variables", None)  # it is cached
         return self._state_of(variable).add_slot(name, initializer)
 
     def get_slot(self, variable, name: str):
@@ -271,7 +272,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
     def _everything(self) -> list:
         statistics = [self.statistics.variable] if self.statistics else []
-        return [*self._own(), *self._states.all_variables(), *statistics]
+        return [*self._own(), *self._states.all_variables, *statistics]
 
     def _own(self) -> list:
         """The optimizer's own variables, such as the count of steps."""
@@ -439,9 +440,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         return tuple(g.with_values(value) for value in steps.as_tuple(new, len(old)))
 
     def _branch(self, condition: Any, then: Callable[[], None]) -> None:
-        def places() -> list:
-            return [*self._states.variables, *self._everything()]
-
+        places = [*self._states.variables, *self._everything()]
         backends.active.branch(condition, then, places)
 
     # Averages.

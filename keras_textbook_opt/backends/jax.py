@@ -14,13 +14,12 @@ class Jax(Backend):
 
     trains_on_values = True
 
-    def branch(self, condition, assign, places):
+    def branch(self, condition, assign, variables):
         """The branch assigns in its own `StatelessScope`, and returns the values."""
         if not isinstance(condition, jax.core.Tracer):
             if condition:
                 assign()
             return
-        variables = places()
         old = [variable.value for variable in variables]
 
         def assigned(old):

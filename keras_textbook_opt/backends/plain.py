@@ -75,9 +75,9 @@ class Backend:
         step(grads)
 
     def branch(
-        self, condition: Any, assign: Callable[[], None], places: Callable[[], list]
+        self, condition: Any, assign: Callable[[], None], variables: list
     ) -> None:
-        """Call `assign`, which assigns some of `places()`, if `condition`."""
+        """Call `assign`, which assigns some of `variables`, if `condition`."""
         ops.cond(condition, assign, lambda: None)
 
     def run(

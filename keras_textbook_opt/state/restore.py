@@ -133,7 +133,7 @@ def _assign_one(entries: dict[str, Entry], state: VariableState) -> None:
 
 
 def _assign_in_order(values: list[np.ndarray], states: States) -> list[str]:
-    variables = states.all_variables()
+    variables = states.all_variables
     # The statistics of a monitor come last, and are not restored.
     shapes = [value.shape for value in values[: len(variables)]]
     is_longer = len(values) > len(variables) + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, final
 
 import keras
@@ -170,6 +171,7 @@ class States:
         is_as_long = len(variables) == len(self.variables)
         return is_as_long and all(map(operator.is_, variables, self.variables))
 
+    @cached_property
     def all_variables(self) -> list[keras.Variable]:
         """All variables of all states: kind by kind, in the order of the variables."""
         each = [state.by_kind() for state in self]
