@@ -64,14 +64,14 @@ class LoadedState:
             saved.verify()
         else:
             saved.keep()
+        # Entries of variables that a subclass creates in its `build`, later.
+        left = {} if len(states) or saved.is_foreign else saved.own
+        self._left = {n: e.in_memory() for n, e in left.items() if n not in facts.own}
         for assign in assignments:
             assign()
         if problems:
             warnings.warn("\n".join(problems), stacklevel=4)
         self.saved, self._fresh, self._done = saved, [], {}
-        # Entries of variables that a subclass creates in its `build`, later.
-        left = {} if len(states) or saved.is_foreign else saved.own
-        self._left = {n: e.in_memory() for n, e in left.items() if n not in facts.own}
         if is_certain:
             self._fresh = restore.assign(saved, states, found, facts.rules)
             self.drop()

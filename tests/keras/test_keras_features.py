@@ -219,7 +219,6 @@ def averaged(*steps: float, begun: int = 0) -> tuple:
 @pytest.mark.parametrize("begun", [0, 5])
 @pytest.mark.parametrize("steps", [0, 2])
 def test_an_average_starts_at_its_variables_value(steps, begun):
-    """After the first step of all, if the optimizer has taken none before."""
     optimizer, θ = averaged(*[1.0] * steps, begun=begun)
     optimizer.finalize_variable_values([θ])
     moved = (0.125 if begun else 0.15) if steps else 0.0

@@ -28,9 +28,9 @@ OF_AN_OPTIMIZER = {
 }
 OF_EXCLUSIONS = {"_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"}
 OF_A_VARIABLE = {"_value"}
-OF_A_JAX_VARIABLE = {"_layout"}
+OF_JAX = {"_layout"}
 OF_A_STORE = {"_h5_entry_group"}
-LIST = OF_AN_OPTIMIZER | OF_EXCLUSIONS | OF_A_VARIABLE | OF_A_JAX_VARIABLE | OF_A_STORE
+LIST = OF_AN_OPTIMIZER | OF_EXCLUSIONS | OF_A_VARIABLE | OF_JAX | OF_A_STORE
 # The public methods of Keras's optimizer that are overridden, with their parameters.
 METHODS = {
     "add_variable": ["shape", "initializer", "dtype", "aggregation", "layout", "name"],
@@ -73,7 +73,7 @@ def names_defined(source: str) -> set[str]:
 
 
 def test_the_list_has_every_private_name_in_use():
-    of_keras = set(dir(built())) | OF_A_VARIABLE | OF_A_JAX_VARIABLE | OF_A_STORE
+    of_keras = set(dir(built())) | OF_A_VARIABLE | OF_JAX | OF_A_STORE
     defined = set.union(*map(names_defined, SOURCES)) - of_keras
     used = set.union(*map(names_used, SOURCES)) - defined - {"_replace"}
     assert used == LIST
@@ -96,7 +96,7 @@ def test_every_name_on_the_list_exists(tmp_path):
     for owner, names in (
         (built(), OF_AN_OPTIMIZER | OF_EXCLUSIONS),
         (keras.Variable(1.0), OF_A_VARIABLE),
-        (keras.Variable(1.0), OF_A_JAX_VARIABLE if is_jax else set()),
+        (keras.Variable(1.0), OF_JAX if is_jax else set()),
         (store.get("here"), OF_A_STORE),
     ):
         assert [name for name in sorted(names) if not hasattr(owner, name)] == []

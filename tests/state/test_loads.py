@@ -178,7 +178,6 @@ def test_a_scaled_optimizer_in_a_legacy_file_starts_fresh_and_warns(tmp_path):
 
 @pytest.mark.needs("fit")
 def test_a_list_of_excluded_variables_saved_before_build_warns(tmp_path):
-    """Keras may give a variable another path, and the file has no state to match."""
     first, optimizer = model(None), Adam(0.1, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_list=[x.bias for x in first.layers])
     first.compile(optimizer, keras.losses.MeanSquaredError(), run_eagerly=True)
@@ -222,6 +221,10 @@ def test_a_variable_of_the_optimizer_itself_is_restored(counts_in: str, build: b
     assert load(optimizer, saved(between), θ, build) == []
     assert numbers(optimizer.counter) == 7
     np.testing.assert_array_equal(numbers(optimizer.get_slot(θ[1], "m")), START + 2.0)
+    store, damaged = saved(before) | {"own.counter": np.ones(())}, Own(0.1, counts_in)
+    with pytest.raises(ValueError, match=r"corrupted: entry 'own.counter'"):
+        damaged.load_own_variables(store)
+    assert int(damaged.iterations) == 0
 
 
 PARTS = [".", "..", "a", "a#2", "%2E", "own", "document", "7", "_1", "a_1"]
