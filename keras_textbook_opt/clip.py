@@ -4,20 +4,16 @@ Each keeps the form of a gradient: `Rows` stay `Rows`. A clip by norm multiplies
 scalar. Where `Σg²` overflows (`‖g‖₂` above 1.8e19 in float32), that scalar is zero.
 """
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 from keras import ops
 
 from keras_textbook_opt import backends
 from keras_textbook_opt.monitor import Statistics
 
-
-class Clips(NamedTuple):
-    """The `c` of the three clips, of which one at most is set."""
-
-    norm: float | None
-    global_norm: float | None
-    value: float | None
+# The `c` of the three clips, of which one at most is set.
+Clips = namedtuple("Clips", ["norm", "global_norm", "value"])
 
 
 def clipped(grads: list, clips: Clips, statistics: Statistics | None, η: Any) -> list:

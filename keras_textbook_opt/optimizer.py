@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -384,27 +385,35 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             is_due = ops.equal((self._iterations + 1) % n, 0)
             self._branch(is_due, lambda: self._update_with_means(n, states))
 
-    def _update_with_means(self, n: int, states: list[VariableState]) -> None:
-        """Update the variables of the last of `n` micro-batches."""
+    def _update_with_means(self, n: int, received: list[VariableState]) -> None:
+        """Update each variable that received a gradient in one of `n` micro-batches."""
+        states = [state for state in self._states if not state.is_overwritten]
         grads = [state.mean(n, self.sparse_update == "lazy") for state in states]
-        self._update(grads, states)
+        self._update(grads, states, uncertain=set(states) - set(received))
         for state in states:
             state.clear_accumulator()
 
-    def _update(self, grads: list, states: list[VariableState]) -> None:
+    def _update(self, grads: list, states: list, uncertain: Any = frozenset()) -> None:
         with backends.active.on_the_host():
             η = self.learning_rate
         clips = clip.Clips(self.clipnorm, self.global_clipnorm, self.clipvalue)
         grads = clip.clipped(grads, clips, self.statistics, η)
         if backends.active.has_rows:
             grads = list(map(self._densified, grads, states))
-        for g, of_group in steps.grouped(grads, states):
-            group = Group(g, of_group, *self._scalars(η, of_group[0]))
-            # The backend may have a kernel of this equation.
-            equation = type(self).apply_dense
-            backends.active.run(equation, vars(self), group, self._update_one)
+        for g, group in steps.grouped(grads, states, uncertain):
+            run = functools.partial(self._run, g, group, η)
+            if group[0] in uncertain:
+                self._branch(ops.any(ops.not_equal(group[0].accumulator, 0)), run)
+            else:
+                run()
         if self.use_ema:
             self._average()
+
+    def _run(self, grads: list, states: list[VariableState], η: Any) -> None:
+        """Update a group: with a kernel, if the backend has one of this equation."""
+        group = Group(grads, states, *self._scalars(η, states[0]))
+        equation, fallback = type(self).apply_dense, self._update_one
+        backends.active.run(equation, vars(self), group, fallback)
 
     def _scalars(self, η: Any, state: VariableState) -> tuple:
         """`η·λ` and the step size, for the group of `state`, with its factor."""

@@ -47,8 +47,7 @@ class Settings(TypedDict, total=False):
         gradient_accumulation_steps: An integer `n` >= 2 or `None`. Variables are
             updated once in `n` micro-batches, with the mean of their gradients: as with
             one batch `n` times as large. Schedules count micro-batches. Those left over
-            at the end of an epoch count for the first update of the next, as does the
-            sum of a variable without a gradient in the last of them.
+            at the end of an epoch count for the first update of the next.
         learning_rate_multipliers: A dict of patterns, each with a factor of `η` >= 0,
             or a list of its pairs. The first pattern found in a variable's path counts;
             1 if none is. The weight decay is scaled as well. A factor of 0 leaves the

@@ -61,15 +61,16 @@ def accumulate(grads: list, states: list[VariableState]) -> None:
 
 
 def grouped(
-    grads: list, states: list[VariableState]
+    grads: list, states: list[VariableState], uncertain: Any
 ) -> list[tuple[list, list[VariableState]]]:
-    """The gradients and states of each group.
+    """The gradients and states of each group; an uncertain state is a group alone.
 
     A factor of 0 leaves a variable and its slots unchanged.
     """
     groups: dict[Any, tuple[list, list]] = {}
     for g, state in zip(grads, states):
-        of_group = groups.setdefault(state.group, ([], []))
+        key = state if state in uncertain else state.group
+        of_group = groups.setdefault(key, ([], []))
         of_group[0].append(g)
         of_group[1].append(state)
     return [group for group in groups.values() if group[1][0].factor]

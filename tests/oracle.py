@@ -57,14 +57,15 @@ class Oracle:
                 self.sums[k] = total + _densified(g, self.variables[k])
                 self.tables |= {k} if isinstance(g, Sparse) else set()
         if self.calls % count == 0:
-            # Without a gradient now, a variable keeps its sum for the next update.
-            now = [k for k, g in enumerate(gradients) if g is not None]
-            means: list = [None] * len(gradients)
-            for k in now:
-                means[k], self.sums[k] = _divided(self.sums[k], count), None
+            # Without a gradient now, a sum of zero is none.
+            means = [
+                None if now is None and not np.any(g) else _divided(g, count)
+                for now, g in zip(gradients, self.sums)
+            ]
             self.step(
                 [_rows(g) if k in self.tables else g for k, g in enumerate(means)]
             )
+            self.sums = [None] * len(gradients)
 
     def step(self, gradients: list) -> None:
         """One update. A variable whose gradient is `None` is left as it is."""

@@ -58,7 +58,7 @@ class LoadedState:
         saved.is_foreign = saved.class_name != facts.class_name
         if saved.is_foreign:
             saved.variables = []
-        found, is_certain = restore.match(saved, states)
+        found, is_certain = restore.match(saved.variables, states)
         assignments, problems = restore.plan_own(saved, facts.own)
         if is_certain:
             saved.verify()
@@ -95,7 +95,7 @@ class LoadedState:
     def assign(self, states: States, facts: Facts, for_good: bool) -> None:
         """Assign the entries that match now; another replica may have done so."""
         if self.saved is not None:
-            found, _ = restore.match(self.saved, states)
+            found, _ = restore.match(self.saved.variables, states)
             self._fresh = restore.assign(
                 self.saved, states, found, facts.rules, self._done
             )

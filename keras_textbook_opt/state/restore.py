@@ -18,7 +18,7 @@ Match = dict[int, int]
 Done = dict[VariableState, tuple[int | None, bool]]
 
 
-def matched(saved: Variables, here: Variables) -> tuple[Match, bool]:
+def match(saved: Variables, states: States) -> tuple[Match, bool]:
     """The saved variable of each variable here; and whether contents identify them all.
 
     1. The one with the same contents, if they are unique among both.
@@ -29,6 +29,7 @@ def matched(saved: Variables, here: Variables) -> tuple[Match, bool]:
     If 2 and 3 disagree, nothing is guessed. A variable that no rule finds is missing in
     the result.
     """
+    here = [identity(state.variable) for state in states]
     by_contents = _by_contents(saved, here)
     if here and len(by_contents) == len(here):
         return by_contents, True
@@ -82,11 +83,6 @@ def _bare_paths(variables: Variables) -> list[list[str]]:
     ]
     is_named = len({path[0] for path in paths}) == 1 and min(map(len, paths)) > 2
     return [path[1:] for path in paths] if is_named else paths
-
-
-def match(saved: Saved, states: States) -> tuple[Match, bool]:
-    """See `matched`; `saved.numbered` fits by position, or not at all."""
-    return matched(saved.variables, [identity(v) for v in states.variables])
 
 
 def assign(
@@ -151,7 +147,7 @@ def check_positions(listed: Variables, states: States) -> list[str]:
 
     An empty list is that of an optimizer that was not built.
     """
-    found, _ = matched(listed, [identity(v) for v in states.variables])
+    found, _ = match(listed, states)
     wrong = [state for h, state in enumerate(states) if found.get(h) != h]
     for state in wrong:
         state.reset()

@@ -239,7 +239,6 @@ def test_command_prints_no_log_lines(backend):
     ],
 )
 def test_command_needs_only_the_named_backend(tmp_path, missing, arguments, said):
-    """And says how to install what is missing."""
     pytest.importorskip("jax")
     (tmp_path / "sitecustomize.py").write_text(WITHOUT.format(missing))
     ended = started("--select", COUNTING, *arguments, PYTHONPATH=str(tmp_path))
