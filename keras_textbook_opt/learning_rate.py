@@ -65,10 +65,16 @@ def stored(optimizer: Any, rate: Any) -> Any:
         )
 
 
-def assign(variable: keras.Variable, rate: Any) -> None:
-    """`variable ← rate`."""
+def assign(old: Any, rate: Any) -> None:
+    """`old ← rate`; a `TypeError` if `old` is a schedule or a callable."""
+    if callable(old):
+        raise TypeError(
+            "`learning_rate` is a schedule or a callable, which a number does not "
+            "replace. Use a float rate, such as `Adam(1e-3)`, to assign the rate later "
+            f"or to use `ReduceLROnPlateau`. Received: {rate!r}"
+        )
     with backends.active.on_the_host():
-        variable.assign(rate)
+        old.assign(rate)
 
 
 def given(optimizer: type, learning_rate: Any, lr: Any) -> Any:
@@ -86,13 +92,3 @@ def given(optimizer: type, learning_rate: Any, lr: Any) -> Any:
             f"lr={lr!r} and learning_rate={learning_rate!r}"
         )
     return checked(lr)
-
-
-def check_replaceable(old: Any, new: Any) -> None:
-    """Raise a `TypeError` if `new`, a number, is to replace a schedule."""
-    if callable(old) and not callable(new):
-        raise TypeError(
-            "`learning_rate` is a schedule or a callable, which a number does not "
-            "replace. Use a float rate, such as `Adam(1e-3)`, to assign the rate later "
-            f"or to use `ReduceLROnPlateau`. Received: {new!r}"
-        )

@@ -54,6 +54,8 @@ def from_keras(cls: Any, optimizer: Any) -> Any:
         optimizer.exclude_from_weight_decay(undecayed)
     if source.built:
         optimizer.build(variables)
+        if any(s.decays != _decays(source, s.variable) for s in optimizer._states):
+            raise ValueError("Variables of one path differ in weight decay: name them.")
     _copy(source.variables, _in_order_of_keras(optimizer))
     return optimizer
 

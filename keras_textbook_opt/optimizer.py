@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 import abc
-import functools
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -155,7 +155,6 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
     @learning_rate.setter
     def learning_rate(self, learning_rate):
         old, new = self._learning_rate, rates.checked(learning_rate)
-        rates.check_replaceable(old, new)
         if callable(new):
             self._note_change()
             self._retired_rate = self._retired_rate if callable(old) else old
@@ -234,11 +233,9 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
             raise
         # Keras's tracker would add the variables to the optimizer's own.
         self.__dict__["_trainable_variables"] = states.variables
-        self._checkpointed = backends.active.checkpointed(
-            states.all_variables,
-            lambda: identities_of(states),
-            self._loaded.read_identities,
-        )
+        write, read = partial(identities_of, states), self._loaded.read_identities
+        everything = states.all_variables
+        self._checkpointed = backends.active.checkpointed(everything, write, read)
         self.built = True
         states.apply_patterns(set(states) - set(old), patterns.rules(self))
 
@@ -401,7 +398,7 @@ class TextbookOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if backends.active.has_rows:
             grads = list(map(self._densified, grads, states))
         for g, group in steps.grouped(grads, states, uncertain):
-            run = functools.partial(self._run, g, group, η)
+            run = partial(self._run, g, group, η)
             if group[0] in uncertain:
                 self._branch(ops.any(ops.not_equal(group[0].accumulator, 0)), run)
             else:

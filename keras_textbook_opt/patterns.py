@@ -93,11 +93,6 @@ def factor_of(path: str, factors: Mapping[str, float] | None) -> float:
     return next((f for p, f in (factors or {}).items() if found(p, path)), 1.0)
 
 
-def is_excluded(path: str, patterns: Iterable[str] | None) -> bool:
-    """Whether one of the patterns is found in `path`."""
-    return any(found(pattern, path) for pattern in patterns or ())
-
-
 def warn_if_unused(factors: Mapping[str, float] | None, paths: list[str]) -> None:
     """Warn of the patterns that are found in no path: often a misspelt layer."""
     unused = [p for p in factors or {} if not any(found(p, path) for path in paths)]

@@ -74,9 +74,7 @@ class Backend:
         """Call `step(grads)` in a context in which it can branch."""
         step(grads)
 
-    def branch(
-        self, condition: Any, assign: Callable[[], None], variables: list
-    ) -> None:
+    def branch(self, condition: Any, assign: Callable, variables: list) -> None:
         """Call `assign`, which assigns some of `variables`, if `condition`."""
         ops.cond(condition, assign, lambda: None)
 
@@ -90,8 +88,7 @@ class Backend:
         """Update the variables of a group.
 
         Args:
-            equation: The `apply_dense` of the optimizer, for which a backend may have a
-                kernel.
+            equation: The `apply_dense` of the optimizer, which may have a kernel.
             hyperparameters: The optimizer's attributes.
             group: The variables.
             fallback: Updates one variable, in plain `keras.ops`.

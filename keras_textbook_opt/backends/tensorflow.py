@@ -1,5 +1,7 @@
 """TensorFlow: kernels in place, rows, replicas, graphs, XLA, checkpoints."""
 
+import contextlib
+import functools
 from typing import final
 
 import keras
@@ -297,5 +299,13 @@ def _is_worth_a_program(update) -> bool:
         and "CPU" in update.θ.device
         and not hasattr(update.g, "indices")
         and not (tf.executing_eagerly() or under_xla())
-        and tf.test.is_built_with_xla()
+        and _xla_is_here()
     )
+
+
+@functools.cache
+def _xla_is_here() -> bool:
+    """Whether this TensorFlow compiles for the CPU; it does not on every system."""
+    with contextlib.suppress(tf.errors.OpError), tf.init_scope(), tf.device("CPU:0"):
+        return bool(tf.function(lambda: tf.zeros(()) == 0, jit_compile=True)())
+    return False

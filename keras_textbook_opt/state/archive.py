@@ -13,8 +13,6 @@ the CRC-32 of an array's bytes. A file is not trusted: lengths and shapes are ch
 before an array is read, and the document before it is used.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import zipfile
@@ -52,7 +50,7 @@ class Entry(NamedTuple):
             raise corrupted(self.name)
         return array
 
-    def in_memory(self) -> Entry:
+    def in_memory(self) -> "Entry":
         """The same entry, in memory."""
         return held(self.name, self.read())
 

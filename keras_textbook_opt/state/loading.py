@@ -16,8 +16,8 @@ from keras_textbook_opt.state.slots import States
 
 def identities_of(states: States) -> str:
     """The identities of the variables, as text for a checkpoint of TensorFlow."""
-    variables = [archive.identity(variable) for variable in states.variables]
-    return json.dumps([[v.path, v.shape, v.dtype, v.checksum] for v in variables])
+    found = [(archive.identity(s.variable), list(s.by_kind())) for s in states]
+    return json.dumps([[v.path, v.shape, v.dtype, v.checksum, k] for v, k in found])
 
 
 class Facts(NamedTuple):
@@ -35,7 +35,7 @@ class LoadedState:
     def __init__(self) -> None:
         self.saved: Saved | None = None  # in memory
         # The identities in a checkpoint of TensorFlow, which restores by position.
-        self.listed: list[SavedVariable] | None = None
+        self.listed: restore.Listed | None = None
         # The loader of `.h5` files calls `build([])`, then `set_weights`: with a
         # `LossScaleOptimizer`, of that one only.
         self.loader_built_nothing = False
@@ -108,8 +108,8 @@ class LoadedState:
     def read_identities(self, text: str) -> None:
         """Remember the identities of the variables in a restored checkpoint."""
         self.listed = [
-            SavedVariable(path, tuple(shape), dtype, contents)
-            for path, shape, dtype, contents in json.loads(text)
+            (SavedVariable(path, tuple(shape), dtype, contents), kinds)
+            for path, shape, dtype, contents, kinds in json.loads(text)
         ]
 
     def drop(self) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 
 from keras_textbook_opt.settings import Real
 from keras_textbook_opt.state.archive import Entry, Saved, SavedVariable, held, identity
-from keras_textbook_opt.state.slots import SLOT, States, VariableState
+from keras_textbook_opt.state.slots import AVERAGE, SLOT, States, VariableState
 
 Variables = Sequence[SavedVariable]
 Match = dict[int, int]
+Listed = Sequence[tuple[SavedVariable, list[str]]]  # with the kinds of their states
 # For each state, the place of its source, and whether it started fresh.
 Done = dict[VariableState, tuple[int | None, bool]]
 
@@ -97,20 +98,22 @@ def assign(
     done = {} if done is None else done
     if saved.numbered is not None:
         return _assign_in_order(saved.numbered, states)
+    nothing = SavedVariable("", (), "", None)
     for h, state in enumerate(states):
         place = found.get(h)
+        source = nothing if place is None else saved.variables[place]
+        is_fresh = place is None or _slots(source.entries) != _slots(state.by_kind())
+        if is_fresh or AVERAGE not in source.entries:
+            state.start_average()  # `θ` may have been loaded since the last time
         if state in done and done[state][0] == place:
             continue
-        source = None if place is None else saved.variables[place]
-        if source is None or _slots(source.entries) != _slots(state.by_kind()):
+        done[state] = place, is_fresh
+        if is_fresh:
             state.reset()
-            done[state] = place, True
             continue
         _assign_one(source.entries, state)
-        done[state] = place, False
         if saved.patterns == rules:
-            state.factor = source.factor
-            state.decays = source.decays
+            state.factor, state.decays = source.factor, source.decays
     return [state.path for state in states if done[state][1]]
 
 
@@ -142,13 +145,15 @@ def _assign_in_order(values: list[np.ndarray], states: States) -> list[str]:
     return []
 
 
-def check_positions(listed: Variables, states: States) -> list[str]:
+def check_positions(listed: Listed, states: States) -> list[str]:
     """Reset the states that position has given to another variable; return their paths.
 
     An empty list is that of an optimizer that was not built.
     """
-    found, _ = match(listed, states)
-    wrong = [state for h, state in enumerate(states) if found.get(h) != h]
+    found, _ = match([variable for variable, _ in listed], states)
+    kinds = [list(state.by_kind()) for state in states]
+    have_moved = kinds != [kinds_then for _, kinds_then in listed]
+    wrong = [s for h, s in enumerate(states) if have_moved or found.get(h) != h]
     for state in wrong:
         state.reset()
     return [state.path for state in wrong]

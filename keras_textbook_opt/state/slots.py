@@ -1,7 +1,5 @@
 """The state of an optimizer, variable by variable."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -179,7 +177,7 @@ class States:
         order = [AVERAGE, ACCUMULATOR, *dict.fromkeys(slots), CARRY]
         return [of_one[k] for k in order for of_one in each if k in of_one]
 
-    def following(self, variables: dict[Any, Any]) -> States:
+    def following(self, variables: dict[Any, Any]) -> "States":
         """The states of these variables: known ones stay, the others are new."""
         states = States()
         states._of = {
@@ -205,8 +203,8 @@ class States:
     def apply_patterns(self, states: Any, rules: dict[str, Any]) -> None:
         """Set the factor of the variables of `states`, and whether they decay."""
         factors = dict(rules["learning_rate_multipliers"] or {})
-        undecayed = rules["exclude_from_weight_decay"]
+        undecayed = rules["exclude_from_weight_decay"] or ()
         patterns.warn_if_unused(factors, [state.path for state in self])
         for state in states:
             state.factor = patterns.factor_of(state.path, factors)
-            state.decays = not patterns.is_excluded(state.path, undecayed)
+            state.decays = not any(patterns.found(p, state.path) for p in undecayed)

@@ -1,7 +1,5 @@
 """A learning rate is one number: a float, a schedule or a callable."""
 
-from __future__ import annotations
-
 import functools
 
 import keras

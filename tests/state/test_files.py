@@ -4,8 +4,6 @@ An error leaves the optimizer as it was, and no file costs more time or memory t
 arrays deserve.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import json

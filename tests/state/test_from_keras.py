@@ -1,7 +1,5 @@
 """`from_keras` and `to_keras` copy an optimizer with its state, and no step is lost."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -17,6 +15,7 @@ from tests.state.stores import (
     built,
     fit,
     model,
+    named,
     saved,
     step,
     trained,
@@ -120,6 +119,14 @@ def test_exclusions_and_float64_are_copied(move, kind, dtype: str):
         optimizer, θ = kind(0.01, weight_decay=0.9, amsgrad=True), variables(dtype)
         optimizer.exclude_from_weight_decay(var_list=[θ[0]], var_names=["gamma"])
         assert_moves(move, trained(optimizer, θ), θ)
+
+
+def test_variables_of_one_path_that_differ_in_decay_are_refused():
+    optimizer, θ = keras.optimizers.AdamW(0.1), [named("a", [1.0]), named("a", [2.0])]
+    optimizer.exclude_from_weight_decay(var_list=[θ[0]])
+    optimizer.build(θ)
+    with pytest.raises(ValueError, match="one path"):
+        Adam.from_keras(optimizer)
 
 
 def test_a_list_that_has_grown_is_copied():

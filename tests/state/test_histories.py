@@ -4,8 +4,6 @@ Histories of a model and routes of its state are drawn together. `tests/historie
 has the expected outcome.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import tempfile
