@@ -1,7 +1,5 @@
 """Programs in fresh processes, side by side, and what they said where one fails."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

@@ -5,6 +5,8 @@ divided by n. One without a gradient in all of them is left as it is. A row whos
 zero counts as absent from a lazy step.
 """
 
+from __future__ import annotations
+
 import itertools
 from typing import Any
 

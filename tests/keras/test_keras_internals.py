@@ -3,8 +3,6 @@
 When Keras renames one, or the package uses another, a test here fails.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re

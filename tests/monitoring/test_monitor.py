@@ -1,7 +1,5 @@
 """The monitor's numbers are those of NumPy, and a monitored training is the same."""
 
-from __future__ import annotations
-
 import copy
 import math
 import pickle

@@ -1,7 +1,5 @@
 """mypy and pyright accept what is right, refuse what is wrong, and help shows all."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import pydoc

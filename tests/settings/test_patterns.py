@@ -4,6 +4,8 @@ A pattern is text to find anywhere in `variable.path`. `*` stands for any charac
 `^` for the start of the path and `$` for its end.
 """
 
+from __future__ import annotations
+
 import json
 import warnings
 from typing import Any

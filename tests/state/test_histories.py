@@ -4,6 +4,8 @@ Histories of a model and routes of its state are drawn together. `tests/historie
 has the expected outcome.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import tempfile

@@ -1,5 +1,7 @@
 """Files that fit in part: another optimizer, another rate, none, or other layers."""
 
+from __future__ import annotations
+
 import gc
 import warnings
 import weakref

@@ -4,6 +4,8 @@ The state of a saved variable is its place from 1, in a velocity that a step wit
 gradient of zero keeps; so 0 is a variable that starts fresh.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from hypothesis import given

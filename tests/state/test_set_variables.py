@@ -1,5 +1,7 @@
 """`set_variables`: known variables keep their state, new ones start fresh."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -3,8 +3,6 @@
 They are classes of a module, so that another process can import them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from typing import Any

@@ -3,8 +3,6 @@
 They subclass Keras's `Optimizer`, and inherit the faults of that class.
 """
 
-from __future__ import annotations
-
 import keras
 from keras import ops
 
